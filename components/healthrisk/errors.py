@@ -1,0 +1,37 @@
+"""The package's errors: one base class, so that a step or a server can translate them all."""
+
+
+class HealthriskError(Exception):
+    """Something the user can mend: the message says what was wrong and what was expected."""
+
+
+class SpecError(HealthriskError):
+    """A dataset spec is not valid."""
+
+
+class SourceError(HealthriskError):
+    """A source of data could not be read, or is not what its spec says it is."""
+
+
+class ValidationError(HealthriskError):
+    """A table breaks a rule of its spec that the spec says must fail."""
+
+
+class TrainingError(HealthriskError):
+    """A table is fit to be read, but not to be learned from."""
+
+
+class GateError(HealthriskError):
+    """A model misses a gate of its spec, and nothing was registered."""
+
+
+class BundleError(HealthriskError):
+    """A bundle is incomplete, altered, or disagrees with the model it was made from."""
+
+
+class StoreError(HealthriskError):
+    """A bundle store or a tracking server did not do what was asked of it."""
+
+
+class InputError(HealthriskError):
+    """A request holds a value that its spec does not allow."""

@@ -1,0 +1,332 @@
+"""The dataset spec: everything the platform knows about a table, its target and its rules.
+
+A data set is a spec, never code. A spec is written as YAML, travels between pipeline steps as JSON,
+and lies in every bundle, so that training and serving read the same one.
+"""
+
+import importlib.resources
+from collections.abc import Hashable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from healthrisk.errors import SpecError
+
+Scalar = int | float | str
+Family = Literal["logistic_regression", "random_forest", "gradient_boosting"]
+# From the simplest to the most flexible: the order in which ties between models are settled.
+FAMILIES: tuple[Family, ...] = ("logistic_regression", "random_forest", "gradient_boosting")
+Metric = Literal["accuracy", "f1_macro", "roc_auc", "log_loss", "brier"]
+LOWER_IS_BETTER: frozenset[str] = frozenset({"log_loss", "brier"})
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=63)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Missing(_Strict):
+    """Whether a column may lack a value, and which values mean that it does."""
+
+    allowed: bool = False
+    values: tuple[Scalar, ...] = ()
+
+
+class Column(_Strict):
+    """One feature: a number within a range, or a code out of a closed list."""
+
+    name: Name
+    label: str
+    kind: Literal["number", "integer", "code"]
+    unit: str = ""
+    range: tuple[float, float] | None = None
+    # Pairs of code and meaning; YAML writes them as a mapping, but JSON would turn number keys into strings.
+    codes: tuple[tuple[int | str, str], ...] = ()
+    missing: Missing = Missing()
+    # Whether a higher value is known to go with more or with less risk; tells inverted labels.
+    risk: Literal["rises", "falls"] | None = None
+
+    @field_validator("codes", mode="before")
+    @classmethod
+    def _pairs(cls, codes: Any) -> Any:
+        return tuple(codes.items()) if isinstance(codes, dict) else codes
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "code":
+            if len(self.meanings) < 2 or len(self.meanings) < len(self.codes) or self.range is not None:
+                raise ValueError(f"column {self.name!r}: a code column needs at least two codes, each once, and no range")
+            if len({isinstance(code, str) for code in self.meanings}) > 1:
+                raise ValueError(f"column {self.name!r}: codes must be all whole numbers or all strings (quote yes/no)")
+        elif self.range is None or self.codes or self.range[0] >= self.range[1]:
+            raise ValueError(f"column {self.name!r}: a {self.kind} column needs a range [low, high] and no codes")
+        return self
+
+    @cached_property
+    def meanings(self) -> dict[int | str, str]:
+        """The meaning of each code."""
+        return dict(self.codes)
+
+    @property
+    def is_text(self) -> bool:
+        """True if the column's raw values are strings."""
+        return any(isinstance(code, str) for code in self.meanings)
+
+    @cached_property
+    def values(self) -> dict[int | str, float]:
+        """The number that stands for each code in a coded matrix: the code itself, or a string's position."""
+        if self.is_text:
+            return {code: float(position) for position, code in enumerate(self.meanings)}
+        return {code: float(code) for code in self.meanings}
+
+    @property
+    def allowed(self) -> str:
+        """What the column accepts, in words fit for an error message."""
+        if self.kind == "code":
+            what = "one of " + ", ".join(f"{code} ({meaning})" for code, meaning in self.codes)
+        else:
+            low, high = self.range or (0.0, 0.0)
+            what = f"{'a whole number' if self.kind == 'integer' else 'a number'} from {low:g} to {high:g}"
+            what += f" {self.unit}" if self.unit else ""
+        return what + (", or missing" if self.missing.allowed else "")
+
+
+class OutcomeClass(_Strict):
+    """One class of the target: the value served for it and the raw values that mean it."""
+
+    name: str
+    value: int | str
+    raw: tuple[int | str, ...] = Field(min_length=1)
+
+
+class Target(_Strict):
+    """The outcome, and how raw values become classes. With two classes the second is the event."""
+
+    name: Name
+    label: str
+    classes: tuple[OutcomeClass, ...] = Field(min_length=2)
+    # True if the classes stand in order of severity.
+    ordered: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        raw = [value for cls in self.classes for value in cls.raw]
+        for what, values in (("raw value", raw), ("value", [cls.value for cls in self.classes])):
+            if len(set(values)) < len(values):
+                raise ValueError(f"target {self.name!r}: a {what} belongs to two classes")
+            if len({isinstance(value, str) for value in values}) > 1:
+                raise ValueError(f"target {self.name!r}: {what}s must be all whole numbers or all strings")
+        return self
+
+    @property
+    def is_text(self) -> bool:
+        """True if the raw outcome is a string."""
+        return isinstance(self.classes[0].raw[0], str)
+
+    @cached_property
+    def index(self) -> dict[int | str, int]:
+        """The class position of each raw value."""
+        return {value: position for position, cls in enumerate(self.classes) for value in cls.raw}
+
+
+class Source(_Strict):
+    """Where a table can be had. `package:NAME` means a file shipped with healthrisk."""
+
+    name: Name
+    uri: str
+    # The file within the archive, where the address is a .zip; the digest is then the member's.
+    member: str = ""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    header: bool = True
+
+
+class RiskLevel(_Strict):
+    """A level by the event's probability (`below`) or by predicted classes (`classes`)."""
+
+    name: str
+    below: float | None = Field(default=None, gt=0, le=1)
+    classes: tuple[int | str, ...] = ()
+
+
+class Gate(_Strict):
+    """A bound that a model's hold-out metric must keep before it may be registered."""
+
+    metric: Metric
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.min is None) == (self.max is None):
+            raise ValueError(f"gate {self.metric!r}: give either min or max")
+        return self
+
+
+class Rule(_Strict):
+    """What a check of the table does when it finds something: `fail`, `warn` or `ignore`."""
+
+    action: Literal["fail", "warn", "ignore"]
+    # The largest share of rows (or, for class balance, the smallest share of a class) that is still fine.
+    limit: Share = 0.0
+
+
+class Validation(_Strict):
+    """The rules of a table. Types, ranges, codes and unlisted columns always fail."""
+
+    min_rows: int = Field(default=50, ge=10)
+    duplicates: Rule = Rule(action="warn")
+    missing: Rule = Rule(action="fail", limit=0.3)
+    class_balance: Rule = Rule(action="warn", limit=0.1)
+    inverted_target: Rule = Rule(action="fail")
+
+
+class Recoding(_Strict):
+    """A known other coding of the same table, recognised by the codes it uses."""
+
+    name: str
+    message: str
+    columns: dict[str, tuple[int | str, ...]] = Field(min_length=1)
+
+
+class Selection(_Strict):
+    """How models are compared: repeated stratified cross-validation on the training part."""
+
+    metric: Metric
+    folds: int = Field(default=5, ge=2)
+    repeats: int = Field(default=5, ge=1)
+    # How far a candidate's score may lie below the champion's and still replace it.
+    champion_tolerance: float = Field(default=0.0, ge=0)
+
+
+class DatasetSpec(_Strict):
+    """A data set: columns, target, sources, rules, search spaces and gates."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=40)]
+    title: str
+    description: str
+    citation: str = ""
+    license: str = ""
+    caveats: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    external: tuple[Source, ...] = ()
+    missing_tokens: tuple[str, ...] = ("",)
+    columns: tuple[Column, ...] = Field(min_length=1)
+    target: Target
+    sensitive: tuple[str, ...] = ()
+    validation: Validation = Validation()
+    recodings: tuple[Recoding, ...] = ()
+    search: dict[Family, dict[str, tuple[Any, ...]]] = {}
+    selection: Selection
+    gates: tuple[Gate, ...] = Field(min_length=1)
+    risk_levels: tuple[RiskLevel, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [*self.features, self.target.name]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"column {twice[0]!r} is listed twice")
+        mentioned = [*self.sensitive, *(name for recoding in self.recodings for name in recoding.columns)]
+        if unknown := sorted(set(mentioned) - set(self.features)):
+            raise ValueError(f"{unknown[0]!r} is named as sensitive or recoded, but is not a column")
+        self._check_risk_levels()
+        return self
+
+    def _check_risk_levels(self) -> None:
+        if self.is_binary:
+            bounds = [level.below for level in self.risk_levels]
+            rising = [bound for bound in bounds[:-1] if bound is not None]
+            if bounds[-1] is not None or len(rising) < len(bounds) - 1 or rising != sorted(set(rising)):
+                raise ValueError("risk_levels: give rising `below` bounds, and none on the last level")
+        else:
+            listed = sorted(str(value) for level in self.risk_levels for value in level.classes)
+            if listed != sorted(str(cls.value) for cls in self.target.classes):
+                raise ValueError("risk_levels: with more than two classes, list every class value under one level")
+
+    @property
+    def is_binary(self) -> bool:
+        """True if the target has two classes, the second being the event."""
+        return len(self.target.classes) == 2
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """The feature names, in the order of every matrix."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def by_name(self) -> dict[str, Column]:
+        """The columns by name."""
+        return {column.name: column for column in self.columns}
+
+    def to_json(self) -> str:
+        """The spec as canonical JSON: the same spec gives the same bytes."""
+        return self.model_dump_json(exclude_defaults=True)
+
+    @classmethod
+    def parse(cls, document: str) -> Self:
+        """Read a spec from YAML or JSON text.
+
+        Raises:
+            SpecError: the text is no YAML mapping, or breaks a rule; the message names each field.
+        """
+        try:
+            data = yaml.load(document, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+        except yaml.YAMLError as error:
+            raise SpecError(f"the spec is not valid YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(data, dict):
+            raise SpecError(f"the spec must be a YAML mapping, not {type(data).__name__}")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise SpecError(f"the spec {data.get('name')!r} is not valid: {_explain(error)}") from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A SafeLoader that refuses a key written twice instead of keeping the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", node.start_mark)
+            if isinstance(key, bool):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r}: YAML reads a bare yes/no as true/false; put it in quotes", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors(include_url=False):
+        place = ".".join(str(part) for part in problem["loc"]) or "spec"
+        message = problem["msg"].removeprefix("Value error, ")
+        given = "" if isinstance(problem["input"], dict | list | tuple | BaseModel) else f", got {problem['input']!r}"
+        problems.append(f"{place}: {message}{given}")
+    return "; ".join(problems)
+
+
+def builtin_names() -> tuple[str, ...]:
+    """The names of the specs that ship with the package."""
+    folder = importlib.resources.files("healthrisk") / "specs"
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+def load(dataset: str) -> DatasetSpec:
+    """Load a shipped spec by name, or a user's own by the path of its YAML file.
+
+    Raises:
+        SpecError: there is no such spec, or it is not valid.
+    """
+    if dataset in builtin_names():
+        return DatasetSpec.parse((importlib.resources.files("healthrisk") / "specs" / f"{dataset}.yaml").read_text("utf-8"))
+    path = Path(dataset)
+    if path.suffix not in {".yaml", ".yml", ".json"}:
+        raise SpecError(f"unknown data set {dataset!r}: expected one of {', '.join(builtin_names())}, or a .yaml file")
+    try:
+        return DatasetSpec.parse(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"the spec {dataset!r} cannot be read: {error}") from error
