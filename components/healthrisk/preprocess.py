@@ -104,6 +104,6 @@ class ServedPreprocessing(TransformerMixin, BaseEstimator):  # type: ignore[misc
         self.preprocessor_ = fit(self.spec, matrix)[1]
         return self
 
-    def transform(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the model's input [rows, outputs]."""
-        return self.preprocessor_.transform(matrix)
+    def transform(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the model's input [rows, outputs]: the served float32 values, widened for scikit-learn's solvers."""
+        return self.preprocessor_.transform(matrix).astype(np.float64)

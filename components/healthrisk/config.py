@@ -1,0 +1,31 @@
+"""Where things lie: read from the environment, here and nowhere else.
+
+Without any of these variables everything stays on this machine: SQLite for MLflow, a folder for bundles.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The places a process works with. Credentials of an object store stay in the environment."""
+
+    home: Path
+    tracking_uri: str
+    bundles: str
+    s3_endpoint: str
+    s3_region: str
+
+
+def settings() -> Settings:
+    """Read the environment: HEALTHRISK_HOME, MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION."""
+    home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
+    return Settings(
+        home=home,
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+        bundles=os.environ.get("HEALTHRISK_BUNDLES") or (home / "bundles").as_uri(),
+        s3_endpoint=os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com",
+        s3_region=os.environ.get("AWS_REGION") or "us-east-1",
+    )

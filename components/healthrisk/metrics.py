@@ -1,0 +1,116 @@
+"""How good a set of probabilities is: every metric the platform reports, computed in one place.
+
+Sources: Brier score (Brier 1950), ROC AUC (Hanley & McNeil 1982; one-versus-rest macro average for many classes),
+corrected resampled t interval (Nadeau & Bengio, Machine Learning 52, 2003).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn import metrics as sk
+
+from healthrisk.spec import LOWER_IS_BETTER, DatasetSpec, Metric
+
+Labels = NDArray[np.int64]
+Probabilities = NDArray[np.floating[Any]]
+CONFIDENCE = 0.95
+BOOTSTRAPS = 500
+
+
+def brier(y: Labels, p: Probabilities) -> float:
+    """Mean squared distance of probabilities [rows, classes] from the outcome; with two classes, of the event's."""
+    if p.shape[1] == 2:
+        return float(np.mean((p[:, 1] - y) ** 2))
+    return float(np.mean(((p - np.eye(p.shape[1])[y]) ** 2).sum(axis=1)))
+
+
+def roc_auc(y: Labels, p: Probabilities) -> float:
+    """Area under the ROC curve; the macro average of one class against the rest where there are many."""
+    if p.shape[1] == 2:
+        return float(sk.roc_auc_score(y, p[:, 1]))
+    return float(np.mean([sk.roc_auc_score(y == k, p[:, k]) for k in range(p.shape[1])]))
+
+
+SCORES: dict[Metric, Callable[[Labels, Probabilities], float]] = {
+    "accuracy": lambda y, p: float(np.mean(p.argmax(axis=1) == y)),
+    "f1_macro": lambda y, p: float(sk.f1_score(y, p.argmax(axis=1), average="macro", zero_division=0.0)),
+    "roc_auc": roc_auc,
+    "log_loss": lambda y, p: float(sk.log_loss(y, p, labels=np.arange(p.shape[1]))),
+    "brier": brier,
+}
+
+
+def score_all(y: Labels, p: Probabilities) -> dict[str, float]:
+    """Return every comparable metric of probabilities [rows, classes] for class positions [rows]."""
+    wide = p.astype(np.float64)
+    return {name: score(y, wide) for name, score in SCORES.items()}
+
+
+def measure(spec: DatasetSpec, y: Labels, p: Probabilities) -> dict[str, Any]:
+    """Return `score_all` with precision, recall and F1, by class and averaged, and the confusion matrix [true, predicted]."""
+    predicted = p.argmax(axis=1)
+    positions = np.arange(len(spec.target.classes))
+    result: dict[str, Any] = {"rows": len(y), **score_all(y, p)}
+    averages = ("macro", "weighted") if not spec.is_binary else ("binary",)
+    for average in averages:
+        values = sk.precision_recall_fscore_support(y, predicted, average=average, zero_division=0.0)[:3]
+        suffix = "" if average == "binary" else f"_{average}"
+        result |= {f"{name}{suffix}": float(v) for name, v in zip(("precision", "recall", "f1"), values, strict=True)}
+    precision, recall, f1, support = sk.precision_recall_fscore_support(y, predicted, labels=positions, zero_division=0.0)
+    result["by_class"] = [
+        {"name": cls.name, "precision": float(a), "recall": float(b), "f1": float(c), "rows": int(n)}
+        for cls, a, b, c, n in zip(spec.target.classes, precision, recall, f1, support, strict=True)
+    ]
+    result["confusion"] = sk.confusion_matrix(y, predicted, labels=positions).tolist()
+    return result
+
+
+def roc_points(y: Labels, p: Probabilities) -> dict[str, list[float]]:
+    """Return the finite points of the event's ROC curve: scikit-learn's first threshold is infinite and is clamped."""
+    fpr, tpr, thresholds = sk.roc_curve(y, p[:, 1])
+    return {"fpr": fpr.tolist(), "tpr": tpr.tolist(), "thresholds": np.minimum(thresholds, 1.0).tolist()}
+
+
+def calibration_points(outcome: NDArray[np.bool_], probability: NDArray[np.floating[Any]]) -> dict[str, list[float]]:
+    """Return, for up to ten equally filled groups by predicted probability, its mean, the observed share and the size."""
+    groups = np.array_split(np.argsort(probability, kind="stable"), min(10, max(1, len(probability) // 10)))
+    return {
+        "predicted": [float(probability[group].mean()) for group in groups],
+        "observed": [float(outcome[group].mean()) for group in groups],
+        "rows": [float(len(group)) for group in groups],
+    }
+
+
+def resampled_interval(scores: NDArray[np.float64], folds: int) -> dict[str, float]:
+    """Return mean, standard error and 95 % interval of scores [repeats * folds] of a repeated cross-validation.
+
+    Training parts overlap, so the naive variance of the mean is too small; Nadeau and Bengio's correction adds the ratio
+    of test to training rows, 1 / (folds - 1).
+    """
+    count = len(scores)
+    variance = float(scores.var(ddof=1)) if count > 1 else 0.0
+    error = float(np.sqrt((1 / count + 1 / (folds - 1)) * variance))
+    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error if count > 1 else 0.0
+    mean = float(scores.mean())
+    return {"mean": mean, "standard_error": error, "low": mean - margin, "high": mean + margin}
+
+
+def bootstrap_interval(metric: Metric, y: Labels, p: Probabilities, seed: int) -> dict[str, float]:
+    """Return a metric's 95 % percentile interval over stratified resamples of the rows."""
+    rng = np.random.default_rng(seed)
+    rows = [np.flatnonzero(y == k) for k in np.unique(y)]
+    wide = p.astype(np.float64)
+    values = np.empty(BOOTSTRAPS)
+    for i in range(BOOTSTRAPS):
+        drawn = np.concatenate([rng.choice(group, len(group)) for group in rows])
+        values[i] = SCORES[metric](y[drawn], wide[drawn])
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return {"low": float(low), "high": float(high)}
+
+
+def is_better(metric: Metric, candidate: float, other: float) -> bool:
+    """True if `candidate` is a strictly better value of the metric than `other`."""
+    return candidate < other if metric in LOWER_IS_BETTER else candidate > other

@@ -1,0 +1,120 @@
+"""The bundle store: immutable folders below a `file://` or `s3://` address.
+
+A bundle's address ends in `<spec name>/<digest>`. In S3 the manifest is written last, so an address with a manifest is
+whole; a folder becomes visible by one rename. Either way a kill leaves nothing that could be taken for a bundle.
+"""
+
+import os
+import shutil
+import tempfile
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from minio import Minio
+from minio.credentials import EnvAWSProvider
+from minio.error import MinioException
+from urllib3.exceptions import HTTPError
+
+from healthrisk.bundle import FILES, MANIFEST, Bundle
+from healthrisk.config import Settings, settings
+from healthrisk.errors import StoreError
+
+
+def put(bundle: Bundle, root: str) -> str:
+    """Copy a bundle below the store's address unless it is there already; return its own address.
+
+    Raises:
+        StoreError: the address has an unknown scheme, or the store does not take the files.
+    """
+    uri = f"{root.rstrip('/')}/{bundle.spec.name}/{bundle.digest}"
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme == "file":
+        _put_folder(bundle, path_of(uri))
+    elif parts.scheme == "s3":
+        _put_objects(bundle, parts.netloc, parts.path.strip("/"))
+    else:
+        raise StoreError(f"bundle store {root!r}: expected file:///FOLDER or s3://BUCKET/PREFIX")
+    return uri
+
+
+def fetch(uri: str, digest: str | None, cache: Path) -> Bundle:
+    """Open the bundle at an address, every file checked; one in S3 is first copied below `cache`.
+
+    A bare path is taken for a folder.
+
+    Raises:
+        StoreError: there is no such bundle, or the store does not answer.
+        BundleError: what is there is not whole, or is not the bundle that was asked for.
+    """
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme in {"", "file"}:
+        path = path_of(uri) if parts.scheme else Path(uri)
+        if not path.is_dir():
+            raise StoreError(f"bundle {uri!r}: no such folder")
+        return Bundle.open(path, digest)
+    if parts.scheme != "s3":
+        raise StoreError(f"bundle {uri!r}: expected a folder, file:///FOLDER or s3://BUCKET/PREFIX")
+    prefix = parts.path.strip("/")
+    final = cache / parts.netloc / prefix
+    if not final.is_dir():
+        _get_objects(parts.netloc, prefix, final)
+    return Bundle.open(final, digest)
+
+
+def path_of(uri: str) -> Path:
+    """Return the path that a file:// address names."""
+    return Path(urllib.request.url2pathname(urllib.parse.urlsplit(uri).path))
+
+
+def s3_client(where: Settings) -> Minio:
+    """Return a client for the configured endpoint; credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+
+    Raises:
+        StoreError: the endpoint is not an http:// or https:// address.
+    """
+    endpoint = urllib.parse.urlsplit(where.s3_endpoint)
+    if endpoint.scheme not in {"http", "https"} or not endpoint.netloc:
+        raise StoreError(f"AWS_ENDPOINT_URL {where.s3_endpoint!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")
+    secure = endpoint.scheme == "https"
+    return Minio(endpoint.netloc, credentials=EnvAWSProvider(), secure=secure, region=where.s3_region)
+
+
+def _put_folder(bundle: Bundle, final: Path) -> None:
+    if final.is_dir():
+        Bundle.open(final, bundle.digest)
+        return
+    final.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=final.parent))
+    try:
+        shutil.copytree(bundle.path, scratch, dirs_exist_ok=True)
+        scratch.chmod(0o755)
+        os.replace(scratch, final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put_objects(bundle: Bundle, bucket: str, prefix: str) -> None:
+    client = s3_client(settings())
+    try:
+        if not client.bucket_exists(bucket_name=bucket):
+            raise StoreError(f"bundle store: there is no bucket {bucket!r} at {settings().s3_endpoint}")
+        for name in (*FILES, MANIFEST):
+            client.fput_object(bucket_name=bucket, object_name=f"{prefix}/{name}", file_path=str(bundle.path / name))
+    except (MinioException, HTTPError, ValueError) as error:
+        raise StoreError(f"bundle store s3://{bucket}/{prefix}: {error}") from error
+
+
+def _get_objects(bucket: str, prefix: str, final: Path) -> None:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=final.parent))
+    client = s3_client(settings())
+    try:
+        for name in (MANIFEST, *FILES):
+            client.fget_object(bucket_name=bucket, object_name=f"{prefix}/{name}", file_path=str(scratch / name))
+        scratch.chmod(0o755)
+        os.replace(scratch, final)
+    except (MinioException, HTTPError, ValueError) as error:
+        raise StoreError(f"bundle s3://{bucket}/{prefix}: {error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
