@@ -7,13 +7,12 @@ explanation; nothing in this module opens them.
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from healthrisk.atomic import scratch_folder
 from healthrisk.errors import BundleError
 from healthrisk.preprocessor import Preprocessor
 from healthrisk.spec import DatasetSpec
@@ -90,9 +89,7 @@ def write(folder: Path, fill: Callable[[Path], dict[str, Any]]) -> Bundle:
     `fill(path)` writes every file of `FILES` into a scratch folder and returns the manifest's other entries. The scratch
     folder becomes the bundle by one rename, so a kill at any point leaves no half-written bundle under its final name.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
-    try:
+    with scratch_folder(folder) as scratch:
         provenance = fill(scratch)
         files = {name: hashlib.sha256(_read(scratch / name)).hexdigest() for name in FILES}
         text = json.dumps({"format": FORMAT, **provenance, "files": files}, indent=1, sort_keys=True)
@@ -100,11 +97,8 @@ def write(folder: Path, fill: Callable[[Path], dict[str, Any]]) -> Bundle:
         digest = hashlib.sha256(text.encode()).hexdigest()
         final = folder / digest
         if not final.exists():
-            scratch.chmod(0o755)
             os.replace(scratch, final)
         return Bundle.open(final, digest)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _read(path: Path) -> bytes:

@@ -31,7 +31,10 @@ def decode(spec: DatasetSpec, matrix: NDArray[np.float64]) -> list[list[float | 
     """Return a coded matrix's rows as raw values, None where missing: the inverse of `encode`."""
     texts = [list(column.meanings) if column.is_text else None for column in spec.columns]
     return [
-        [None if np.isnan(value) else str(text[int(value)]) if text else float(value) for value, text in zip(row, texts, strict=True)]
+        [
+            None if np.isnan(value) else str(text[int(value)]) if text else float(value)
+            for value, text in zip(row, texts, strict=True)
+        ]
         for row in matrix
     ]
 

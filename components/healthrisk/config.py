@@ -17,10 +17,15 @@ class Settings:
     bundles: str
     s3_endpoint: str
     s3_region: str
+    revision: str
 
 
 def settings() -> Settings:
-    """Read the environment: HEALTHRISK_HOME, MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION."""
+    """Read the environment.
+
+    The variables are HEALTHRISK_HOME, MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION and
+    HEALTHRISK_REVISION (the git revision an image was built from).
+    """
     home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
     return Settings(
         home=home,
@@ -28,4 +33,5 @@ def settings() -> Settings:
         bundles=os.environ.get("HEALTHRISK_BUNDLES") or (home / "bundles").as_uri(),
         s3_endpoint=os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com",
         s3_region=os.environ.get("AWS_REGION") or "us-east-1",
+        revision=os.environ.get("HEALTHRISK_REVISION", ""),
     )

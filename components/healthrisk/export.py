@@ -85,7 +85,9 @@ def generate_rows(spec: DatasetSpec, rows: int, seed: int) -> NDArray[np.float64
         if column.range is None:
             values = rng.choice(list(column.values.values()), rows)
         elif column.kind == "integer":
-            values = rng.integers(int(np.ceil(column.range[0])), int(column.range[1]), rows, endpoint=True).astype(float)
+            values = rng.integers(int(np.ceil(column.range[0])), int(column.range[1]), rows, endpoint=True).astype(
+                float
+            )
         else:
             values = rng.uniform(*column.range, rows)
         if column.missing.allowed:

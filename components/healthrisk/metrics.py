@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn import metrics as sk
 
-from healthrisk.spec import LOWER_IS_BETTER, DatasetSpec, Metric
+from healthrisk.spec import DatasetSpec, Metric
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.floating[Any]]
@@ -59,7 +59,9 @@ def measure(spec: DatasetSpec, y: Labels, p: Probabilities) -> dict[str, Any]:
         values = sk.precision_recall_fscore_support(y, predicted, average=average, zero_division=0.0)[:3]
         suffix = "" if average == "binary" else f"_{average}"
         result |= {f"{name}{suffix}": float(v) for name, v in zip(("precision", "recall", "f1"), values, strict=True)}
-    precision, recall, f1, support = sk.precision_recall_fscore_support(y, predicted, labels=positions, zero_division=0.0)
+    precision, recall, f1, support = sk.precision_recall_fscore_support(
+        y, predicted, labels=positions, zero_division=0.0
+    )
     result["by_class"] = [
         {"name": cls.name, "precision": float(a), "recall": float(b), "f1": float(c), "rows": int(n)}
         for cls, a, b, c, n in zip(spec.target.classes, precision, recall, f1, support, strict=True)
@@ -109,8 +111,3 @@ def bootstrap_interval(metric: Metric, y: Labels, p: Probabilities, seed: int) -
         values[i] = SCORES[metric](y[drawn], wide[drawn])
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return {"low": float(low), "high": float(high)}
-
-
-def is_better(metric: Metric, candidate: float, other: float) -> bool:
-    """True if `candidate` is a strictly better value of the metric than `other`."""
-    return candidate < other if metric in LOWER_IS_BETTER else candidate > other

@@ -60,7 +60,10 @@ def golden_matrix(spec: DatasetSpec, rows: Sequence[Sequence[float | str | None]
     lookups = [column.values if column.is_text else None for column in spec.columns]
     return np.array(
         [
-            [np.nan if value is None else lookup[str(value)] if lookup else float(value) for value, lookup in zip(row, lookups, strict=True)]
+            [
+                np.nan if value is None else lookup[str(value)] if lookup else float(value)
+                for value, lookup in zip(row, lookups, strict=True)
+            ]
             for row in rows
         ]
     )

@@ -59,7 +59,9 @@ class Column(_Strict):
     def _consistent(self) -> Self:
         if self.kind == "code":
             if len(self.meanings) < 2 or len(self.meanings) < len(self.codes) or self.range is not None:
-                raise ValueError(f"column {self.name!r}: a code column needs at least two codes, each once, and no range")
+                raise ValueError(
+                    f"column {self.name!r}: a code column needs at least two codes, each once, and no range"
+                )
             if len({isinstance(code, str) for code in self.meanings}) > 1:
                 raise ValueError(f"column {self.name!r}: codes must be all whole numbers or all strings (quote yes/no)")
         elif self.range is None or self.codes or self.range[0] >= self.range[1]:
@@ -294,7 +296,10 @@ class _UniqueKeys(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", node.start_mark)
             if isinstance(key, bool):
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r}: YAML reads a bare yes/no as true/false; put it in quotes", node.start_mark
+                    None,
+                    None,
+                    f"key {key!r}: YAML reads a bare yes/no as true/false; put it in quotes",
+                    node.start_mark,
                 )
         return super().construct_mapping(node, deep)
 
@@ -322,7 +327,9 @@ def load(dataset: str) -> DatasetSpec:
         SpecError: there is no such spec, or it is not valid.
     """
     if dataset in builtin_names():
-        return DatasetSpec.parse((importlib.resources.files("healthrisk") / "specs" / f"{dataset}.yaml").read_text("utf-8"))
+        return DatasetSpec.parse(
+            (importlib.resources.files("healthrisk") / "specs" / f"{dataset}.yaml").read_text("utf-8")
+        )
     path = Path(dataset)
     if path.suffix not in {".yaml", ".yml", ".json"}:
         raise SpecError(f"unknown data set {dataset!r}: expected one of {', '.join(builtin_names())}, or a .yaml file")
@@ -330,3 +337,8 @@ def load(dataset: str) -> DatasetSpec:
         return DatasetSpec.parse(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"the spec {dataset!r} cannot be read: {error}") from error
+
+
+def is_better(metric: Metric, candidate: float, other: float) -> bool:
+    """True if `candidate` is a strictly better value of the metric than `other`."""
+    return candidate < other if metric in LOWER_IS_BETTER else candidate > other

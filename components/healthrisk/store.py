@@ -6,7 +6,6 @@ whole; a folder becomes visible by one rename. Either way a kill leaves nothing 
 
 import os
 import shutil
-import tempfile
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -16,6 +15,7 @@ from minio.credentials import EnvAWSProvider
 from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
+from healthrisk.atomic import scratch_folder
 from healthrisk.bundle import FILES, MANIFEST, Bundle
 from healthrisk.config import Settings, settings
 from healthrisk.errors import StoreError
@@ -84,14 +84,9 @@ def _put_folder(bundle: Bundle, final: Path) -> None:
     if final.is_dir():
         Bundle.open(final, bundle.digest)
         return
-    final.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=final.parent))
-    try:
+    with scratch_folder(final.parent) as scratch:
         shutil.copytree(bundle.path, scratch, dirs_exist_ok=True)
-        scratch.chmod(0o755)
         os.replace(scratch, final)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _put_objects(bundle: Bundle, bucket: str, prefix: str) -> None:
@@ -106,15 +101,11 @@ def _put_objects(bundle: Bundle, bucket: str, prefix: str) -> None:
 
 
 def _get_objects(bucket: str, prefix: str, final: Path) -> None:
-    final.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=final.parent))
     client = s3_client(settings())
-    try:
-        for name in (MANIFEST, *FILES):
-            client.fget_object(bucket_name=bucket, object_name=f"{prefix}/{name}", file_path=str(scratch / name))
-        scratch.chmod(0o755)
+    with scratch_folder(final.parent) as scratch:
+        try:
+            for name in (MANIFEST, *FILES):
+                client.fget_object(bucket_name=bucket, object_name=f"{prefix}/{name}", file_path=str(scratch / name))
+        except (MinioException, HTTPError, ValueError) as error:
+            raise StoreError(f"bundle s3://{bucket}/{prefix}: {error}") from error
         os.replace(scratch, final)
-    except (MinioException, HTTPError, ValueError) as error:
-        raise StoreError(f"bundle s3://{bucket}/{prefix}: {error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -48,9 +48,14 @@ class Trained:
 
     def probabilities(self, spec: DatasetSpec, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return scikit-learn's probabilities [rows, classes] for a coded matrix, through the serving preprocessor."""
-        inputs = preprocess.extract(spec, self.preprocessing).transform(matrix)
-        result: NDArray[np.float64] = self.classifier.predict_proba(inputs.astype(np.float64))
+        result: NDArray[np.float64] = self.pipeline(spec).predict_proba(matrix)
         return result
+
+    def pipeline(self, spec: DatasetSpec) -> Pipeline:
+        """Return the fitted model as one scikit-learn estimator of coded matrices."""
+        step = preprocess.ServedPreprocessing(spec)
+        step.preprocessor_ = preprocess.extract(spec, self.preprocessing)
+        return Pipeline([("preprocess", step), ("classifier", self.classifier)])
 
     def save(self, folder: Path) -> None:
         """Write the files of `FILES` into a folder."""
@@ -78,7 +83,9 @@ def unfitted(family: Family, seed: int) -> ClassifierMixin:
     makers: dict[Family, Callable[[], ClassifierMixin]] = {
         "logistic_regression": lambda: LogisticRegression(max_iter=5000),
         "random_forest": lambda: RandomForestClassifier(n_estimators=100, random_state=seed),
-        "gradient_boosting": lambda: HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=seed),
+        "gradient_boosting": lambda: HistGradientBoostingClassifier(
+            max_iter=100, early_stopping=False, random_state=seed
+        ),
     }
     return makers[family]()
 
@@ -91,9 +98,13 @@ def train(spec: DatasetSpec, family: Family, matrix: NDArray[np.float64], y: NDA
     """
     _check_classes(spec, y)
     pipeline = Pipeline([("preprocess", preprocess.ServedPreprocessing(spec)), ("classifier", unfitted(family, seed))])
-    grid = {f"classifier__{name}": list(values) for name, values in spec.search.get(family, DEFAULT_SEARCH[family]).items()}
+    grid = {
+        f"classifier__{name}": list(values) for name, values in spec.search.get(family, DEFAULT_SEARCH[family]).items()
+    }
     if unknown := sorted(set(grid) - set(pipeline.get_params())):
-        raise TrainingError(f"search space of {family}: there is no parameter {unknown[0].removeprefix('classifier__')!r}")
+        raise TrainingError(
+            f"search space of {family}: there is no parameter {unknown[0].removeprefix('classifier__')!r}"
+        )
     # Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree;
     # boosting brings threads of its own, and the two kinds would fight.
     with joblib.parallel_config("threading", n_jobs=1 if family == "gradient_boosting" else joblib.cpu_count()):
@@ -124,7 +135,12 @@ def _check_classes(spec: DatasetSpec, y: NDArray[np.int64]) -> None:
 
 
 def _search(
-    spec: DatasetSpec, pipeline: Pipeline, grid: dict[str, list[Any]], matrix: NDArray[np.float64], y: NDArray[np.int64], seed: int
+    spec: DatasetSpec,
+    pipeline: Pipeline,
+    grid: dict[str, list[Any]],
+    matrix: NDArray[np.float64],
+    y: NDArray[np.int64],
+    seed: int,
 ) -> GridSearchCV:
     metric = spec.selection.metric
     sign = metric not in LOWER_IS_BETTER
@@ -143,7 +159,9 @@ def _cross_validate(
     """Return every fold's scores and the mean out-of-fold probabilities [rows, classes]."""
     # Other folds than the search's, so that the figures are not those it was tuned on.
     splits = list(
-        RepeatedStratifiedKFold(n_splits=spec.selection.folds, n_repeats=spec.selection.repeats, random_state=seed + 1).split(matrix, y)
+        RepeatedStratifiedKFold(
+            n_splits=spec.selection.folds, n_repeats=spec.selection.repeats, random_state=seed + 1
+        ).split(matrix, y)
     )
 
     def one(fit_on: NDArray[np.intp], held_out: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -154,14 +172,20 @@ def _cross_validate(
     pooled = np.zeros((len(y), len(spec.target.classes)))
     for (_, held_out), answer in zip(splits, answers, strict=True):
         pooled[held_out] += answer / spec.selection.repeats
-    return [metrics.score_all(y[held_out], answer) for (_, held_out), answer in zip(splits, answers, strict=True)], pooled
+    return [
+        metrics.score_all(y[held_out], answer) for (_, held_out), answer in zip(splits, answers, strict=True)
+    ], pooled
 
 
 def _candidates(search: GridSearchCV) -> list[dict[str, Any]]:
     found = search.cv_results_
     rows = zip(found["params"], found["mean_test_score"], found["std_test_score"], strict=True)
     return [
-        {"parameters": {name.removeprefix("classifier__"): v for name, v in parameters.items()}, "mean": abs(mean), "sd": sd}
+        {
+            "parameters": {name.removeprefix("classifier__"): v for name, v in parameters.items()},
+            "mean": abs(mean),
+            "sd": sd,
+        }
         for parameters, mean, sd in rows
     ]
 
@@ -172,5 +196,7 @@ def _summary(spec: DatasetSpec, folds: list[dict[str, float]]) -> dict[str, Any]
         "folds": spec.selection.folds,
         "repeats": spec.selection.repeats,
         "scores": {name: values.tolist() for name, values in columns.items()},
-        "intervals": {name: metrics.resampled_interval(values, spec.selection.folds) for name, values in columns.items()},
+        "intervals": {
+            name: metrics.resampled_interval(values, spec.selection.folds) for name, values in columns.items()
+        },
     }

@@ -1,0 +1,118 @@
+"""Turn the winner into a bundle: serving form, proof of parity, golden rows and reference distributions."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from healthrisk import bundle, coding, export, preprocess, provenance
+from healthrisk.bundle import Bundle
+from healthrisk.predict import Model, risk_levels
+from healthrisk.preprocessor import Preprocessor
+from healthrisk.spec import DatasetSpec
+from healthrisk.train import Trained
+
+GOLDEN_ROWS = 20
+# Twenty equally filled bins describe a distribution well enough for drift tests, and cost a server 20 counters.
+REFERENCE_QUANTILES = np.linspace(0.05, 0.95, 19)
+
+
+def build(
+    spec: DatasetSpec,
+    folder: Path,
+    source: Path,
+    matrix: NDArray[np.float64],
+    decision: dict[str, Any],
+    data: dict[str, Any],
+) -> Bundle:
+    """Write the bundle of the trained model in `source` below `folder` and return it opened.
+
+    `matrix` [rows, features] holds every row the pipeline has seen, `data` the record of their origin.
+
+    Raises:
+        BundleError: the serving form differs from scikit-learn's by more than 1e-6 on any of these rows or on 10,000
+            generated ones.
+    """
+    trained = Trained.load(source)
+    preprocessor = preprocess.extract(spec, trained.preprocessing)
+    serving = export.to_onnx(trained.classifier, len(preprocessor.outputs))
+    rows = np.vstack([matrix, export.generate_rows(spec, export.GENERATED_ROWS, trained.record["seed"])])
+    reference = trained.classifier.predict_proba(_independent(trained, rows))
+    parity = export.check_parity(reference, preprocessor, serving, rows)
+
+    def fill(path: Path) -> dict[str, Any]:
+        for name in ("model.joblib", "preprocessor.joblib"):
+            shutil.copyfile(source / name, path / name)
+        (path / "model.onnx").write_bytes(serving)
+        probabilities = Model(serving).probabilities(preprocessor.transform(matrix))
+        documents = {
+            "metrics.json": json.dumps(decision, indent=1),
+            "golden.json": json.dumps(_golden(spec, preprocessor, serving, matrix, probabilities), indent=1),
+            "reference.json": json.dumps(_reference(spec, matrix, probabilities), indent=1),
+            "spec.json": spec.to_json(),
+            "preprocessor.json": preprocessor.to_json(),
+        }
+        for name, text in documents.items():
+            (path / name).write_text(text, "utf-8")
+        return {
+            "name": spec.name,
+            "family": trained.family,
+            "parameters": trained.record["parameters"],
+            "seed": trained.record["seed"],
+            "data": data,
+            "parity": {"rows": len(rows), "largest_difference": parity},
+            "git_revision": provenance.git_revision(),
+            "versions": provenance.versions(),
+        }
+
+    return bundle.write(folder, fill)
+
+
+def _independent(trained: Trained, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Preprocess with scikit-learn's own transformers, so that parity compares two implementations."""
+    prepared: NDArray[np.float64] = trained.preprocessing.transform(rows)
+    return prepared.astype(np.float32).astype(np.float64)
+
+
+def _golden(
+    spec: DatasetSpec,
+    preprocessor: Preprocessor,
+    serving: bytes,
+    matrix: NDArray[np.float64],
+    probabilities: NDArray[np.float32],
+) -> dict[str, Any]:
+    """Rows spread over the whole range of probabilities, of each class where there are many, and one with gaps."""
+    order = np.lexsort((probabilities.max(axis=1), probabilities.argmax(axis=1)))
+    chosen = matrix[order[np.linspace(0, len(order) - 1, min(GOLDEN_ROWS, len(order)), dtype=np.intp)]]
+    gaps = chosen[:1].copy()
+    gaps[:, [column.missing.allowed for column in spec.columns]] = np.nan
+    rows = np.vstack([chosen, gaps])
+    answers = Model(serving).probabilities(preprocessor.transform(rows))
+    return {
+        "features": spec.features,
+        "rows": coding.decode(spec, rows),
+        "probability": answers.astype(float).tolist(),
+        "prediction": [spec.target.classes[k].value for k in answers.argmax(axis=1)],
+        "risk_level": risk_levels(spec, answers),
+    }
+
+
+def _reference(spec: DatasetSpec, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]) -> dict[str, Any]:
+    """Each feature's distribution: counts of codes, or of numbers up to and including each edge, and beyond the last."""
+    features: dict[str, Any] = {}
+    for column, values in zip(spec.columns, matrix.T, strict=True):
+        known = values[~np.isnan(values)]
+        missing = len(values) - len(known)
+        if column.kind == "code":
+            counts = [int((known == level).sum()) for level in column.values.values()]
+            features[column.name] = {"kind": "code", "codes": list(column.values), "counts": counts, "missing": missing}
+        else:
+            edges = np.unique(np.quantile(known, REFERENCE_QUANTILES)) if len(known) else np.array([0.0])
+            counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1).tolist()
+            features[column.name] = {"kind": "number", "edges": edges.tolist(), "counts": counts, "missing": missing}
+    predicted = np.bincount(probabilities.argmax(axis=1), minlength=len(spec.target.classes)).tolist()
+    classes = [cls.value for cls in spec.target.classes]
+    return {"rows": len(matrix), "features": features, "predictions": {"classes": classes, "counts": predicted}}

@@ -1,0 +1,132 @@
+"""The model registry: MLflow versions that point at bundles, and the aliases champion and challenger."""
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow import MlflowClient  # noqa: E402 - MLflow reads the variable when it is imported
+from mlflow.entities.model_registry import ModelVersion  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+from healthrisk.bundle import Bundle  # noqa: E402
+from healthrisk.config import settings  # noqa: E402
+from healthrisk.errors import StoreError  # noqa: E402
+from healthrisk.spec import Metric, is_better  # noqa: E402
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered version: where its bundle lies, its cross-validated score, and the aliases that point at it."""
+
+    number: str
+    uri: str
+    digest: str
+    family: str
+    metric: Metric
+    score: float
+    aliases: tuple[str, ...]
+    run_id: str
+
+
+def client() -> MlflowClient:
+    """Return a client of the configured tracking server; an SQLite file is made ready where there is none."""
+    where = settings()
+    if where.tracking_uri.startswith("sqlite:"):
+        where.home.mkdir(parents=True, exist_ok=True)
+        # MLflow tells of every table it creates, which is noise on a first run.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+    return MlflowClient(where.tracking_uri, registry_uri=where.tracking_uri)
+
+
+def champion(name: str) -> Registered | None:
+    """Return the version that the alias `champion` points at, or None where there is none yet.
+
+    Raises:
+        StoreError: the registry does not answer.
+    """
+    return by_alias(name, CHAMPION)
+
+
+def by_alias(name: str, alias: str) -> Registered | None:
+    """Return the version of a model that an alias points at, or None.
+
+    Raises:
+        StoreError: the registry does not answer.
+    """
+    server = client()
+    try:
+        return _read(server, server.get_model_version_by_alias(name, alias))
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise StoreError(f"model registry {settings().tracking_uri}: {error.message}") from error
+
+
+def register(bundle: Bundle, uri: str, decision: dict[str, Any], run_id: str) -> tuple[Registered, str]:
+    """Register a bundle once, and give it an alias: champion, or challenger where the champion scores better.
+
+    Each part can be repeated: a version is found again by its digest, so a rerun after a kill completes what is missing.
+    Returns the version, and in words why it has its alias.
+    """
+    server, name = client(), bundle.spec.name
+    metric, winner = decision["metric"], decision["winner"]
+    score = decision["models"][winner]["cross_validation"]["intervals"][metric]["mean"]
+    tags = {"uri": uri, "digest": bundle.digest, "family": winner, "metric": metric, "score": repr(score)}
+    version = _find(server, name, bundle.digest) or _create(server, name, uri, run_id, tags)
+    alias, reason = _alias(bundle, version, score)
+    server.set_registered_model_alias(name, alias, version.number)
+    if alias == CHAMPION and CHALLENGER in version.aliases:
+        server.delete_registered_model_alias(name, CHALLENGER)
+    return _read(server, server.get_model_version(name, version.number)), reason
+
+
+def _alias(bundle: Bundle, version: Registered, score: float) -> tuple[str, str]:
+    current, rules = champion(bundle.spec.name), bundle.spec.selection
+    if current is None:
+        return CHAMPION, "the first version of this model"
+    if current.digest == version.digest:
+        return CHAMPION, "it is the champion already"
+    if current.metric != rules.metric:
+        return CHAMPION, f"the former champion was chosen by {current.metric}, not by {rules.metric}"
+    figures = f"cross-validated {rules.metric} {score:.4f}, the champion's {current.score:.4f}"
+    lag = abs(score - current.score) if is_better(rules.metric, current.score, score) else 0.0
+    if lag > rules.champion_tolerance:
+        return CHALLENGER, f"{figures}: worse by more than {rules.champion_tolerance:g}"
+    return CHAMPION, f"{figures}: not worse by more than {rules.champion_tolerance:g}"
+
+
+def _find(server: MlflowClient, name: str, digest: str) -> Registered | None:
+    found = server.search_model_versions(f"name = '{name}' and tag.digest = '{digest}'")
+    return _read(server, found[0]) if found else None
+
+
+def _create(server: MlflowClient, name: str, uri: str, run_id: str, tags: dict[str, str]) -> Registered:
+    try:
+        server.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise StoreError(f"model registry: {name!r} cannot be created: {error.message}") from error
+    return _read(server, server.create_model_version(name, source=uri, run_id=run_id, tags=tags))
+
+
+def _read(server: MlflowClient, version: ModelVersion) -> Registered:
+    # Only the model itself lists aliases reliably; a version found by search carries none.
+    aliases = server.get_registered_model(version.name).aliases
+    tags = version.tags
+    return Registered(
+        number=str(version.version),
+        uri=tags["uri"],
+        digest=tags["digest"],
+        family=tags["family"],
+        metric=tags["metric"],
+        score=float(tags["score"]),
+        aliases=tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(version.version))),
+        run_id=version.run_id,
+    )
