@@ -16,7 +16,7 @@ def write_text(path: Path, text: str) -> None:
     aside = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
     try:
         aside.write_text(text, "utf-8")
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 

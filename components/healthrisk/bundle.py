@@ -6,7 +6,6 @@ explanation; nothing in this module opens them.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +85,8 @@ class Bundle:
 def write(folder: Path, fill: Callable[[Path], dict[str, Any]]) -> Bundle:
     """Make a bundle below `folder`, in a sub-folder named by its digest, and return it opened.
 
-    `fill(path)` writes every file of `FILES` into a scratch folder and returns the manifest's other entries. The scratch
-    folder becomes the bundle by one rename, so a kill at any point leaves no half-written bundle under its final name.
+    `fill(path)` writes every file of `FILES` into a scratch folder and returns the manifest's other entries. It
+    becomes the bundle by one rename, so a kill at any point leaves no half-written bundle under its final name.
     """
     with scratch_folder(folder) as scratch:
         provenance = fill(scratch)
@@ -97,7 +96,7 @@ def write(folder: Path, fill: Callable[[Path], dict[str, Any]]) -> Bundle:
         digest = hashlib.sha256(text.encode()).hexdigest()
         final = folder / digest
         if not final.exists():
-            os.replace(scratch, final)
+            scratch.replace(final)
         return Bundle.open(final, digest)
 
 

@@ -24,7 +24,8 @@ def encode_target(spec: DatasetSpec, table: pa.Table | pa.RecordBatch) -> NDArra
     """Return the class position [rows] of every row's outcome."""
     raw = spec.target.index
     positions = pc.index_in(table.column(spec.target.name), value_set=pa.array(list(raw)))
-    return np.asarray(list(raw.values()), dtype=np.int64)[np.asarray(positions)]
+    result: NDArray[np.int64] = np.array(list(raw.values()), dtype=np.int64)[np.asarray(positions)]
+    return result
 
 
 def decode(spec: DatasetSpec, matrix: NDArray[np.float64]) -> list[list[float | str | None]]:

@@ -29,7 +29,7 @@ def evaluate(
 
     Returns a JSON-ready dict: `models` by family, `winner`, `rule`, `gates` and `passed`.
     """
-    measured = {model.family: _measure(spec, model, train, test, seed) for model in models}
+    measured: dict[str, Any] = {model.family: _measure(spec, model, train, test, seed) for model in models}
     winner, best = choose(
         spec, {family: result["cross_validation"]["intervals"] for family, result in measured.items()}
     )
@@ -94,7 +94,7 @@ def _measure(
 
 
 def _curves(spec: DatasetSpec, y: NDArray[np.int64], out_of_fold: NDArray[np.float64]) -> dict[str, Any]:
-    """ROC and calibration by class, from out-of-fold probabilities of the training part: more rows than the hold-out."""
+    """ROC and calibration by class, from out-of-fold probabilities: they are more than the hold-out's."""
     events = [1] if spec.is_binary else range(len(spec.target.classes))
     result = {}
     for k in events:

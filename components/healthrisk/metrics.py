@@ -50,7 +50,7 @@ def score_all(y: Labels, p: Probabilities) -> dict[str, float]:
 
 
 def measure(spec: DatasetSpec, y: Labels, p: Probabilities) -> dict[str, Any]:
-    """Return `score_all` with precision, recall and F1, by class and averaged, and the confusion matrix [true, predicted]."""
+    """Return `score_all`, precision, recall, F1 by class and averaged, and the confusion matrix [true, predicted]."""
     predicted = p.argmax(axis=1)
     positions = np.arange(len(spec.target.classes))
     result: dict[str, Any] = {"rows": len(y), **score_all(y, p)}
@@ -77,7 +77,7 @@ def roc_points(y: Labels, p: Probabilities) -> dict[str, list[float]]:
 
 
 def calibration_points(outcome: NDArray[np.bool_], probability: NDArray[np.floating[Any]]) -> dict[str, list[float]]:
-    """Return, for up to ten equally filled groups by predicted probability, its mean, the observed share and the size."""
+    """Return mean prediction, observed share and size of up to ten equally filled groups by predicted probability."""
     groups = np.array_split(np.argsort(probability, kind="stable"), min(10, max(1, len(probability) // 10)))
     return {
         "predicted": [float(probability[group].mean()) for group in groups],
@@ -89,8 +89,8 @@ def calibration_points(outcome: NDArray[np.bool_], probability: NDArray[np.float
 def resampled_interval(scores: NDArray[np.float64], folds: int) -> dict[str, float]:
     """Return mean, standard error and 95 % interval of scores [repeats * folds] of a repeated cross-validation.
 
-    Training parts overlap, so the naive variance of the mean is too small; Nadeau and Bengio's correction adds the ratio
-    of test to training rows, 1 / (folds - 1).
+    Training parts overlap, so the naive variance of the mean is too small; Nadeau and Bengio's correction adds
+    the ratio of test to training rows, 1 / (folds - 1).
     """
     count = len(scores)
     variance = float(scores.var(ddof=1)) if count > 1 else 0.0

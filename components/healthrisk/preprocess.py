@@ -85,7 +85,7 @@ def extract(spec: DatasetSpec, fitted: ColumnTransformer) -> Preprocessor:
 
 
 def fit(spec: DatasetSpec, matrix: NDArray[np.float64]) -> tuple[ColumnTransformer, Preprocessor]:
-    """Fit on a coded matrix [rows, features]; return scikit-learn's form and the serving form of the same parameters."""
+    """Fit on a coded matrix [rows, features]; return scikit-learn's form and the serving form of it."""
     fitted = unfitted(spec).fit(matrix)
     return fitted, extract(spec, fitted)
 
@@ -99,7 +99,7 @@ class ServedPreprocessing(TransformerMixin, BaseEstimator):  # type: ignore[misc
     def __init__(self, spec: DatasetSpec) -> None:
         self.spec = spec
 
-    def fit(self, matrix: NDArray[np.float64], y: object = None) -> Self:
+    def fit(self, matrix: NDArray[np.float64], y: object = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
         """Fit on a coded matrix [rows, features]."""
         self.preprocessor_ = fit(self.spec, matrix)[1]
         return self

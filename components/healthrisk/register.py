@@ -50,7 +50,7 @@ def build(
         probabilities = Model(serving).probabilities(preprocessor.transform(matrix))
         documents = {
             "metrics.json": json.dumps(decision, indent=1),
-            "golden.json": json.dumps(_golden(spec, preprocessor, serving, matrix, probabilities), indent=1),
+            "golden.json": json.dumps(_golden(spec, preprocessor, serving, rows[len(matrix) :]), indent=1),
             "reference.json": json.dumps(_reference(spec, matrix, probabilities), indent=1),
             "spec.json": spec.to_json(),
             "preprocessor.json": preprocessor.to_json(),
@@ -78,19 +78,17 @@ def _independent(trained: Trained, rows: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def _golden(
-    spec: DatasetSpec,
-    preprocessor: Preprocessor,
-    serving: bytes,
-    matrix: NDArray[np.float64],
-    probabilities: NDArray[np.float32],
+    spec: DatasetSpec, preprocessor: Preprocessor, serving: bytes, generated: NDArray[np.float64]
 ) -> dict[str, Any]:
-    """Rows spread over the whole range of probabilities, of each class where there are many, and one with gaps."""
+    """Rows with their answers, spread over classes and probabilities.
+
+    They are generated rows: a bundle travels further than a patient's data may.
+    """
+    model = Model(serving)
+    probabilities = model.probabilities(preprocessor.transform(generated))
     order = np.lexsort((probabilities.max(axis=1), probabilities.argmax(axis=1)))
-    chosen = matrix[order[np.linspace(0, len(order) - 1, min(GOLDEN_ROWS, len(order)), dtype=np.intp)]]
-    gaps = chosen[:1].copy()
-    gaps[:, [column.missing.allowed for column in spec.columns]] = np.nan
-    rows = np.vstack([chosen, gaps])
-    answers = Model(serving).probabilities(preprocessor.transform(rows))
+    rows = generated[order[np.linspace(0, len(order) - 1, GOLDEN_ROWS, dtype=np.intp)]]
+    answers = model.probabilities(preprocessor.transform(rows))
     return {
         "features": spec.features,
         "rows": coding.decode(spec, rows),
@@ -101,7 +99,7 @@ def _golden(
 
 
 def _reference(spec: DatasetSpec, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]) -> dict[str, Any]:
-    """Each feature's distribution: counts of codes, or of numbers up to and including each edge, and beyond the last."""
+    """Each feature's distribution: counts of codes, or of numbers up to each edge, itself included, and beyond."""
     features: dict[str, Any] = {}
     for column, values in zip(spec.columns, matrix.T, strict=True):
         known = values[~np.isnan(values)]

@@ -1,20 +1,17 @@
 """The model registry: MLflow versions that point at bundles, and the aliases champion and challenger."""
 
 import logging
-import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
-from mlflow import MlflowClient  # noqa: E402 - MLflow reads the variable when it is imported
-from mlflow.entities.model_registry import ModelVersion  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-
-from healthrisk.bundle import Bundle  # noqa: E402
-from healthrisk.config import settings  # noqa: E402
-from healthrisk.errors import StoreError  # noqa: E402
-from healthrisk.spec import Metric, is_better  # noqa: E402
+from healthrisk.bundle import Bundle
+from healthrisk.config import settings
+from healthrisk.errors import StoreError
+from healthrisk.spec import Metric, is_better
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -72,7 +69,7 @@ def by_alias(name: str, alias: str) -> Registered | None:
 def register(bundle: Bundle, uri: str, decision: dict[str, Any], run_id: str) -> tuple[Registered, str]:
     """Register a bundle once, and give it an alias: champion, or challenger where the champion scores better.
 
-    Each part can be repeated: a version is found again by its digest, so a rerun after a kill completes what is missing.
+    Each part can be repeated: a version is found again by its digest, so a rerun after a kill adds what is missing.
     Returns the version, and in words why it has its alias.
     """
     server, name = client(), bundle.spec.name
@@ -125,8 +122,8 @@ def _read(server: MlflowClient, version: ModelVersion) -> Registered:
         uri=tags["uri"],
         digest=tags["digest"],
         family=tags["family"],
-        metric=tags["metric"],
+        metric=cast(Metric, tags["metric"]),
         score=float(tags["score"]),
         aliases=tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(version.version))),
-        run_id=version.run_id,
+        run_id=version.run_id or "",
     )

@@ -4,14 +4,13 @@ A bundle's address ends in `<spec name>/<digest>`. In S3 the manifest is written
 whole; a folder becomes visible by one rename. Either way a kill leaves nothing that could be taken for a bundle.
 """
 
-import os
 import shutil
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
 from minio import Minio
-from minio.credentials import EnvAWSProvider
+from minio.credentials.providers import EnvAWSProvider
 from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
@@ -86,7 +85,7 @@ def _put_folder(bundle: Bundle, final: Path) -> None:
         return
     with scratch_folder(final.parent) as scratch:
         shutil.copytree(bundle.path, scratch, dirs_exist_ok=True)
-        os.replace(scratch, final)
+        scratch.replace(final)
 
 
 def _put_objects(bundle: Bundle, bucket: str, prefix: str) -> None:
@@ -108,4 +107,4 @@ def _get_objects(bucket: str, prefix: str, final: Path) -> None:
                 client.fget_object(bucket_name=bucket, object_name=f"{prefix}/{name}", file_path=str(scratch / name))
         except (MinioException, HTTPError, ValueError) as error:
             raise StoreError(f"bundle s3://{bucket}/{prefix}: {error}") from error
-        os.replace(scratch, final)
+        scratch.replace(final)

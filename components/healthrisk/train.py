@@ -90,12 +90,21 @@ def unfitted(family: Family, seed: int) -> ClassifierMixin:
     return makers[family]()
 
 
-def train(spec: DatasetSpec, family: Family, matrix: NDArray[np.float64], y: NDArray[np.int64], seed: int) -> Trained:
+def train(
+    spec: DatasetSpec,
+    family: Family,
+    fitted: ColumnTransformer,
+    part: tuple[NDArray[np.float64], NDArray[np.int64]],
+    seed: int,
+) -> Trained:
     """Search, cross-validate and fit one family on a coded matrix [rows, features] with class positions [rows].
+
+    `fitted` is the preprocessing fitted on the same part; the final classifier stands on it.
 
     Raises:
         TrainingError: a class has fewer rows than there are folds, or the search space names what the family lacks.
     """
+    matrix, y = part
     _check_classes(spec, y)
     pipeline = Pipeline([("preprocess", preprocess.ServedPreprocessing(spec)), ("classifier", unfitted(family, seed))])
     grid = {
@@ -111,8 +120,8 @@ def train(spec: DatasetSpec, family: Family, matrix: NDArray[np.float64], y: NDA
         search = _search(spec, pipeline, grid, matrix, y, seed)
         best = clone(pipeline).set_params(**search.best_params_)
         folds, out_of_fold = _cross_validate(spec, best, matrix, y, seed)
-    fitted, preprocessor = preprocess.fit(spec, matrix)
-    classifier = clone(best["classifier"]).fit(preprocessor.transform(matrix).astype(np.float64), y)
+    inputs = preprocess.extract(spec, fitted).transform(matrix).astype(np.float64)
+    classifier = clone(best["classifier"]).fit(inputs, y)
     record = {
         "family": family,
         "seed": seed,
@@ -129,8 +138,9 @@ def _check_classes(spec: DatasetSpec, y: NDArray[np.int64]) -> None:
     scarce = int(counts.argmin())
     if counts[scarce] < spec.selection.folds:
         name = spec.target.classes[scarce].name
+        folds = spec.selection.folds
         raise TrainingError(
-            f"class {name!r} has {counts[scarce]} training rows; {spec.selection.folds}-fold cross-validation needs as many"
+            f"class {name!r} has {counts[scarce]} training rows; {folds}-fold cross-validation needs {folds}"
         )
 
 

@@ -1,0 +1,63 @@
+# Every target has a `##` line: `make help` prints them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PORT ?= 8080
+DATASET ?= heart-disease
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: help setup run train serve mlflow test lint format compile lock benchmark-pipeline clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
+
+$(READY): components/locks/dev.txt pyproject.toml
+	@echo "setting up $(VENV): about a minute"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r components/locks/dev.txt
+	@pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(READY) ## install what everything here needs into .venv
+
+run: $(READY) ## train on the shipped heart data, serve the winner, ask it for a prediction
+	@python pipelines/first_run.py --port $(PORT)
+
+train: $(READY) ## train on DATASET=heart-disease, or the path of a spec, and DATA=FILE
+	@python pipelines/train_pipeline.py --dataset $(DATASET) $(if $(DATA),--data $(DATA))
+
+serve: $(READY) ## serve the champion of DATASET: REST on PORT=8080, gRPC on PORT+1
+	@python kserve/serve.py --dataset $(DATASET) --port $(PORT)
+
+mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000
+	@python pipelines/browse.py
+
+test: lint ## check style and types, then run every test
+	@pytest
+
+lint: $(READY) ## check style and types
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+format: $(READY) ## rewrite the code in the house's style
+	@ruff check --fix .
+	@ruff format .
+
+compile: $(READY) ## write the pipeline's YAML anew
+	@python pipelines/train_pipeline.py --compile
+
+lock: $(READY) ## pin every dependency anew
+	@components/locks/lock
+
+benchmark-pipeline: $(READY) ## time the pipeline against the same work in one process
+	@python tests/benchmarks/pipeline.py
+
+clean: ## remove the environment and everything that runs left behind
+	rm -rf $(VENV) .healthrisk .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,112 @@
+"""The plots of a model: readable in print and by the colour-blind, drawn without a display.
+
+Colours are those of Okabe and Ito (2008); lines differ in style as well as in colour.
+"""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":")
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as PNG; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """Return PNG bytes as a data URI, so that a page carries its pictures with it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def roc(curves: dict[str, dict[str, Any]]) -> Figure:
+    """Plot ROC curves, given as {name: {"roc": {"fpr": [...], "tpr": [...]}}}."""
+    figure, axes = _square("False positive rate", "True positive rate")
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    for position, (name, curve) in enumerate(curves.items()):
+        axes.plot(curve["roc"]["fpr"], curve["roc"]["tpr"], label=name, **_look(position))
+    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    return figure
+
+
+def calibration(curves: dict[str, dict[str, Any]]) -> Figure:
+    """Plot observed shares against predicted probabilities; a perfect model lies on the diagonal."""
+    figure, axes = _square("Predicted probability", "Observed share")
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    for position, (name, curve) in enumerate(curves.items()):
+        points = curve["calibration"]
+        axes.plot(points["predicted"], points["observed"], marker="o", markersize=4, label=name, **_look(position))
+    axes.legend(loc="upper left", fontsize=8, frameon=False)
+    return figure
+
+
+def confusion(matrix: list[list[int]], names: list[str]) -> Figure:
+    """Plot a confusion matrix [true, predicted] with its counts; shades are shares of the true class."""
+    counts = np.asarray(matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(3.6, 0.75 * len(names) + 1.8)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        axes.text(
+            column, row, str(count), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black"
+        )
+    axes.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("Predicted")
+    axes.set_ylabel("True")
+    return figure
+
+
+def importance(rows: list[dict[str, Any]], metric: str) -> Figure:
+    """Plot the loss of a metric when each feature is shuffled, with one standard deviation."""
+    shown = rows[:15][::-1]
+    figure = Figure(figsize=(5.6, 0.28 * len(shown) + 1.0), layout="constrained")
+    axes = figure.add_subplot()
+    spread = [row["sd"] for row in shown]
+    axes.barh(
+        [row["label"] for row in shown], [row["mean"] for row in shown], xerr=spread, color=COLOURS[0], ecolor="#444444"
+    )
+    axes.set_xlabel(f"Loss of {metric.replace('_', ' ')} when shuffled")
+    axes.tick_params(labelsize=8)
+    _plain(axes)
+    return figure
+
+
+def intervals(rows: list[tuple[str, dict[str, float]]], metric: str) -> Figure:
+    """Plot each model's cross-validated mean with its 95 % interval."""
+    shown = rows[::-1]
+    figure = Figure(figsize=(5.6, 0.4 * len(shown) + 0.9), layout="constrained")
+    axes = figure.add_subplot()
+    for position, (_, value) in enumerate(shown):
+        axes.plot([value["low"], value["high"]], [position, position], color=COLOURS[0], linewidth=2)
+        axes.plot(value["mean"], position, "o", color=COLOURS[1])
+    axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=9)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.set_xlabel(f"Cross-validated {metric.replace('_', ' ')}, 95 % interval")
+    _plain(axes)
+    return figure
+
+
+def _square(x: str, y: str) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    _plain(axes)
+    return figure, axes
+
+
+def _look(position: int) -> dict[str, Any]:
+    return {"color": COLOURS[position % len(COLOURS)], "linestyle": STYLES[position % len(STYLES)], "linewidth": 1.6}
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)

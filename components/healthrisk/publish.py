@@ -1,0 +1,55 @@
+"""From an evaluated winner to a registered version: runs logged, gates kept, bundle stored, alias given."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from healthrisk import register, registry, store, tracking
+from healthrisk.atomic import scratch_folder
+from healthrisk.config import settings
+from healthrisk.errors import GateError
+from healthrisk.parts import read_part
+from healthrisk.provenance import git_revision
+from healthrisk.spec import DatasetSpec
+from healthrisk.train import Trained
+
+
+def publish(
+    spec: DatasetSpec,
+    *,
+    parts: list[Path],
+    record: dict[str, Any],
+    decision: dict[str, Any],
+    page: str,
+    models: list[Path],
+) -> dict[str, Any]:
+    """Log every model; build, store and register the winner. Return the version, its alias, reason, address and digest.
+
+    Raises:
+        GateError: the winner misses a gate; its run is logged, nothing is registered.
+        BundleError: the serving form disagrees with scikit-learn.
+    """
+    data = {key: record[key] for key in ("source", "sha256", "rows")}
+    trained = [Trained.load(folder) for folder in models]
+    runs = tracking.log_runs(spec, trained, decision, page, data, git_revision())
+    if missed := [gate for gate in decision["gates"] if not gate["passed"]]:
+        words = "; ".join(f"{gate['metric']} is {gate['value']:.4f}, must be {gate['bound']}" for gate in missed)
+        raise GateError(f"{decision['winner']} misses its gates: {words}; nothing was registered")
+    winner = decision["winner"]
+    folder = next(folder for folder, model in zip(models, trained, strict=True) if model.family == winner)
+    matrix = np.vstack([read_part(spec, part)[0] for part in parts])
+    with scratch_folder(settings().home / "building") as building:
+        built = register.build(spec, building, folder, matrix, decision, data)
+        uri = store.put(built, settings().bundles)
+    version, reason = registry.register(built, uri, decision, runs[winner])
+    alias = next((alias for alias in (registry.CHAMPION, registry.CHALLENGER) if alias in version.aliases), "")
+    return {
+        "name": spec.name,
+        "version": version.number,
+        "alias": alias,
+        "reason": reason,
+        "bundle": uri,
+        "digest": built.digest,
+        "run": version.run_id,
+    }

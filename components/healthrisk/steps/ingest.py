@@ -1,0 +1,29 @@
+"""The step that brings a table in."""
+
+from kfp import dsl
+
+from healthrisk.steps import component
+
+
+@component
+def ingest(spec: str, data: str, table: dsl.Output[dsl.Dataset], record: dsl.Output[dsl.Artifact]) -> None:
+    """Read the spec's source, or `data` where it is given, into Parquet.
+
+    Args:
+        spec: The dataset spec as JSON.
+        data: A path or address of a file of the spec's schema; empty for the spec's own sources.
+        table: The table as Parquet.
+        record: Source, digest and size of the table, as JSON.
+    """
+    import json
+    from pathlib import Path
+
+    from healthrisk.ingest import ingest
+    from healthrisk.running import step
+    from healthrisk.spec import DatasetSpec
+
+    with step() as log:
+        found = ingest(DatasetSpec.parse(spec), data, Path(table.path))
+        Path(record.path).write_text(json.dumps(found, indent=1))
+        log.info("%s rows from %s", found["rows"], found["source"])
+        table.metadata.update(rows=found["rows"], source=found["source"], sha256=found["sha256"])

@@ -1,0 +1,39 @@
+"""The step that splits a table."""
+
+from kfp import dsl
+
+from healthrisk.steps import component
+
+
+@component
+def preprocess(
+    spec: str,
+    seed: int,
+    table: dsl.Input[dsl.Dataset],
+    checked: dsl.Input[dsl.Artifact],
+    train: dsl.Output[dsl.Dataset],
+    test: dsl.Output[dsl.Dataset],
+    preprocessor: dsl.Output[dsl.Artifact],
+) -> None:
+    """Split 80/20 by class and fit the preprocessor on the training part alone.
+
+    Args:
+        spec: The dataset spec as JSON.
+        seed: The seed of the split.
+        table: The ingested table.
+        checked: The validation's results: a table that was not checked is not split.
+        train: The training part, coded, as Parquet.
+        test: The hold-out, coded, as Parquet.
+        preprocessor: A folder with the fitted preprocessor, as JSON and as joblib.
+    """
+    from pathlib import Path
+
+    from healthrisk.parts import write_parts
+    from healthrisk.running import step
+    from healthrisk.spec import DatasetSpec
+
+    with step() as log:
+        sizes = write_parts(
+            DatasetSpec.parse(spec), Path(table.path), seed, Path(train.path), Path(test.path), Path(preprocessor.path)
+        )
+        log.info("%s rows for training, %s held out", *sizes)

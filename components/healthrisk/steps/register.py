@@ -1,0 +1,52 @@
+"""The step that turns the winner into a registered bundle."""
+
+from kfp import dsl
+
+from healthrisk.steps import component
+
+
+@component
+def register(
+    spec: str,
+    train: dsl.Input[dsl.Dataset],
+    test: dsl.Input[dsl.Dataset],
+    record: dsl.Input[dsl.Artifact],
+    decision: dsl.Input[dsl.Artifact],
+    page: dsl.Input[dsl.HTML],
+    logistic_regression: dsl.Input[dsl.Model],
+    random_forest: dsl.Input[dsl.Model],
+    gradient_boosting: dsl.Input[dsl.Model],
+    registration: dsl.Output[dsl.Artifact],
+) -> None:
+    """Log the runs, build and store the winner's bundle, register its version and give it an alias.
+
+    Args:
+        spec: The dataset spec as JSON.
+        train: The training part, coded.
+        test: The hold-out, coded.
+        record: What ingest wrote of the table's origin.
+        decision: What evaluate decided.
+        page: The report.
+        logistic_regression: The trained model of that family.
+        random_forest: The trained model of that family.
+        gradient_boosting: The trained model of that family.
+        registration: The registered version, its alias and its bundle, as JSON.
+    """
+    import json
+    from pathlib import Path
+
+    from healthrisk.publish import publish
+    from healthrisk.running import step
+    from healthrisk.spec import DatasetSpec
+
+    with step() as log:
+        found = publish(
+            DatasetSpec.parse(spec),
+            parts=[Path(train.path), Path(test.path)],
+            record=json.loads(Path(record.path).read_text()),
+            decision=json.loads(Path(decision.path).read_text()),
+            page=Path(page.path).read_text(),
+            models=[Path(folder.path) for folder in (logistic_regression, random_forest, gradient_boosting)],
+        )
+        Path(registration.path).write_text(json.dumps(found, indent=1))
+        log.info("version %s is %s: %s", found["version"], found["alias"], found["reason"])

@@ -1,0 +1,45 @@
+"""The step that trains one family of models."""
+
+from kfp import dsl
+
+from healthrisk.steps import component
+
+
+@component
+def train(
+    spec: str,
+    family: str,
+    seed: int,
+    table: dsl.Input[dsl.Dataset],
+    preprocessor: dsl.Input[dsl.Artifact],
+    model: dsl.Output[dsl.Model],
+) -> None:
+    """Search hyper-parameters, cross-validate and fit.
+
+    Args:
+        spec: The dataset spec as JSON.
+        family: logistic_regression, random_forest or gradient_boosting.
+        seed: The seed of folds and models.
+        table: The training part, coded.
+        preprocessor: The preprocessor fitted on it.
+        model: A folder with scikit-learn's objects, the training record and the out-of-fold probabilities.
+    """
+    from pathlib import Path
+    from typing import cast
+
+    import joblib
+
+    from healthrisk.parts import read_part
+    from healthrisk.running import step
+    from healthrisk.spec import DatasetSpec, Family
+    from healthrisk.train import train
+
+    with step() as log:
+        parsed = DatasetSpec.parse(spec)
+        fitted = joblib.load(Path(preprocessor.path) / "preprocessor.joblib")
+        trained = train(parsed, cast(Family, family), fitted, read_part(parsed, Path(table.path)), seed)
+        trained.save(Path(model.path))
+        metric = parsed.selection.metric
+        score = trained.record["cross_validation"]["intervals"][metric]
+        log.info("cross-validated %s %.3f (%.3f to %.3f)", metric, score["mean"], score["low"], score["high"])
+        model.metadata.update(family=family, **{metric: score["mean"]})

@@ -1,0 +1,40 @@
+"""The step that holds a table against its spec."""
+
+from kfp import dsl
+
+from healthrisk.steps import component
+
+
+@component
+def validate(
+    spec: str,
+    table: dsl.Input[dsl.Dataset],
+    results: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
+) -> None:
+    """Check schema, types, ranges, codes, duplicates, missing values, class balance and the coding of the target.
+
+    Args:
+        spec: The dataset spec as JSON.
+        table: The ingested table.
+        results: Every check's verdict and every column's summary, as JSON.
+        page: The same as a page with plots.
+    """
+    import json
+    from pathlib import Path
+
+    from healthrisk.running import step
+    from healthrisk.spec import DatasetSpec
+    from healthrisk.validate import raise_if_failed, validate
+    from healthrisk.validation_report import render
+
+    with step() as log:
+        parsed = DatasetSpec.parse(spec)
+        found = validate(parsed, Path(table.path))
+        Path(results.path).write_text(json.dumps(found, indent=1))
+        Path(page.path).write_text(render(parsed, found))
+        for check in found["checks"]:
+            if check["status"] == "warn":
+                log.info("warning: %s", check["message"])
+        raise_if_failed(found)
+        log.info("%s checks passed", sum(check["status"] == "pass" for check in found["checks"]))

@@ -1,0 +1,49 @@
+"""What a run found, in a screenful."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from healthrisk import atomic
+from healthrisk.config import settings
+from healthrisk.report import METRIC_NAMES, family_name
+from healthrisk.spec import DatasetSpec
+
+
+def of_run(spec: DatasetSpec, folder: Path) -> str:
+    """Return the summary of a finished run, given its folder; the report is put where it stays."""
+    decision = json.loads((folder / "evaluate" / "decision").read_text("utf-8"))
+    registration = json.loads((folder / "register" / "registration").read_text("utf-8"))
+    report = settings().home / "reports" / f"{spec.name}-{registration['digest'][:12]}.html"
+    atomic.write_text(report, (folder / "evaluate" / "page").read_text("utf-8"))
+    lines = [
+        "",
+        f"{spec.title}: {decision['rows']['train']} rows for training, {decision['rows']['test']} held out",
+        *_models(decision),
+        "",
+        f"winner    {family_name(decision['winner'])}: {decision['rule']} ({family_name(decision['best'])})",
+        *_gates(decision),
+        "version   {name} {version}, {alias}: {reason}".format(**registration),
+        f"bundle    {registration['bundle']}",
+        f"report    {report}",
+        f"MLflow    {settings().tracking_uri}",
+    ]
+    return "\n".join(lines)
+
+
+def _models(decision: dict[str, Any]) -> list[str]:
+    shown = list(dict.fromkeys([decision["metric"], "accuracy", "brier"]))
+    rows = ["", f"{'cross-validated, 95 % interval':<32}" + "".join(f"{METRIC_NAMES[name]:<26}" for name in shown)]
+    for family, model in decision["models"].items():
+        intervals = [model["cross_validation"]["intervals"][name] for name in shown]
+        cells = [f"{i['mean']:.3f} ({i['low']:.3f} to {i['high']:.3f})" for i in intervals]
+        rows.append(f"  {family_name(family):<30}" + "".join(f"{cell:<26}" for cell in cells))
+    return [row.rstrip() for row in rows]
+
+
+def _gates(decision: dict[str, Any]) -> list[str]:
+    verdicts = [
+        f"{METRIC_NAMES[gate['metric']]} {gate['value']:.3f} {gate['bound']} {'kept' if gate['passed'] else 'missed'}"
+        for gate in decision["gates"]
+    ]
+    return [f"gates     {'; '.join(verdicts)} (hold-out of {decision['rows']['test']} rows)"]

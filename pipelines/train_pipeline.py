@@ -1,0 +1,72 @@
+"""Train on a data set: here by default, on Kubeflow Pipelines with --submit.
+
+python pipelines/train_pipeline.py [--dataset NAME|PATH.yaml] [--data FILE] [--seed N]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from healthrisk import spec as specs
+from healthrisk.errors import HealthriskError
+
+GOLDEN = Path(__file__).with_name("training.yaml")
+
+
+def main() -> int:
+    """Parse the command line and do what it says; return the exit code."""
+    arguments = _parser().parse_args()
+    try:
+        return _run(arguments)
+    except HealthriskError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.compile:
+        from kfp import compiler
+
+        from pipeline import training
+
+        compiler.Compiler().compile(training, str(arguments.compile))
+        print(f"wrote {arguments.compile}")
+        return 0
+    spec = specs.load(arguments.dataset)
+    if arguments.submit:
+        import submit
+
+        return submit.submit(spec, arguments)
+    import local
+    import summary
+
+    folder = local.run(spec.to_json(), arguments.data and _absolute(arguments.data), arguments.seed)
+    print(summary.of_run(spec, folder))
+    return 0
+
+
+def _absolute(data: str) -> str:
+    """A path is resolved here, where the user stands, not where a step runs."""
+    return data if "://" in data else str(Path(data).absolute())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--dataset", default="heart-disease", help="a shipped spec's name, or the path of a spec's YAML file"
+    )
+    parser.add_argument("--data", default="", help="a file of the spec's schema, instead of the spec's own source")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the split, the folds and the models")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--compile", nargs="?", type=Path, const=GOLDEN, metavar="FILE", help="write the pipeline as YAML"
+    )
+    what.add_argument("--submit", action="store_true", help="run on Kubeflow Pipelines")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The spec is strict, complete, and the only place that knows a data set."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from healthrisk import spec as specs
+from healthrisk.errors import SpecError
+from healthrisk.spec import DatasetSpec
+
+
+def variant(**changes: object) -> str:
+    """The heart spec as YAML, with some of its fields replaced."""
+    path = Path(specs.__file__).parent / "specs/heart-disease.yaml"
+    return yaml.safe_dump(yaml.safe_load(path.read_text()) | changes, sort_keys=False)
+
+
+@pytest.mark.parametrize("name", specs.builtin_names())
+def test_a_shipped_spec_survives_the_way_through_json(name: str) -> None:
+    spec = specs.load(name)
+    assert DatasetSpec.parse(spec.to_json()) == spec
+    assert DatasetSpec.parse(spec.to_json()).to_json() == spec.to_json()
+
+
+def test_the_shipped_specs_are_heart_disease_and_obesity() -> None:
+    assert specs.builtin_names() == ("heart-disease", "obesity")
+    assert specs.load("heart-disease").is_binary
+    assert len(specs.load("obesity").target.classes) == 7
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("", "must be a YAML mapping, not NoneType"),
+        ("- a", "must be a YAML mapping, not list"),
+        ("a: [", "not valid YAML"),
+        ("name: a\nname: b", "key 'name' is written twice"),
+        ("codes: {yes: 1}", "put it in quotes"),
+        (variant(name="Heart Disease"), "name: String should match pattern"),
+        (variant(colour="red"), "colour: Extra inputs are not permitted, got 'red'"),
+        (variant(sensitive=["shoe size"]), "'shoe size' is named as sensitive"),
+        (variant(gates=[]), "gates: Tuple should have at least 1 item"),
+        (variant(gates=[{"metric": "beauty", "min": 1}]), "gates.0.metric"),
+        (variant(gates=[{"metric": "brier"}]), "give either min or max"),
+        (variant(risk_levels=[{"name": "a", "below": 0.5}, {"name": "b", "below": 0.2}]), "rising `below` bounds"),
+        (variant(columns=[{"name": "x", "label": "X", "kind": "number"}]), "needs a range"),
+        (variant(columns=[{"name": "x", "label": "X", "kind": "number", "range": [2, 1]}]), "needs a range"),
+        (variant(columns=[{"name": "x", "label": "X", "kind": "code", "codes": {1: "a"}}]), "at least two codes"),
+        (variant(columns=[{"name": "x", "label": "X", "kind": "code", "codes": {1: "a", "b": "c"}}]), "all strings"),
+        (variant(search={"oracle": {}}), "search.oracle"),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_its_cause(document: str, message: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)):
+        DatasetSpec.parse(document)
+
+
+def test_a_column_listed_twice_is_refused() -> None:
+    column = {"name": "x", "label": "X", "kind": "number", "range": [0, 1]}
+    with pytest.raises(SpecError, match="'x' is listed twice"):
+        DatasetSpec.parse(variant(columns=[column, column], sensitive=[], recodings=[]))
+
+
+def test_an_unknown_data_set_names_the_known_ones() -> None:
+    with pytest.raises(SpecError, match="unknown data set 'lung': expected one of heart-disease, obesity, or a .yaml"):
+        specs.load("lung")
+
+
+def test_a_missing_spec_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="mine.yaml"):
+        specs.load(str(tmp_path / "mine.yaml"))
+
+
+def test_no_data_set_stands_in_the_code(root: Path) -> None:
+    """Column names, raw classes and recoding names of the shipped specs occur in no module."""
+    words = set()
+    for name in specs.builtin_names():
+        spec = specs.load(name)
+        words |= {spec.target.name, *spec.features, *(recoding.name for recoding in spec.recodings)}
+        words |= {str(value) for cls in spec.target.classes for value in cls.raw if isinstance(value, str)}
+    # Words of the language that are also column names stand in code for other reasons; quoted, they would be a column.
+    pattern = re.compile("|".join(rf"[\"']{re.escape(word)}[\"']" for word in sorted(words)))
+    modules = [*(root / "components").rglob("*.py"), *(root / "pipelines").glob("*.py"), *(root / "kserve").glob("*.py")]
+    assert len(modules) > 20
+    found = [f"{path.relative_to(root)}: {hit[0]}" for path in modules for hit in pattern.finditer(path.read_text())]
+    assert found == []
