@@ -1,0 +1,207 @@
+"""The server's HTTP routes, as one ASGI application in front of the framework's own.
+
+Inference goes straight from the socket's bytes to the codec; the framework's routing, middleware and data models cost
+several times what the model does. Health, metadata and errors are answered here too, because the framework's are not
+true of this server (no versions, a repository extension that is off, readiness while draining). What the framework
+keeps is in `_FRAMEWORK`; there is no path that both answer.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+
+from healthrisk import __version__
+from healthrisk.serving import v2
+from healthrisk.serving.errors import RETRY_AFTER_SECONDS, RequestError, bad_request, too_large
+from healthrisk.serving.service import Context, Service
+from healthrisk.serving.tracing import valid
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+Headers = dict[bytes, bytes]
+
+_FRAMEWORK = frozenset({"/", "/metrics", "/v2/health/live", "/v2/models", "/v1/models", "/openapi.json", "/docs"})
+_JSON = (b"application/json", b"")
+_BINARY = b"application/octet-stream"
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+# After a refusal the rest of a body is read and dropped for so long, or the client may never see the answer.
+_DISCARD_SECONDS = 1.0
+
+
+class ServingApp:
+    """Routes requests to a model, and the few remaining ones to the framework."""
+
+    def __init__(self, framework: Asgi, service: Service) -> None:
+        self._framework = framework
+        self._service = service
+        self._limits = service.gate.limits
+        name, version = service.model.name, service.model.version
+        model = f"/v2/models/{name}"
+        self._posts = {f"/v1/models/{name}:predict": ("v1", self._predict_v1)}
+        self._gets: dict[str, Callable[[], tuple[int, dict[str, Any]]]] = {
+            "/v2": lambda: (200, server_metadata()),
+            "/v2/health/ready": lambda: self._ready({"ready": True}),
+            f"/v1/models/{name}": lambda: self._ready({"name": name, "ready": True}),
+        }
+        for path in (model, f"{model}/versions/{version}"):
+            self._posts[f"{path}/infer"] = ("v2", self._infer)
+            self._gets[path] = lambda: (200, service.model.metadata())
+            self._gets[f"{path}/ready"] = lambda: self._ready({"name": name, "ready": True})
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._framework(scope, receive, send)
+            return
+        path, method = scope["path"], scope["method"]
+        post = self._posts.get(path)
+        if post is not None and method == "POST":
+            await self._answer(post[0], post[1], dict(scope["headers"]), receive, send)
+        elif path in _FRAMEWORK and method in {"GET", "HEAD"}:
+            await self._framework(scope, receive, send)
+        elif (get := self._gets.get(path)) is not None and method in {"GET", "HEAD"}:
+            await self._respond(send, *get())
+        elif post is not None or get is not None or path in _FRAMEWORK:
+            allowed = b"POST" if post is not None else b"GET, HEAD"
+            error = {"error": f"{method[:20]} is not allowed here, expected {allowed.decode()}"}
+            await self._respond(send, 405, error, [(b"allow", allowed)])
+        else:
+            await self._respond(send, 404, {"error": self._not_found(path)})
+
+    def _not_found(self, path: str) -> str:
+        model = self._service.model
+        if path.startswith(("/v2/models/", "/v1/models/")):
+            return f"no such model, version or action; this server has model {model.name!r}, version {model.version!r}"
+        return "there is no such path; see /openapi.json"
+
+    def _ready(self, answer: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return (503, {"error": "draining"}) if self._service.gate.draining else (200, answer)
+
+    async def _answer(
+        self, protocol: str, handle: Callable[..., Awaitable[Message]], headers: Headers, receive: Receive, send: Send
+    ) -> None:
+        """Run an inference request and send its answer, or the error."""
+        context = Context(protocol, _request_id(headers), valid(headers.get(b"traceparent", b"").decode("latin-1")))
+        answer, failure = await self._service.run(context, lambda own: handle(own, headers, receive))
+        if failure is not None:
+            more = [(b"x-request-id", context.request_id.encode())] if context.request_id else []
+            if failure.status == 503:
+                more.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
+            if failure.status == 413:
+                await self._refuse_body(send, receive, failure, more)
+            else:
+                await self._respond(send, failure.status, failure.body, more)
+        elif answer is not None:
+            if context.request_id:
+                answer["headers"].append((b"x-request-id", context.request_id.encode()))
+            await self._send(send, 200, answer["headers"], answer["body"])
+
+    async def _infer(self, context: Context, headers: Headers, receive: Receive) -> Message:
+        kind = _content_type(headers, (*_JSON, _BINARY))
+        length = headers.get(b"inference-header-content-length")
+        if length is not None and not (length.isdigit() and len(length) < 12):
+            raise bad_request("protocol", "Inference-Header-Content-Length must be a whole number")
+        if kind == _BINARY and length is None:
+            raise bad_request("protocol", "binary data need the header Inference-Header-Content-Length")
+        body = await self._read(headers, receive)
+        request = v2.parse_request(body, None if length is None else int(length))
+        response = await self._service.model.infer(request, context)
+        payload, json_length = v2.encode_response(response, request)
+        if json_length is None:
+            return {"headers": [(b"content-type", _JSON[0])], "body": payload}
+        return {
+            "headers": [(b"content-type", _BINARY), (b"inference-header-content-length", b"%d" % json_length)],
+            "body": payload,
+        }
+
+    async def _predict_v1(self, context: Context, headers: Headers, receive: Receive) -> Message:
+        _content_type(headers, _JSON)
+        document = v2.loads(await self._read(headers, receive))
+        answer = await self._service.model.predict_v1(document, context)
+        return {
+            "headers": [(b"content-type", _JSON[0])],
+            "body": orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY),
+        }
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        """Return a request's body, refusing it as soon as it is known to be too large."""
+        limit = self._limits.max_body_bytes
+        announced = headers.get(b"content-length")
+        if announced is not None and int(announced) > limit:
+            raise too_large(f"the body has {int(announced)} bytes, at most {limit} are allowed")
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body"):
+            _check_connected(message)
+            return body
+        parts = [body]
+        size = len(body)
+        while message.get("more_body"):
+            message = await receive()
+            _check_connected(message)
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limit:
+                raise too_large(f"the body has more than {limit} bytes")
+        return b"".join(parts)
+
+    async def _respond(
+        self, send: Send, status: int, document: dict[str, Any], headers: list[tuple[bytes, bytes]] | None = None
+    ) -> None:
+        await self._send(
+            send, status, [(b"content-type", _JSON[0]), *(headers or [])], orjson.dumps(document, default=str)
+        )
+
+    async def _send(self, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        headers.append((b"content-length", b"%d" % len(body)))
+        if self._service.gate.draining:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _refuse_body(
+        self, send: Send, receive: Receive, failure: RequestError, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        """Send an error before the body has come in, then drop what still comes for a moment, and close."""
+        body = orjson.dumps(failure.body, default=str)
+        headers += [(b"content-type", _JSON[0]), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": failure.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while (await receive()).get("more_body"):
+                    continue
+        await send({"type": "http.response.body", "body": b""})
+
+
+def server_metadata() -> dict[str, Any]:
+    """Describe the server as v2 server metadata."""
+    return {"name": "healthrisk", "version": __version__, "extensions": ["binary_tensor_data"]}
+
+
+def _content_type(headers: Headers, accepted: tuple[bytes, ...]) -> bytes:
+    kind = headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
+    if kind not in accepted:
+        names = " or ".join(name.decode() for name in accepted if name)
+        raise RequestError(
+            415, "content_type", f"content type {kind[:80].decode('latin-1')!r} is not accepted, expected {names}"
+        )
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise RequestError(415, "content_type", "encoded bodies are not accepted; send the body as it is")
+    return kind
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get(b"x-request-id", b"")
+    return given.decode() if _REQUEST_ID.fullmatch(given) else ""
+
+
+def _check_connected(message: Message) -> None:
+    if message["type"] == "http.disconnect":
+        raise RequestError(499, "disconnected", "the client went away before its request had come in")

@@ -1,0 +1,66 @@
+"""A refused or failed request, as a protocol answers it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from healthrisk.errors import HealthriskError, InputError
+
+RETRY_AFTER_SECONDS = 1
+_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Where a request is wrong: the row, the feature, the value given and what is allowed instead."""
+
+    row: int
+    feature: str
+    value: Any
+    allowed: str
+
+
+class RequestError(HealthriskError):
+    """A request that gets no prediction. `status` is the HTTP status, `reason` the metric's label.
+
+    A reason is a fixed word: it carries no value out of a request, so that it may go to metrics and logs.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.details = details or {}
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON answer."""
+        return {"error": str(self), **self.details}
+
+
+class ValueRefusedError(RequestError, InputError):
+    """A value that the spec does not allow."""
+
+    def __init__(self, reason: str, fault: Fault) -> None:
+        value = fault.value if isinstance(fault.value, int | float | bool | None) else str(fault.value)[:_SHOWN]
+        shown = "missing" if value is None else repr(value)
+        super().__init__(
+            400,
+            reason,
+            f"row {fault.row}: {fault.feature} is {shown}, expected {fault.allowed}",
+            {"row": fault.row, "feature": fault.feature, "value": value, "allowed": fault.allowed},
+        )
+
+
+def bad_request(reason: str, message: str) -> RequestError:
+    """Return the error for a request that is not of the protocol's form."""
+    return RequestError(400, reason, message)
+
+
+def too_large(message: str) -> RequestError:
+    """Return the error for a request above a configured limit."""
+    return RequestError(413, "too_large", message)
+
+
+def unavailable(reason: str, message: str) -> RequestError:
+    """Return the error for a request that may succeed when sent again after `RETRY_AFTER_SECONDS`."""
+    return RequestError(503, reason, message)

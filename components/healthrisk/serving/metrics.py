@@ -1,0 +1,171 @@
+"""What Prometheus sees of a model server. Names and labels are the platform's contract with its dashboards and alerts.
+
+Distributions of features are counted on the edges of the bundle's reference, so that drift is computed from aggregates
+over all replicas. No row is kept: rows wait in memory until the next scrape, or until there are `_PENDING_ROWS`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from healthrisk.bundle import Bundle
+
+_SECONDS = (0.0005, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_PENDING_ROWS = 1024
+
+
+class ServerMetrics:
+    """Requests, latency, rejections and the hop to the predictor, for one model and version."""
+
+    def __init__(self, model: str, bundle: Bundle, registry: CollectorRegistry = REGISTRY) -> None:
+        self._model, self._version = model, bundle.version
+        self._requests = Counter(
+            "prediction_requests_total",
+            "Prediction requests by HTTP status (gRPC statuses by their HTTP equivalent).",
+            ["model", "version", "protocol", "code"],
+            registry=registry,
+        )
+        self._latency = Histogram(
+            "prediction_latency_seconds",
+            "Time from a request's headers to its answer.",
+            ["model", "version", "protocol"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._rejected = Counter(
+            "prediction_rejected_total", "Requests without a prediction.", ["model", "reason"], registry=registry
+        )
+        self.in_flight = Gauge(
+            "predictions_in_flight", "Requests being answered.", ["model"], registry=registry
+        ).labels(model)
+        self.hop_seconds = Histogram(
+            "predictor_hop_seconds",
+            "Time a request waits for the predictor.",
+            ["model"],
+            buckets=_SECONDS,
+            registry=registry,
+        ).labels(model)
+        self._hop_errors = Counter(
+            "predictor_hop_errors_total", "Failed calls of the predictor.", ["model", "reason"], registry=registry
+        )
+        info = Gauge(
+            "healthrisk_model_info",
+            "The model being served.",
+            ["model", "version", "digest", "revision"],
+            registry=registry,
+        )
+        info.labels(model, bundle.version, bundle.digest, str(bundle.manifest.get("git_revision", ""))).set(1)
+        # labels() costs more than the increment, so the children in use are kept.
+        self._by_code: dict[tuple[str, int], Any] = {}
+        self._by_protocol = {
+            protocol: self._latency.labels(model, bundle.version, protocol) for protocol in ("v1", "v2", "grpc")
+        }
+
+    def answered(self, protocol: str, code: int, seconds: float) -> None:
+        """Count one answered request."""
+        counter = self._by_code.get((protocol, code))
+        if counter is None:
+            counter = self._by_code[protocol, code] = self._requests.labels(
+                self._model, self._version, protocol, str(code)
+            )
+        counter.inc()
+        self._by_protocol[protocol].observe(seconds)
+
+    def rejected(self, reason: str) -> None:
+        """Count one request that got no prediction."""
+        self._rejected.labels(self._model, reason).inc()
+
+    def hop_failed(self, reason: str) -> None:
+        """Count one failed call of the predictor."""
+        self._hop_errors.labels(self._model, reason).inc()
+
+
+class Distributions(Collector):
+    """Counts the values of every feature, and the predicted classes."""
+
+    def __init__(self, model: str, bundle: Bundle, registry: CollectorRegistry = REGISTRY) -> None:
+        self._labels = [model, bundle.version]
+        self._classes = [str(cls.value) for cls in bundle.spec.target.classes]
+        self._class_counts = np.zeros(len(self._classes), dtype=np.int64)
+        reference = bundle.read_json("reference.json")["features"]
+        self._features = [_Feature.of(column, reference[column.name]) for column in bundle.spec.columns]
+        self._pending: list[tuple[NDArray[np.float64], NDArray[np.intp]]] = []
+        self._pending_rows = 0
+        registry.register(self)
+
+    def add(self, matrix: NDArray[np.float64], classes: NDArray[np.intp]) -> None:
+        """Count rows: a coded matrix [rows, features] and the positions of the predicted classes [rows]."""
+        self._pending.append((matrix, classes))
+        self._pending_rows += len(classes)
+        if self._pending_rows >= _PENDING_ROWS:
+            self._count()
+
+    def _count(self) -> None:
+        if not self._pending:
+            return
+        matrix = np.concatenate([rows for rows, _ in self._pending])
+        classes = np.concatenate([positions for _, positions in self._pending])
+        self._pending, self._pending_rows = [], 0
+        self._class_counts += np.bincount(classes, minlength=len(self._classes))
+        for feature, values in zip(self._features, matrix.T, strict=True):
+            feature.count(values)
+
+    def describe(self) -> list[Metric]:
+        """Return no metrics, so that registering needs no counts."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counts of every feature and class."""
+        self._count()
+        by_class = CounterMetricFamily(
+            "predictions_by_class", "Predicted classes.", labels=["model", "version", "class"]
+        )
+        for name, count in zip(self._classes, self._class_counts.tolist(), strict=True):
+            by_class.add_metric([*self._labels, name], count)
+        labels = ["model", "version", "feature"]
+        values = HistogramMetricFamily("feature_values", "Values on the reference's edges.", labels=labels)
+        codes = CounterMetricFamily("feature_codes", "Codes received.", labels=[*labels, "code"])
+        missing = CounterMetricFamily("feature_missing", "Values missing.", labels=labels)
+        for feature in self._features:
+            own = [*self._labels, feature.name]
+            missing.add_metric(own, feature.missing)
+            if feature.is_code:
+                for name, count in zip(feature.names, feature.counts.tolist(), strict=True):
+                    codes.add_metric([*own, name], count)
+            else:
+                cumulated = np.cumsum(feature.counts).tolist()
+                values.add_metric(own, list(zip(feature.names, cumulated, strict=True)), sum_value=feature.total)
+        yield from (by_class, values, codes, missing)
+
+
+class _Feature:
+    """The counts of one feature: of each code, or of each interval (edge before, edge]."""
+
+    def __init__(self, name: str, is_code: bool, bounds: list[float], names: list[str]) -> None:
+        self.name, self.is_code, self.names = name, is_code, names
+        self._bounds = np.array(bounds)
+        self.counts = np.zeros(len(names), dtype=np.int64)
+        self.missing = 0
+        self.total = 0.0
+
+    @classmethod
+    def of(cls, column: Any, reference: dict[str, Any]) -> "_Feature":
+        """Return the empty counts of a column, on its reference's edges or the spec's codes."""
+        if reference["kind"] == "code":
+            ordered = sorted(column.values.items(), key=lambda item: item[1])
+            return cls(column.name, True, [value for _, value in ordered], [str(code) for code, _ in ordered])
+        edges = reference["edges"]
+        return cls(column.name, False, edges, [*(repr(float(edge)) for edge in edges), "+Inf"])
+
+    def count(self, values: NDArray[np.float64]) -> None:
+        present = values[~np.isnan(values)]
+        self.missing += len(values) - len(present)
+        # Side "left" puts a value equal to an edge below it, as Prometheus' `le` does.
+        places = np.searchsorted(self._bounds, present, side="left")
+        self.counts += np.bincount(places, minlength=len(self.counts))
+        self.total += float(present.sum())

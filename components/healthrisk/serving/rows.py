@@ -1,0 +1,254 @@
+"""Rows out of requests: from named tensors, a matrix or v1 instances to a coded matrix that keeps the spec's rules.
+
+Values are judged in whole arrays, so one row and a thousand take the same few numpy calls; a request's own Python
+values are looked at one by one only to name what is wrong.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from healthrisk.serving.errors import Fault, RequestError, ValueRefusedError, bad_request, too_large
+from healthrisk.serving.v2 import Tensor
+from healthrisk.spec import Column, DatasetSpec
+
+# A whole table as one tensor has this name in the metadata; a client may call it what it likes.
+MATRIX = "features"
+_NUMBERS: frozenset[type] = frozenset({int, float, type(None)})
+_INTEGERS: frozenset[type] = frozenset({int, type(None)})
+_TEXTS: frozenset[type] = frozenset({str, type(None)})
+
+
+class RowReader:
+    """Reads and checks rows against a spec. At most `max_rows` in one request."""
+
+    def __init__(self, spec: DatasetSpec, max_rows: int) -> None:
+        self.spec = spec
+        self.max_rows = max_rows
+        self._position = {name: position for position, name in enumerate(spec.features)}
+        self._rules = _Rules(spec)
+        self._texts = [_lookup(spec, column) if column.is_text else None for column in spec.columns]
+
+    def read_tensors(self, tensors: Sequence[Tensor]) -> NDArray[np.float64]:
+        """Return the coded matrix [rows, features] of v2 inputs: one tensor a feature, or one matrix.
+
+        Raises:
+            RequestError: a feature is missing, unknown or given twice, a shape or datatype does not fit, there are too
+                many rows, or a value is not allowed; the message names it.
+        """
+        first = tensors[0]
+        if len(tensors) == 1 and first.name not in self._position:
+            return self._finish(*self._split(first))
+        if len(tensors) != len(self._position) or any(tensor.name not in self._position for tensor in tensors):
+            self._refuse_names([tensor.name for tensor in tensors])
+        rows = first.shape[0]
+        self._check_rows(rows)
+        columns: list[Any] = [None] * len(tensors)
+        for tensor in tensors:
+            position = self._position[tensor.name]
+            if tensor.shape not in {(rows,), (rows, 1)}:
+                raise bad_request("shape", f"input {tensor.name!r} has shape {list(tensor.shape)}, expected [{rows}]")
+            if columns[position] is not None:
+                raise bad_request("features", f"feature {tensor.name!r} is given twice")
+            columns[position] = self._column(position, tensor.datatype, tensor.data, rows)
+        return self._finish(columns, rows)
+
+    def read_instances(self, instances: Any) -> NDArray[np.float64]:
+        """Return the coded matrix [rows, features] of v1 instances: objects by feature, or lists in the spec's order.
+
+        Raises:
+            RequestError: as for `read_tensors`.
+        """
+        if not isinstance(instances, list) or not instances:
+            raise bad_request("protocol", "'instances' must be a list of at least one row")
+        self._check_rows(len(instances))
+        names = self.spec.features
+        wanted = set(names)
+        rows = []
+        for row, instance in enumerate(instances):
+            if isinstance(instance, dict):
+                if instance.keys() != wanted:
+                    self._refuse_names(list(instance), row)
+                rows.append([instance[name] for name in names])
+            elif isinstance(instance, list):
+                if len(instance) != len(names):
+                    raise bad_request("shape", f"row {row}: has {len(instance)} values, expected {len(names)}")
+                rows.append(instance)
+            else:
+                raise bad_request("protocol", f"row {row}: must be an object with a value for each feature, or a list")
+        columns = [
+            self._values(position, list(column), _NUMBERS) for position, column in enumerate(zip(*rows, strict=True))
+        ]
+        return self._finish(columns, len(rows))
+
+    def _split(self, tensor: Tensor) -> tuple[list[Any], int]:
+        """Return the columns and the number of rows of a matrix."""
+        width = len(self._position)
+        if len(tensor.shape) != 2 or tensor.shape[1] != width:
+            if len(tensor.shape) == 1:
+                self._refuse_names([tensor.name])
+            raise bad_request(
+                "shape", f"input {tensor.name!r} has shape {list(tensor.shape)}, expected [rows, {width}]"
+            )
+        rows = tensor.shape[0]
+        self._check_rows(rows)
+        if isinstance(tensor.data, np.ndarray):
+            table = tensor.data.reshape(rows, width).T
+            return [self._column(position, tensor.datatype, table[position], rows) for position in range(width)], rows
+        flat = flatten(tensor.data)
+        if len(flat) != rows * width:
+            raise bad_request(
+                "shape", f"input {tensor.name!r}: {len(flat)} values do not fill shape {list(tensor.shape)}"
+            )
+        return [
+            self._column(position, tensor.datatype, flat[position::width], rows, True) for position in range(width)
+        ], rows
+
+    def _column(self, position: int, datatype: str, data: Any, rows: int, mixed: bool = False) -> Any:
+        """Return a column's numbers as an array or list. In a `mixed` matrix of BYTES numbers may stand as texts."""
+        column = self.spec.columns[position]
+        if isinstance(data, list):
+            if data and isinstance(data[0], list):
+                data = flatten(data)
+            if len(data) != rows:
+                raise bad_request("shape", f"input {column.name!r}: {len(data)} values do not fill shape [{rows}]")
+        if mixed and datatype == "BYTES" and not column.is_text:
+            return self._values(position, [_number(value) for value in data], _NUMBERS)
+        if datatype == "BOOL" or (datatype == "BYTES") is not column.is_text:
+            expected = "BYTES" if column.is_text else "an INT, UINT or FP type"
+            raise bad_request("datatype", f"input {column.name!r} has datatype {datatype}, expected {expected}")
+        if isinstance(data, np.ndarray):
+            return data
+        return self._values(position, data, _NUMBERS if datatype[0] == "F" else _INTEGERS)
+
+    def _values(self, position: int, data: list[Any], types: frozenset[type]) -> list[Any]:
+        """Return a column's JSON values as numbers or None, refusing what is neither of a fit type nor a known code."""
+        column, lookup = self.spec.columns[position], self._texts[position]
+        if not set(map(type, data)) <= (types if lookup is None else _TEXTS):
+            row = next(
+                row for row, value in enumerate(data) if type(value) not in (types if lookup is None else _TEXTS)
+            )
+            raise ValueRefusedError("type", Fault(row, column.name, data[row], column.allowed))
+        if lookup is None:
+            return data
+        try:
+            return [lookup[value] for value in data]
+        except KeyError:
+            row = next(row for row, value in enumerate(data) if value not in lookup)
+            raise ValueRefusedError("code", Fault(row, column.name, data[row], column.allowed)) from None
+
+    def _finish(self, columns: list[Any], rows: int) -> NDArray[np.float64]:
+        try:
+            if all(type(column) is list for column in columns):
+                table = np.array(columns, dtype=np.float64)
+            else:
+                table = np.empty((len(columns), rows))
+                for position, column in enumerate(columns):
+                    table[position] = column
+        except OverflowError as error:
+            raise bad_request("range", "a value is too large for a 64-bit number") from error
+        self._rules.check(table)
+        return table.T
+
+    def _check_rows(self, rows: int) -> None:
+        if rows < 1:
+            raise bad_request("shape", "the request has no rows")
+        if rows > self.max_rows:
+            raise too_large(f"the request has {rows} rows, at most {self.max_rows} are allowed")
+
+    def _refuse_names(self, names: list[str], row: int | None = None) -> None:
+        where = "" if row is None else f"row {row}: "
+        details: dict[str, Any] = {} if row is None else {"row": row}
+        if unknown := [name for name in names if name not in self._position]:
+            name = unknown[0][:200]
+            message = f"{where}unknown feature {name!r}, expected {', '.join(self.spec.features)}"
+            raise RequestError(400, "features", message, details | {"feature": name})
+        if absent := [name for name in self.spec.features if name not in names]:
+            allowed = self.spec.by_name[absent[0]].allowed
+            message = f"{where}feature {absent[0]!r} is missing, expected {allowed}"
+            raise RequestError(400, "features", message, details | {"feature": absent[0], "allowed": allowed})
+        raise bad_request("features", "a feature is given twice")
+
+
+class _Rules:
+    """A spec's rules on a coded table [features, rows], in arrays."""
+
+    def __init__(self, spec: DatasetSpec) -> None:
+        columns = spec.columns
+        self._columns = columns
+        # A bound sent as FP32 arrives rounded, so each bound is let out to its own nearest float32.
+        bounds = np.array([column.range or (-np.inf, np.inf) for column in columns])
+        rounded = bounds.astype(np.float32).astype(np.float64)
+        self._low = np.minimum(bounds[:, :1], rounded[:, :1])
+        self._high = np.maximum(bounds[:, 1:], rounded[:, 1:])
+        self._integers = np.array([i for i, column in enumerate(columns) if column.kind == "integer"], dtype=np.intp)
+        coded = [(i, column) for i, column in enumerate(columns) if column.kind == "code"]
+        self._coded = np.array([i for i, _ in coded], dtype=np.intp)
+        widest = max((len(column.values) for _, column in coded), default=0)
+        padded = [
+            [*column.values.values()] + [next(iter(column.values.values()))] * (widest - len(column.values))
+            for _, column in coded
+        ]
+        self._codes = np.array(padded, dtype=np.float64).reshape(len(coded), 1, widest)
+        means_missing = [
+            (i, value) for i, column in enumerate(columns) if not column.is_text for value in column.missing.values
+        ]
+        self._means_missing = np.array([i for i, _ in means_missing], dtype=np.intp)
+        self._missing_values = np.array([[float(value)] for _, value in means_missing]).reshape(-1, 1)
+        self._required = np.array([[not column.missing.allowed] for column in columns])
+
+    def check(self, table: NDArray[np.float64]) -> None:
+        """Turn values that mean missing into NaN, in place, and refuse what the spec does not allow."""
+        if self._means_missing.size:
+            missing = table[self._means_missing] == self._missing_values
+            if missing.any():
+                for pair in np.flatnonzero(missing.any(axis=1)):
+                    table[self._means_missing[pair], missing[pair]] = np.nan
+        absent = np.isnan(table)
+        bad = (table < self._low) | (table > self._high) | (absent & self._required)
+        if self._integers.size:
+            whole = table[self._integers]
+            bad[self._integers] |= (whole != np.floor(whole)) & ~absent[self._integers]
+        if self._coded.size:
+            known = (table[self._coded][:, :, None] == self._codes).any(axis=2)
+            bad[self._coded] |= ~(known | absent[self._coded])
+        if bad.any():
+            row, position = np.argwhere(bad.T)[0].tolist()
+            self._refuse(row, self._columns[position], table[position, row].item())
+
+    @staticmethod
+    def _refuse(row: int, column: Column, value: float) -> None:
+        if np.isnan(value):
+            raise ValueRefusedError("missing", Fault(row, column.name, None, column.allowed))
+        shown = int(value) if value.is_integer() else value
+        raise ValueRefusedError(
+            "code" if column.kind == "code" else "range", Fault(row, column.name, shown, column.allowed)
+        )
+
+
+def _lookup(spec: DatasetSpec, column: Column) -> dict[Any, float | None]:
+    """Return what each text of a column stands for. A BYTES tensor has no null, so the spec's tokens mean missing."""
+    missing: dict[Any, float | None] = dict.fromkeys([None, *spec.missing_tokens, *column.missing.values])
+    return missing | dict(column.values)
+
+
+def _number(value: Any) -> Any:
+    """Return the number that a text spells, None for an empty one, and anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value) if value else None
+    except ValueError:
+        return value
+
+
+def flatten(data: list[Any]) -> list[Any]:
+    """Return nested lists of any depth that JSON parsing allows as one flat list."""
+    while data and isinstance(data[0], list):
+        if not all(isinstance(part, list) for part in data):
+            raise bad_request("shape", "nested data mixes lists and values")
+        data = list(chain.from_iterable(data))
+    return data

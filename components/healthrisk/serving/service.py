@@ -1,0 +1,98 @@
+"""One inference request on its way through a server: admitted, answered or refused, counted and logged.
+
+REST and gRPC both come through here, so that they share limits, metrics and logs.
+"""
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from healthrisk.serving.errors import RequestError
+from healthrisk.serving.gate import Gate
+from healthrisk.serving.logs import REQUESTS
+from healthrisk.serving.metrics import ServerMetrics
+from healthrisk.serving.tracing import Tracer
+from healthrisk.serving.v2 import Request, Response
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(slots=True)
+class Context:
+    """What a request brings besides its body. `traceparent` is the W3C header, valid or empty."""
+
+    protocol: str
+    request_id: str = ""
+    traceparent: str = ""
+
+
+class Served(Protocol):
+    """A model behind the protocols."""
+
+    name: str
+    version: str
+
+    async def infer(self, request: Request, context: Context) -> Response:
+        """Answer a v2 request."""
+        ...
+
+    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:
+        """Answer a v1 request, given its JSON document."""
+        ...
+
+    def metadata(self) -> dict[str, Any]:
+        """Describe inputs and outputs as v2 model metadata."""
+        ...
+
+
+class Service:
+    """Wraps whatever answers requests in what every request gets."""
+
+    def __init__(self, model: Served, gate: Gate, metrics: ServerMetrics, tracer: Tracer) -> None:
+        self.model, self.gate, self.metrics = model, gate, metrics
+        self._tracer = tracer
+
+    async def run(
+        self, context: Context, handle: Callable[[Context], Awaitable[Answer]]
+    ) -> tuple[Answer | None, RequestError | None]:
+        """Return the handler's answer, or the error to send instead. Never raises, whatever the handler does."""
+        start = time.perf_counter()
+        answer, failure = None, None
+        try:
+            self.gate.enter()
+            self.metrics.in_flight.inc()
+            try:
+                with self._tracer.span(context):
+                    answer = await handle(context)
+            finally:
+                self.gate.leave()
+                self.metrics.in_flight.dec()
+        except RequestError as error:
+            failure = error
+            self.metrics.rejected(error.reason)
+        except Exception:  # noqa: BLE001 - the last line of defence; what it was is logged without its message
+            REQUESTS.exception("unexpected error", extra=self._fields(context))
+            failure = RequestError(500, "internal", "internal error; the server's log has the place")
+            self.metrics.rejected("internal")
+        self._record(context, failure, time.perf_counter() - start)
+        return answer, failure
+
+    def _record(self, context: Context, failure: RequestError | None, seconds: float) -> None:
+        code = failure.status if failure else 200
+        self.metrics.answered(context.protocol, code, seconds)
+        # Under overload a line for each refusal would make it worse; they are in the metrics.
+        if failure and failure.reason != "overloaded":
+            extra = self._fields(context) | {"code": code, "reason": failure.reason, "ms": round(seconds * 1000, 3)}
+            REQUESTS.warning("request refused", extra=extra)
+        elif REQUESTS.isEnabledFor(10):
+            REQUESTS.debug(
+                "request answered", extra=self._fields(context) | {"code": code, "ms": round(seconds * 1000, 3)}
+            )
+
+    def _fields(self, context: Context) -> dict[str, Any]:
+        context.request_id = context.request_id or str(uuid.uuid4())
+        trace_id = context.traceparent.split("-")[1] if context.traceparent else None
+        fields = {"request_id": context.request_id, "trace_id": trace_id, "protocol": context.protocol}
+        return fields | {"model": self.model.name, "version": self.model.version}

@@ -1,0 +1,71 @@
+"""W3C trace context across the hop, and OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT is set.
+
+Without an endpoint a request's `traceparent` is only passed on and logged, and OpenTelemetry is not even imported.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Carrier(Protocol):
+    """Whatever carries a request's `traceparent`."""
+
+    protocol: str
+    traceparent: str
+
+
+def valid(traceparent: str) -> str:
+    """Return a `traceparent` header that is of the standard's form, and an empty one otherwise."""
+    return traceparent if _TRACEPARENT.fullmatch(traceparent) else ""
+
+
+class Tracer:
+    """Makes no spans: the tracer where no endpoint is configured."""
+
+    def span(self, carrier: Carrier) -> AbstractContextManager[Any]:  # noqa: ARG002 - the other tracer's signature
+        """Return a context in which the request is answered."""
+        return _NOTHING
+
+
+_NOTHING = contextlib.nullcontext()
+
+
+class OpenTelemetryTracer(Tracer):
+    """Makes one server span a request, and has the hop continue it."""
+
+    def __init__(self, service: str) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.trace import SpanKind
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        provider = TracerProvider(resource=Resource.create({"service.name": service}))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = provider.get_tracer("healthrisk")
+        self._propagator = TraceContextTextMapPropagator()
+        self._kind = SpanKind.SERVER
+
+    @contextlib.contextmanager
+    def span(self, carrier: Carrier) -> Iterator[None]:
+        """Return a context in which the request is answered, as a child of the caller's span."""
+        parent = self._propagator.extract({"traceparent": carrier.traceparent})
+        with self._tracer.start_as_current_span(
+            f"infer {carrier.protocol}", context=parent, kind=self._kind, record_exception=False
+        ):
+            headers: dict[str, str] = {}
+            self._propagator.inject(headers)
+            carrier.traceparent = headers["traceparent"]
+            yield
+
+
+def tracer(service: str) -> Tracer:
+    """Return the tracer that the environment asks for."""
+    return OpenTelemetryTracer(service) if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") else Tracer()

@@ -1,0 +1,245 @@
+"""The KServe v2 protocol's messages over REST: JSON, with tensors as JSON lists or as binary data behind the JSON.
+
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol and its binary tensor extension.
+"""
+
+import math
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from healthrisk.serving.errors import bad_request
+
+# Shapes and datatypes are quoted in errors; values of patients are not, outside the fault that names one.
+NUMPY_TYPES: dict[str, str] = {
+    **{f"INT{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
+    **{f"FP{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
+}
+DATATYPES = frozenset({*NUMPY_TYPES, "BYTES", "BOOL"})
+_LENGTH = struct.Struct("<I")
+# Strings are matched whole, so that a NaN within one stays; the closing quote is optional to keep this linear.
+_NAN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|\bNaN\b', re.DOTALL)
+
+
+@dataclass(slots=True)
+class Tensor:
+    """A named tensor. `data` is a flat array, or a list of JSON values or texts, nested or flat, in row-major order."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: NDArray[Any] | list[Any]
+
+
+@dataclass(slots=True)
+class Request:
+    """An inference request. `outputs` maps the names of wanted outputs to whether they are wanted binary."""
+
+    inputs: list[Tensor]
+    id: str | None = None
+    outputs: dict[str, bool] | None = None
+    binary_output: bool = False
+
+
+@dataclass(slots=True)
+class Response:
+    """An inference response."""
+
+    model_name: str
+    model_version: str
+    outputs: list[Tensor]
+    id: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def loads(body: bytes | memoryview) -> Any:
+    """Parse JSON. The word NaN, which JSON has not but Python writes, is read as null.
+
+    Raises:
+        RequestError: the text is not JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        problem = error
+    if b"NaN" in (text := bytes(body)):
+        try:
+            return orjson.loads(_NAN.sub(lambda match: b"null" if match[0] == b"NaN" else match[0], text))
+        except orjson.JSONDecodeError as error:
+            problem = error
+    raise bad_request("json", f"the body is not valid JSON: {problem.msg} at byte {problem.pos}")
+
+
+def parse_request(body: bytes, json_length: int | None = None) -> Request:
+    """Read a request. `json_length` is the header Inference-Header-Content-Length, where tensors follow the JSON.
+
+    Raises:
+        RequestError: the body is not a v2 request; the message says why.
+    """
+    if json_length is not None and not 0 <= json_length <= len(body):
+        raise bad_request(
+            "protocol", f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes"
+        )
+    split = len(body) if json_length is None else json_length
+    document = loads(body if json_length is None else body[:split])
+    if not isinstance(document, dict):
+        raise bad_request("protocol", "the body must be a JSON object with 'inputs'")
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list) or not inputs:
+        raise bad_request("protocol", "'inputs' must be a list of at least one tensor")
+    tail = memoryview(body)[split:]
+    tensors = []
+    for item in inputs:
+        tensor, used = _parse_tensor(item, tail)
+        tail = tail[used:]
+        tensors.append(tensor)
+    if tail:
+        raise bad_request("protocol", f"{len(tail)} bytes of binary data belong to no input")
+    request = Request(tensors, id=document.get("id"))
+    if request.id is not None and not isinstance(request.id, str):
+        raise bad_request("protocol", "'id' must be a string")
+    request.binary_output = _parameters(document).get("binary_data_output") is True
+    if document.get("outputs"):
+        request.outputs = _parse_outputs(document["outputs"], request.binary_output)
+    return request
+
+
+def _parse_tensor(item: Any, tail: memoryview) -> tuple[Tensor, int]:
+    """Return an input tensor and how many bytes of the binary data it takes."""
+    if not isinstance(item, dict):
+        raise bad_request("protocol", "every input must be a JSON object with name, datatype, shape and data")
+    name, datatype, shape = item.get("name"), item.get("datatype"), item.get("shape")
+    if not isinstance(name, str):
+        raise bad_request("protocol", "every input needs a 'name'")
+    name = name[:200]
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
+        raise bad_request(
+            "datatype",
+            f"input {name!r} has datatype {str(datatype)[:40]!r}, expected one of {', '.join(sorted(DATATYPES))}",
+        )
+    if not isinstance(shape, list) or not 1 <= len(shape) <= 2 or not all(map(_is_size, shape)):
+        raise bad_request("shape", f"input {name!r} needs a 'shape': one or two whole numbers from 0 up")
+    data = item.get("data")
+    parameters = item.get("parameters")
+    size = None if parameters is None else _parameters(item).get("binary_data_size")
+    if size is None:
+        if not isinstance(data, list):
+            raise bad_request("protocol", f"input {name!r} needs 'data', a list, or the parameter binary_data_size")
+        return Tensor(name, datatype, tuple(shape), data), 0
+    if data is not None:
+        raise bad_request("protocol", f"input {name!r} has both 'data' and binary_data_size")
+    if type(size) is not int or not 0 <= size <= len(tail):
+        raise bad_request(
+            "protocol", f"input {name!r} announces {str(size)[:40]} bytes of binary data, {len(tail)} are left"
+        )
+    return Tensor(name, datatype, tuple(shape), from_bytes(name, datatype, shape, tail[:size])), size
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**31
+
+
+def _parse_outputs(outputs: Any, binary: bool) -> dict[str, bool]:
+    if not isinstance(outputs, list):
+        raise bad_request("protocol", "'outputs' must be a list")
+    wanted = {}
+    for output in outputs:
+        if not isinstance(output, dict) or not isinstance(output.get("name"), str):
+            raise bad_request("protocol", "every requested output needs a 'name'")
+        wanted[output["name"]] = _parameters(output).get("binary_data", binary) is True
+    return wanted
+
+
+def _parameters(item: dict[str, Any]) -> dict[str, Any]:
+    parameters = item.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise bad_request("protocol", "'parameters' must be a JSON object")
+    return parameters
+
+
+def from_bytes(name: str, datatype: str, shape: Sequence[int], raw: bytes | memoryview) -> NDArray[Any] | list[Any]:
+    """Return a binary tensor's values: little-endian numbers, or texts each behind its length in four bytes.
+
+    Raises:
+        RequestError: the bytes do not fill the shape.
+    """
+    if datatype == "BYTES":
+        return _texts_from_bytes(name, math.prod(shape), bytes(raw))
+    dtype = np.dtype(NUMPY_TYPES.get(datatype, "<u1"))
+    expected = math.prod(shape) * dtype.itemsize
+    if expected != len(raw):
+        message = f"input {name!r}: shape {list(shape)} of {datatype} takes {expected} bytes, not {len(raw)}"
+        raise bad_request("shape", message)
+    return np.frombuffer(raw, dtype)
+
+
+def _texts_from_bytes(name: str, count: int, raw: bytes) -> list[str]:
+    texts, position = [], 0
+    try:
+        while position < len(raw):
+            (length,) = _LENGTH.unpack_from(raw, position)
+            position += _LENGTH.size + length
+            if position > len(raw):
+                raise bad_request("shape", f"input {name!r}: its binary data ends within a text")
+            texts.append(raw[position - length : position].decode())
+    except (struct.error, UnicodeDecodeError) as error:
+        raise bad_request("protocol", f"input {name!r}: its binary data is not a list of UTF-8 texts") from error
+    if len(texts) != count:
+        raise bad_request("shape", f"input {name!r}: {len(texts)} texts do not fill {count} places")
+    return texts
+
+
+def to_bytes(tensor: Tensor) -> bytes:
+    """Return a tensor's values as binary data."""
+    if isinstance(tensor.data, list):
+        encoded = {text: _LENGTH.pack(len(text.encode())) + text.encode() for text in set(tensor.data)}
+        return b"".join([encoded[text] for text in tensor.data])
+    return tensor.data.tobytes()
+
+
+def encode_response(response: Response, request: Request) -> tuple[bytes, int | None]:
+    """Return the body, and the length of its JSON part where binary data follows it.
+
+    Raises:
+        RequestError: the request asks for an output that there is not.
+    """
+    outputs, tail = [], []
+    for tensor in select(response.outputs, request.outputs):
+        output: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+        if request.outputs[tensor.name] if request.outputs else request.binary_output:
+            raw = to_bytes(tensor)
+            output["parameters"] = {"binary_data_size": len(raw)}
+            tail.append(raw)
+        else:
+            output["data"] = tensor.data
+        outputs.append(output)
+    document: dict[str, Any] = {"model_name": response.model_name, "model_version": response.model_version}
+    if response.id is not None:
+        document["id"] = response.id
+    document["parameters"] = response.parameters
+    document["outputs"] = outputs
+    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return (head + b"".join(tail), len(head)) if tail else (head, None)
+
+
+def select(outputs: list[Tensor], wanted: dict[str, bool] | None) -> list[Tensor]:
+    """Return the wanted outputs, or all where none is named.
+
+    Raises:
+        RequestError: there is no such output.
+    """
+    if not wanted:
+        return outputs
+    names = [tensor.name for tensor in outputs]
+    if unknown := [name for name in wanted if name not in names]:
+        raise bad_request("output", f"there is no output {unknown[0][:200]!r}; there are {', '.join(names)}")
+    return [tensor for tensor in outputs if tensor.name in wanted]
