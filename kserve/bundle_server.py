@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import logging
 import os
 import signal
@@ -95,6 +96,9 @@ class BundleServer(kserve.ModelServer):
         service = Service(
             model, self.gate, self.metrics, tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
         )
+        # What is loaded stays for the life of the process; the garbage collector need not walk through it again.
+        gc.collect()
+        gc.freeze()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(service))
 

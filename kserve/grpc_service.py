@@ -81,7 +81,7 @@ class InferenceService(GRPCInferenceServiceServicer):
         if name != self._model.name or version not in {"", self._model.version}:
             await context.abort(
                 StatusCode.NOT_FOUND,
-                f"no such model or version; this server has model {self._model.name!r}, version {self._model.version!r}",
+                f"no such model or version; here is model {self._model.name!r}, version {self._model.version!r}",
             )
 
 

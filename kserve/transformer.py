@@ -118,12 +118,9 @@ class Transformer(BundleModel):
     async def predict(self, payload: NDArray[np.float64], context: Context) -> NDArray[np.float32]:
         """Return class probabilities [rows, classes] of a coded matrix, from the predictor."""
         inputs = self.bundle.preprocessor.transform(payload)
-        headers = f"traceparent: {context.traceparent}\r\n" if context.traceparent else ""
-        if context.request_id:
-            headers += f"x-request-id: {context.request_id}\r\n"
         try:
             with self._metrics.hop_seconds.time():
-                return await self._predictor.probabilities(inputs, headers.encode())
+                return await self._predictor.probabilities(inputs, context.traceparent)
         except RequestError as error:
             self._metrics.hop_failed(error.reason)
             raise
