@@ -83,7 +83,7 @@ class Transformer(BundleModel):
         ]
         parameters = {"digest": self.bundle.digest}
         if imputed := self._imputed(matrix):
-            # A v2 parameter is a string, number or boolean, so the rows' features come as JSON within a string.
+            # A v2 parameter is a string, number or boolean, so the rows of each feature come as JSON within a string.
             parameters["imputed"] = json.dumps(imputed)
         return Response(self.name, self.version, outputs, request.id, parameters)
 
@@ -95,7 +95,10 @@ class Transformer(BundleModel):
         probabilities = await self.predict(matrix, context)
         prediction, levels = self.postprocess(matrix, probabilities)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        imputed = self._imputed(matrix)
+        imputed: dict[int, list[str]] = {}
+        for feature, filled in self._imputed(matrix).items():
+            for row in filled:
+                imputed.setdefault(row, []).append(feature)
         binary = self.bundle.spec.is_binary
         shown = (
             probabilities[:, 1].tolist()
@@ -133,14 +136,11 @@ class Transformer(BundleModel):
         self._distributions.add(matrix, classes)
         return self._values[classes], risk_levels(self.bundle.spec, probabilities)
 
-    def _imputed(self, matrix: NDArray[np.float64]) -> dict[int, list[str]]:
-        """Return the features filled in, by row."""
+    def _imputed(self, matrix: NDArray[np.float64]) -> dict[str, list[int]]:
+        """Return the rows in which each feature was filled in."""
         absent = np.isnan(matrix)
-        found: dict[int, list[str]] = {}
-        if absent.any():
-            for row, position in np.argwhere(absent).tolist():
-                found.setdefault(row, []).append(self.bundle.spec.features[position])
-        return found
+        places = np.flatnonzero(absent.any(axis=0)).tolist()
+        return {self.bundle.spec.features[place]: np.flatnonzero(absent[:, place]).tolist() for place in places}
 
 
 def make(server: BundleServer, bundle: Bundle) -> Transformer:

@@ -78,4 +78,6 @@ def risk_levels(spec: DatasetSpec, probabilities: NDArray[np.float32]) -> list[s
         level_of = {value: position for position, level in enumerate(spec.risk_levels) for value in level.classes}
         by_class = np.array([level_of[cls.value] for cls in spec.target.classes])
         positions = by_class[probabilities.argmax(axis=1)]
-    return [spec.risk_levels[position].name for position in positions]
+    names = np.array([level.name for level in spec.risk_levels], dtype=object)
+    levels: list[str] = names[positions].tolist()
+    return levels

@@ -192,7 +192,8 @@ class _Rules:
             [*column.values.values()] + [next(iter(column.values.values()))] * (widest - len(column.values))
             for _, column in coded
         ]
-        self._codes = np.array(padded, dtype=np.float64).reshape(len(coded), 1, widest)
+        # [widest, coded, 1]: each place of the lists of codes is compared with a whole table at once.
+        self._codes = np.array(padded, dtype=np.float64).reshape(len(coded), widest, 1).transpose(1, 0, 2)
         means_missing = [
             (i, value) for i, column in enumerate(columns) if not column.is_text for value in column.missing.values
         ]
@@ -213,8 +214,10 @@ class _Rules:
             whole = table[self._integers]
             bad[self._integers] |= (whole != np.floor(whole)) & ~absent[self._integers]
         if self._coded.size:
-            known = (table[self._coded][:, :, None] == self._codes).any(axis=2)
-            bad[self._coded] |= ~(known | absent[self._coded])
+            codes, known = table[self._coded], absent[self._coded]
+            for place in self._codes:
+                known |= codes == place
+            bad[self._coded] |= ~known
         if bad.any():
             row, position = np.argwhere(bad.T)[0].tolist()
             self._refuse(row, self._columns[position], table[position, row].item())
