@@ -18,13 +18,13 @@ from pathlib import Path
 from served_model import BundleModel  # isort: skip
 
 import kserve.model_server
+import prometheus_client
 import uvicorn
 import uvloop
 from kserve.protocol.rest.server import RESTServer
 
 import kserve
 from grpc_service import make_server
-from healthrisk import store
 from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
 from healthrisk.serving import logs, tracing
@@ -152,13 +152,28 @@ class _Uvicorn(uvicorn.Server):
         return contextlib.nullcontext()
 
 
+def open_bundle(address: str, digest: str | None, cache: Path) -> Bundle:
+    """Return the verified bundle at an address.
+
+    Raises:
+        HealthriskError: there is none, or it is not whole.
+    """
+    if Path(address).is_dir():
+        return Bundle.open(Path(address), digest)
+    # The client of the object store takes 5 MB, which a folder saves.
+    from healthrisk import store
+
+    return store.fetch(address, digest, cache)
+
+
 def main(make: Callable[[BundleServer, Bundle], BundleModel]) -> int:
     """Verify the bundle, load the model that `make` makes of it, and serve it. Returns the exit code."""
     args = arguments()
     logs.configure(args.log_level)
+    prometheus_client.disable_created_metrics()
     try:
         with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
-            bundle = store.fetch(args.bundle, args.digest, Path(cache))
+            bundle = open_bundle(args.bundle, args.digest, Path(cache))
             server = BundleServer(args, bundle)
             model = make(server, bundle)
             model.load()

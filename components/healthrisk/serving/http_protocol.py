@@ -9,6 +9,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from healthrisk.serving.gate import Limits
 
+_LINGER_SECONDS = 0.3
+
 
 class LimitedProtocol(HttpToolsProtocol):
     """One connection. A request that does not come in whole within the limits ends it, answered where possible."""
@@ -50,6 +52,16 @@ class LimitedProtocol(HttpToolsProtocol):
             self._unwatch()
         elif self._deadline is None:
             self._watch()
+
+    def shutdown(self) -> None:
+        """Close when the server goes: at once after the answer under way, or a moment later where none is.
+
+        A request may be on its way on an idle connection; it still gets its answer, and that one closes.
+        """
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(_LINGER_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def on_message_begin(self) -> None:
         """Begin a request."""

@@ -226,7 +226,7 @@ class _Rules:
     def _refuse(row: int, column: Column, value: float) -> None:
         if np.isnan(value):
             raise ValueRefusedError("missing", Fault(row, column.name, None, column.allowed))
-        shown = int(value) if value.is_integer() else value
+        shown = int(value) if value.is_integer() and abs(value) < 2**53 else value
         raise ValueRefusedError(
             "code" if column.kind == "code" else "range", Fault(row, column.name, shown, column.allowed)
         )

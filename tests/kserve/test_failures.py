@@ -1,0 +1,343 @@
+"""What breaks: the predictor, the network, the load, the clients. Every test runs real processes and breaks them."""
+
+import asyncio
+import json
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from kserve_tests import Pair, Server
+
+OPTIONS = (
+    "--predictor_request_timeout_seconds=1",
+    "--request_seconds=2",
+    "--drain_seconds=1",
+    f"--max_body_bytes={2**20}",
+)
+
+
+@pytest.fixture
+def pair(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -> Iterator[Pair]:
+    pair = start_pair(make_bundle("heart-disease", "logistic_regression"), *OPTIONS)
+    yield pair
+    pair.end()
+
+
+@pytest.fixture(scope="module")
+def lasting(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -> Iterator[Pair]:
+    """A pair for the tests that leave it whole."""
+    pair = start_pair(make_bundle("heart-disease", "logistic_regression"), *OPTIONS)
+    yield pair
+    pair.end()
+
+
+def body_of(pair: Pair) -> bytes:
+    golden = pair.bundle.read_json("golden.json")
+    return json.dumps({"instances": golden["rows"][:1]}).encode()
+
+
+@dataclass
+class Load:
+    """Clients that ask without pause, each over its own connection, until told to stop or to go elsewhere."""
+
+    url: str
+    body: bytes
+    clients: int = 4
+    answers: list[tuple[float, int, float]] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def __enter__(self) -> "Load":
+        self._threads = [threading.Thread(target=self._ask) for _ in range(self.clients)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive(), "a request hangs"
+
+    def _ask(self) -> None:
+        with httpx.Client(timeout=10) as client:
+            while not self._stop.is_set():
+                began = time.monotonic()
+                try:
+                    answer = client.post(self.url, content=self.body)
+                    code = answer.status_code
+                except httpx.ConnectError:
+                    code = -1
+                except httpx.TransportError:
+                    code = 0
+                self.answers.append((began, code, time.monotonic() - began))
+                if code < 200:
+                    time.sleep(0.02)
+                elif answer.headers.get("connection") == "close":
+                    return
+
+    def wait_for(self, code: int, seconds: float) -> float:
+        """Return after how long the first answer with a code, to a request begun from now on, has come."""
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            if any(at >= began and got == code for at, got, _ in list(self.answers)):
+                return time.monotonic() - began
+            time.sleep(0.01)
+        raise AssertionError(f"no {code} within {seconds} s; {self.codes(began)}")
+
+    def codes(self, since: float = 0.0) -> Counter[int]:
+        return Counter(code for at, code, _ in list(self.answers) if at >= since)
+
+
+def test_predictor_killed_under_load(pair: Pair) -> None:
+    with Load(pair.predict_url, body_of(pair)) as load:
+        load.wait_for(200, 5)
+        pair.predictor.end(signal.SIGKILL)
+        assert load.wait_for(503, 1) < 1
+        answer = httpx.post(pair.predict_url, content=body_of(pair))
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        assert "predictor" in answer.json()["error"]
+        pair.predictor.start().wait()
+        assert load.wait_for(200, 2) < 2
+        settled = time.monotonic()
+        time.sleep(0.3)
+        assert set(load.codes(settled)) == {200}
+    assert set(load.codes()) <= {200, 503}
+    assert max(seconds for *_, seconds in load.answers) < 3
+
+
+def test_predictor_stopped(pair: Pair) -> None:
+    base, name = pair.transformer.url, pair.bundle.spec.name
+    httpx.post(pair.predict_url, content=body_of(pair)).raise_for_status()
+    pair.predictor.send(signal.SIGSTOP)
+    with Load(pair.predict_url, body_of(pair)) as load:
+        assert load.wait_for(504, 3) > 0.9
+        # Whoever does not need the predictor does not notice.
+        for answer in (
+            httpx.get(f"{base}/v2/health/ready", timeout=0.5),
+            httpx.get(f"{base}/v2/models/{name}", timeout=0.5),
+        ):
+            assert answer.status_code == 200
+        assert httpx.post(pair.predict_url, content=b'{"instances": [{}]}', timeout=0.5).status_code == 400
+        pair.predictor.send(signal.SIGCONT)
+        load.wait_for(200, 2)
+    assert all(0.9 < seconds < 2 for _, code, seconds in load.answers if code == 504)
+    metrics = httpx.get(f"{base}/metrics").text
+    assert f'predictor_hop_errors_total{{model="{name}",reason="predictor_timeout"}}' in metrics
+
+
+def test_sigterm_drains(pair: Pair) -> None:
+    with Load(pair.predict_url, body_of(pair), clients=8) as load:
+        load.wait_for(200, 5)
+        pair.transformer.send(signal.SIGTERM)
+        stopped = time.monotonic()
+        time.sleep(0.3)
+        draining = httpx.get(f"{pair.transformer.url}/v2/health/ready")
+        assert (draining.status_code, draining.json()) == (503, {"error": "draining"})
+        assert load.codes(stopped)[200] > 0
+        late = httpx.post(pair.predict_url, content=body_of(pair))
+        assert (late.status_code, late.headers["connection"]) == (200, "close")
+        assert pair.transformer.process is not None
+        assert pair.transformer.process.wait(10) == 0
+    assert set(load.codes()) == {200}, load.codes()
+
+
+def test_two_replicas_roll_to_a_new_champion(make_bundle: Any, start_pair: Callable[..., Pair]) -> None:
+    """Behind a balancer that sends to whoever is in service, replacing one replica after the other loses nothing."""
+    old, new = make_bundle("heart-disease", "logistic_regression"), make_bundle("heart-disease", "random_forest")
+    replicas = [start_pair(old, *OPTIONS) for _ in range(2)]
+    ready = list(replicas)
+    versions, failures, stop = set(), [], threading.Event()
+
+    def ask() -> None:
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            pair = ready[turn % len(ready)]
+            answer = httpx.post(pair.predict_url, content=body_of(pair), timeout=10)
+            if answer.status_code != 200:
+                failures.append(answer.text)
+            versions.add(pair.bundle.version)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for position in range(2):
+            fresh = start_pair(new, *OPTIONS)
+            leaving, ready[position] = replicas[position], fresh
+            replicas[position] = fresh
+            assert leaving.transformer.end(signal.SIGTERM) == 0
+            assert leaving.predictor.end(signal.SIGTERM) == 0
+    finally:
+        stop.set()
+        thread.join(20)
+        for pair in replicas:
+            pair.end()
+    assert failures == []
+    assert len(versions) == 2
+
+
+def test_a_predictor_of_another_version_is_not_asked(make_bundle: Any, tmp_path: Path) -> None:
+    predictor = Server("predictor.py", make_bundle("heart-disease", "random_forest"), tmp_path / "p").start().wait()
+    host = f"--predictor_host=127.0.0.1:{predictor.ports[0]}"
+    bundle = make_bundle("heart-disease", "logistic_regression")
+    transformer = Server("transformer.py", bundle, tmp_path / "t", (host,)).start().wait()
+    try:
+        rows = json.loads((bundle / "golden.json").read_text())["rows"][:1]
+        answer = httpx.post(f"{transformer.url}/v1/models/heart-disease:predict", json={"instances": rows})
+        assert answer.status_code == 503
+        assert "another version" in answer.json()["error"]
+    finally:
+        predictor.end()
+        transformer.end()
+
+
+def test_overload_is_refused_at_once(make_bundle: Any, start_pair: Callable[..., Pair]) -> None:
+    limit = 8
+    pair = start_pair(make_bundle("heart-disease", "random_forest"), f"--max_in_flight={limit}")
+    body = json.dumps({"instances": pair.bundle.read_json("golden.json")["rows"] * 10}).encode()
+    head = f"POST /v1/models/{pair.bundle.spec.name}:predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    times: dict[int, list[float]] = {}
+
+    async def ask(until: float) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", pair.transformer.ports[0])
+        while time.monotonic() < until:
+            began = time.monotonic()
+            writer.write(head.encode() + body)
+            answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readexactly(int(answer.split(b"content-length: ")[1].split(b"\r\n")[0]))
+            code = int(answer[9:12])
+            times.setdefault(code, []).append(time.monotonic() - began)
+            if code != 200:
+                assert b"retry-after: " in answer
+                await asyncio.sleep(0.02)
+        writer.close()
+        await writer.wait_closed()
+
+    async def flood() -> None:
+        await asyncio.gather(*(ask(time.monotonic() + 3) for _ in range(10 * limit)))
+
+    try:
+        asyncio.run(flood())
+    finally:
+        pair.end()
+    assert set(times) == {200, 503}
+    for code, most in ((200, 1.0), (503, 0.5)):
+        assert sorted(times[code])[int(len(times[code]) * 0.99)] < most, code
+
+
+def test_large_bodies(lasting: Pair) -> None:
+    before = lasting.transformer.rss()
+    announced = httpx.post(lasting.predict_url, content=b"x" * (2**20 + 1), timeout=20)
+    assert announced.status_code == 413
+    assert str(2**20) in announced.json()["error"]
+    chunked = httpx.post(lasting.predict_url, content=(b"x" * 65536 for _ in range(20)), timeout=20)
+    assert chunked.status_code == 413
+    size = 100 * 2**20
+    # 100 MB: the server answers and closes, whether or not the client has finished.
+    with socket.create_connection(("127.0.0.1", lasting.transformer.ports[0]), timeout=20) as connection:
+        head = (
+            f"POST /v1/models/{lasting.bundle.spec.name}:predict HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n"
+        )
+        connection.sendall(head.encode())
+        sent = 0
+        try:
+            while sent < size:
+                connection.sendall(b"x" * 2**20)
+                sent += 2**20
+        except (ConnectionError, TimeoutError):
+            assert sent < size
+        else:
+            assert connection.recv(12) == b"HTTP/1.1 413"
+    assert lasting.transformer.rss() - before < 40
+    httpx.post(lasting.predict_url, content=body_of(lasting)).raise_for_status()
+
+
+def exchange(pair: Pair, *parts: bytes, pause: float = 0.0, seconds: float = 10) -> bytes:
+    """Send parts with pauses between them; return everything that comes back until the server closes."""
+    with socket.create_connection(("127.0.0.1", pair.transformer.ports[0]), timeout=seconds) as connection:
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(pause)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+        return answer
+
+
+def test_slow_clients(lasting: Pair) -> None:
+    name = lasting.bundle.spec.name.encode()
+    head = b"POST /v1/models/" + name + b":predict HTTP/1.1\r\nhost: x\r\n"
+    for parts in (
+        (b"",),
+        (b"POST /v1",),
+        (head,),
+        (head + b"content-length: 100\r\n\r\n",),
+        (head + b"content-length: 100\r\n\r\n", b"{"),
+    ):
+        began = time.monotonic()
+        answer = exchange(lasting, *parts)
+        assert answer.startswith(b"HTTP/1.1 408"), answer
+        assert b'{"error"' in answer
+        assert 1.5 < time.monotonic() - began < 4
+
+
+def test_slow_drip_does_not_extend_the_time(lasting: Pair) -> None:
+    answer = b""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", lasting.transformer.ports[0]), timeout=10) as connection:
+        connection.sendall(b"GET /v2 HTTP/1.1\r\n")
+        try:
+            while time.monotonic() - began < 6:
+                connection.sendall(b"x: y\r\n")
+                time.sleep(0.1)
+        except ConnectionError:
+            assert time.monotonic() - began < 4
+        else:
+            answer = connection.recv(100)
+    assert time.monotonic() - began < 4 or answer.startswith(b"HTTP/1.1 408")
+
+
+def test_half_open_connections_end(lasting: Pair) -> None:
+    sockets = [socket.create_connection(("127.0.0.1", lasting.transformer.ports[0]), timeout=10) for _ in range(200)]
+    try:
+        httpx.post(lasting.predict_url, content=body_of(lasting)).raise_for_status()
+        for one in sockets:
+            assert one.recv(12) == b"HTTP/1.1 408"
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def test_headers_are_limited(lasting: Pair) -> None:
+    for headers in (b"x: " + b"y" * 40_000 + b"\r\n", b"".join(b"x%d: y\r\n" % i for i in range(5000))):
+        answer = exchange(lasting, b"GET /v2 HTTP/1.1\r\nhost: x\r\n" + headers + b"\r\n")
+        assert answer.startswith(b"HTTP/1.1 431"), answer[:100]
+        assert b'{"error"' in answer
+
+
+def test_what_is_not_http(lasting: Pair) -> None:
+    answer = exchange(lasting, b"\x16\x03\x01 hello\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b'{"error"' in answer
+
+
+def test_a_client_that_leaves(lasting: Pair) -> None:
+    name = lasting.bundle.spec.name.encode()
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", lasting.transformer.ports[0]), timeout=10) as connection:
+            connection.sendall(
+                b"POST /v1/models/" + name + b":predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
+            )
+    httpx.post(lasting.predict_url, content=body_of(lasting)).raise_for_status()
+    assert "unexpected error" not in lasting.logs()
+    assert "Exception" not in lasting.logs()

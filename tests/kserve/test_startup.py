@@ -1,0 +1,164 @@
+"""What happens before a server is ready: digests, golden rows, arguments, and `serve.py` around both servers."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from kserve_tests import ROOT, Server, free_ports
+
+from healthrisk.bundle import MANIFEST
+
+
+@pytest.fixture
+def copy(make_bundle: Callable[..., Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(make_bundle("heart-disease", "logistic_regression"), tmp_path / "bundle"))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def change_golden(folder: Path) -> None:
+    """Change an answer and make every digest fit again."""
+    golden = json.loads((folder / "golden.json").read_text())
+    golden["probability"][3] = golden["probability"][3][::-1]
+    (folder / "golden.json").write_text(json.dumps(golden))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"]["golden.json"] = hashlib.sha256((folder / "golden.json").read_bytes()).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "one flipped byte": (lambda folder: flip(folder / "model.onnx"), "model.onnx"),
+    "a flipped byte of a file not served": (lambda folder: flip(folder / "model.joblib"), "model.joblib"),
+    "a missing file": (lambda folder: (folder / "reference.json").unlink(), "reference.json"),
+    "no manifest": (lambda folder: (folder / MANIFEST).unlink(), MANIFEST),
+    "a wrong golden answer": (change_golden, "golden row 3"),
+    "not a bundle": (shutil.rmtree, "no such folder"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("script", ["predictor.py", "transformer.py"])
+def test_bad_bundle_is_never_ready(copy: Path, tmp_path: Path, damage: str, script: str) -> None:
+    spoil, word = DAMAGES[damage]
+    spoil(copy)
+    server = Server(script, copy, tmp_path / "log", ("--predictor_host=127.0.0.1:1",)).start()
+    code = wait_for_end(server)
+    message = server.log.read_text()
+    assert code == 1
+    assert word in message
+    assert "Traceback" not in message
+
+
+def wait_for_end(server: Server) -> int:
+    """Wait for a process to end, and see that it is never ready meanwhile."""
+    deadline = time.monotonic() + 20
+    assert server.process is not None
+    while server.process.poll() is None:
+        assert time.monotonic() < deadline, "the server did not end"
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{server.url}/v2/health/ready", timeout=1)
+        time.sleep(0.1)
+    return server.process.returncode
+
+
+def test_digest_must_match(copy: Path, tmp_path: Path) -> None:
+    server = Server("predictor.py", copy, tmp_path / "log", ("--digest=" + "0" * 64,)).start()
+    assert wait_for_end(server) == 1
+    assert f"expected {'0' * 64}" in server.log.read_text()
+
+
+def test_transformer_needs_a_predictor(copy: Path, tmp_path: Path) -> None:
+    server = Server("transformer.py", copy, tmp_path / "log").start()
+    assert wait_for_end(server) == 1
+    assert "--predictor_host is missing" in server.log.read_text()
+
+
+def test_arguments_that_kserve_injects(copy: Path, tmp_path: Path) -> None:
+    predictor = Server("predictor.py", copy, tmp_path / "predictor", ("--model_name=risk",)).start()
+    host = f"--predictor_host=127.0.0.1:{predictor.ports[0]}"
+    options = ("--model_name", "risk", host, "--predictor_protocol", "v2", "--workers", "1")
+    transformer = Server("transformer.py", copy, tmp_path / "transformer", options).start()
+    try:
+        for server in (predictor.wait(), transformer.wait()):
+            assert httpx.get(f"{server.url}/v2/models/risk").json()["name"] == "risk"
+        golden = json.loads((copy / "golden.json").read_text())
+        answer = httpx.post(f"{transformer.url}/v1/models/risk:predict", json={"instances": golden["rows"]})
+        served = [row["probability"] for row in answer.raise_for_status().json()["predictions"]]
+        assert served == pytest.approx([row[1] for row in golden["probability"]], abs=1e-6)
+    finally:
+        predictor.end()
+        transformer.end()
+
+
+def test_light_and_quick(copy: Path, tmp_path: Path) -> None:
+    began = time.monotonic()
+    server = Server("predictor.py", copy, tmp_path / "log").start().wait()
+    try:
+        # Two seconds on a quiet machine, measured by the benchmark; a test must also pass on a busy one.
+        assert time.monotonic() - began < 6
+        assert server.rss() < 210
+        loaded = Path(f"/proc/{server.pid}/maps").read_text()
+        assert "onnxruntime" in loaded
+        for heavy in ("sklearn", "scipy", "matplotlib", "pyarrow"):
+            assert f"/{heavy}/" not in loaded, heavy
+    finally:
+        assert server.end(signal.SIGTERM) == 0
+
+
+def serve(bundle: Path, *arguments: str) -> tuple[subprocess.Popen[str], int]:
+    for port in free_ports(20):
+        if port < 65000:
+            break
+    command = [sys.executable, str(ROOT / "kserve" / "serve.py"), f"--bundle={bundle}", f"--port={port}", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True), port
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_starts_and_ends_both(copy: Path, number: signal.Signals) -> None:
+    process, port = serve(copy)
+    with process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(6)]
+        assert re.search(f"transformer  http://127.0.0.1:{port} ", "".join(lines)), lines
+        command = "".join(lines[4:]).strip().removeprefix("ask").strip()
+        asked = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=20)
+        answer = json.loads(asked.stdout)
+        assert answer["predictions"][0]["risk_level"]
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    for offset in (0, 2):
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://127.0.0.1:{port + offset}/v2/health/live", timeout=1)
+
+
+def test_serve_refuses_a_bad_bundle(copy: Path) -> None:
+    flip(copy / "spec.json")
+    process, _ = serve(copy)
+    out, message = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert out == ""
+    assert "spec.json" in message
+
+
+def test_serve_without_a_champion(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    command = [sys.executable, str(ROOT / "kserve" / "serve.py"), "--dataset=heart-disease"]
+    environment = os.environ | {"HEALTHRISK_HOME": str(tmp_path)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "no champion yet" in ended.stderr
