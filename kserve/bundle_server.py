@@ -27,7 +27,7 @@ import kserve
 from grpc_service import make_server
 from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
-from healthrisk.serving import logs, tracing
+from healthrisk.serving import logs, openapi, tracing
 from healthrisk.serving.app import ServingApp
 from healthrisk.serving.gate import Gate, Limits
 from healthrisk.serving.hop import PredictorAddress
@@ -69,6 +69,7 @@ class BundleServer(kserve.ModelServer):
     def __init__(self, args: argparse.Namespace, bundle: Bundle) -> None:
         super().__init__(http_port=args.http_port, grpc_port=args.grpc_port, enable_grpc=args.enable_grpc)
         self.args = args
+        self.bundle = bundle
         self.model_name = args.model_name or bundle.spec.name
         self.limits = Limits(**{limit.name: getattr(args, limit.name) for limit in dataclasses.fields(Limits)})
         self.metrics = ServerMetrics(self.model_name, bundle)
@@ -105,10 +106,13 @@ class BundleServer(kserve.ModelServer):
     async def _serve(self, service: Service) -> None:
         # Makes kserve's application: what remains of its routes, /metrics above all.
         RESTServer("", self.dataplane, self.model_repository_extension, self.http_port).create_application()
+        app = kserve.model_server.app
+        described = openapi.document(service.model.metadata(), self.bundle.spec)
+        app.openapi = lambda: described
         LimitedProtocol.limits = self.limits
         http = _Uvicorn(
             uvicorn.Config(
-                ServingApp(kserve.model_server.app, service),
+                ServingApp(app, service),
                 host=self.args.host,
                 port=self.http_port,
                 http=LimitedProtocol,
