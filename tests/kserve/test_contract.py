@@ -300,6 +300,8 @@ def message_of(pair: Any, row: dict[str, Any]) -> Any:
             grpc.StatusCode.INVALID_ARGUMENT,
         ),
         (lambda message: message.inputs.pop(), grpc.StatusCode.INVALID_ARGUMENT),
+        (lambda message: message.inputs[0].ClearField("contents"), grpc.StatusCode.INVALID_ARGUMENT),
+        (lambda message: message.inputs[0].contents.fp64_contents.append(1), grpc.StatusCode.INVALID_ARGUMENT),
         (lambda message: message.ClearField("inputs"), grpc.StatusCode.INVALID_ARGUMENT),
         (lambda message: setattr(message.inputs[0], "datatype", "FP16"), grpc.StatusCode.INVALID_ARGUMENT),
         (lambda message: setattr(message.inputs[0], "datatype", ""), grpc.StatusCode.INVALID_ARGUMENT),

@@ -29,7 +29,7 @@ class RowReader:
         self.spec = spec
         self.max_rows = max_rows
         self._position = {name: position for position, name in enumerate(spec.features)}
-        self._rules = _Rules(spec)
+        self._rules = Rules(spec)
         self._texts = [_lookup(spec, column) if column.is_text else None for column in spec.columns]
 
     def read_tensors(self, tensors: Sequence[Tensor]) -> NDArray[np.float64]:
@@ -95,26 +95,20 @@ class RowReader:
             )
         rows = tensor.shape[0]
         self._check_rows(rows)
-        if isinstance(tensor.data, np.ndarray):
-            table = tensor.data.reshape(rows, width).T
-            return [self._column(position, tensor.datatype, table[position], rows) for position in range(width)], rows
-        flat = flatten(tensor.data)
+        flat = tensor.data if isinstance(tensor.data, np.ndarray) else flatten(tensor.data)
         if len(flat) != rows * width:
-            raise bad_request(
-                "shape", f"input {tensor.name!r}: {len(flat)} values do not fill shape {list(tensor.shape)}"
-            )
-        return [
-            self._column(position, tensor.datatype, flat[position::width], rows, True) for position in range(width)
-        ], rows
+            message = f"input {tensor.name!r}: {len(flat)} values do not fill shape {list(tensor.shape)}"
+            raise bad_request("shape", message)
+        columns = [self._column(place, tensor.datatype, flat[place::width], rows, mixed=True) for place in range(width)]
+        return columns, rows
 
     def _column(self, position: int, datatype: str, data: Any, rows: int, mixed: bool = False) -> Any:
         """Return a column's numbers as an array or list. In a `mixed` matrix of BYTES numbers may stand as texts."""
         column = self.spec.columns[position]
-        if isinstance(data, list):
-            if data and isinstance(data[0], list):
-                data = flatten(data)
-            if len(data) != rows:
-                raise bad_request("shape", f"input {column.name!r}: {len(data)} values do not fill shape [{rows}]")
+        if isinstance(data, list) and data and isinstance(data[0], list):
+            data = flatten(data)
+        if len(data) != rows:
+            raise bad_request("shape", f"input {column.name!r}: {len(data)} values do not fill shape [{rows}]")
         if mixed and datatype == "BYTES" and not column.is_text:
             return self._values(position, [_number(value) for value in data], _NUMBERS)
         if datatype == "BOOL" or (datatype == "BYTES") is not column.is_text:
@@ -173,7 +167,7 @@ class RowReader:
         raise bad_request("features", "a feature is given twice")
 
 
-class _Rules:
+class Rules:
     """A spec's rules on a coded table [features, rows], in arrays."""
 
     def __init__(self, spec: DatasetSpec) -> None:
@@ -203,13 +197,20 @@ class _Rules:
 
     def check(self, table: NDArray[np.float64]) -> None:
         """Turn values that mean missing into NaN, in place, and refuse what the spec does not allow."""
+        bad = self.violations(table)
+        if bad.any():
+            row, position = np.argwhere(bad.T)[0].tolist()
+            self._refuse(row, self._columns[position], table[position, row].item())
+
+    def violations(self, table: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Turn values that mean missing into NaN, in place, and return where [features, rows] the spec is broken."""
         if self._means_missing.size:
             missing = table[self._means_missing] == self._missing_values
             if missing.any():
                 for pair in np.flatnonzero(missing.any(axis=1)):
                     table[self._means_missing[pair], missing[pair]] = np.nan
         absent = np.isnan(table)
-        bad = (table < self._low) | (table > self._high) | (absent & self._required)
+        bad: NDArray[np.bool_] = (table < self._low) | (table > self._high) | (absent & self._required)
         if self._integers.size:
             whole = table[self._integers]
             bad[self._integers] |= (whole != np.floor(whole)) & ~absent[self._integers]
@@ -218,9 +219,7 @@ class _Rules:
             for place in self._codes:
                 known |= codes == place
             bad[self._coded] |= ~known
-        if bad.any():
-            row, position = np.argwhere(bad.T)[0].tolist()
-            self._refuse(row, self._columns[position], table[position, row].item())
+        return bad
 
     @staticmethod
     def _refuse(row: int, column: Column, value: float) -> None:

@@ -1,0 +1,77 @@
+"""The command line: `python -m healthrisk predict FILE --out FILE`."""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from healthrisk.errors import HealthriskError
+
+
+def main() -> int:
+    """Run a command. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="healthrisk", description="Score tables with a trained model.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_predict(commands.add_parser("predict", help="score every row of a CSV or Parquet file"))
+    args = parser.parse_args()
+    try:
+        print(json.dumps(args.run(args), indent=1))  # noqa: T201 - the command's result
+    except HealthriskError as error:
+        sys.stderr.write(f"healthrisk: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="the table: FILE.csv or FILE.parquet")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="where rows go with their predictions: .csv or .parquet"
+    )
+    parser.add_argument("--dataset", default="heart-disease", help="whose champion to use, or the spec behind --url")
+    parser.add_argument("--bundle", help="use this bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX")
+    parser.add_argument("--url", help="ask a served model at http://HOST:PORT instead")
+    parser.add_argument("--rejects", type=Path, help="where bad rows go with reasons (default: beside --out)")
+    parser.add_argument("--strict", action="store_true", help="stop at the first bad row")
+    parser.add_argument("--batch-rows", type=int, default=0, help="rows scored at once")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the model")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=_predict)
+
+
+def _predict(args: argparse.Namespace) -> dict[str, object]:
+    from healthrisk import batch, spec
+
+    rejects = args.rejects or args.out.with_name(f"{args.out.stem}.rejects.csv")
+    rows = args.batch_rows or (batch.SERVED_ROWS if args.url else batch.BATCH_ROWS)
+    job = batch.Job(args.file, args.out, rejects, args.strict, rows, not args.quiet)
+    if args.url:
+        from healthrisk.serving.client import ServedModel
+
+        chosen = spec.load(args.dataset)
+        served = ServedModel(args.url, chosen)
+        return {**batch.predict(job, chosen, served.probabilities), "served": served.summary()}
+    from healthrisk import store
+    from healthrisk.predict import Scorer
+
+    with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
+        address, digest = (args.bundle, None) if args.bundle else _champion(args.dataset)
+        bundle = store.fetch(address, digest, Path(cache))
+        scorer = Scorer(bundle, args.threads)
+    return {**batch.predict(job, bundle.spec, scorer.probabilities), "version": bundle.version}
+
+
+def _champion(dataset: str) -> tuple[str, str]:
+    from healthrisk import registry
+    from healthrisk.errors import StoreError
+
+    champion = registry.champion(dataset)
+    if champion is None:
+        raise StoreError(f"{dataset!r} has no champion yet: train one, or give --bundle")
+    return champion.uri, champion.digest
+
+
+if __name__ == "__main__":
+    sys.exit(main())

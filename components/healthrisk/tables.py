@@ -1,0 +1,85 @@
+"""Tables in and out in pieces: CSV or Parquet by the file's name, in bounded memory."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from healthrisk.errors import SourceError
+
+_BLOCK_BYTES = 4 * 2**20
+
+
+def format_of(path: Path) -> str:
+    """Return "csv" or "parquet".
+
+    Raises:
+        SourceError: the name ends in neither.
+    """
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in {"csv", "parquet"}:
+        raise SourceError(f"{path}: expected a file whose name ends in .csv or .parquet")
+    return kind
+
+
+def size_of(path: Path) -> int:
+    """Return what `read` counts its progress against: rows of Parquet, bytes of CSV."""
+    try:
+        return pq.ParquetFile(path).metadata.num_rows if format_of(path) == "parquet" else path.stat().st_size
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+
+
+def read(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Yield record batches of at most `rows` rows, each with its share of `size_of`. CSV values come as texts.
+
+    Raises:
+        SourceError: the file cannot be read, or is not what its name says.
+    """
+    try:
+        if format_of(path) == "parquet":
+            for batch in pq.ParquetFile(path).iter_batches(batch_size=rows):
+                yield batch, batch.num_rows
+            return
+        names = pa.csv.open_csv(path).schema.names
+        options = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+        blocks = pa.csv.ReadOptions(block_size=_BLOCK_BYTES)
+        total, seen = path.stat().st_size, 0
+        for block in pa.csv.open_csv(path, read_options=blocks, convert_options=options):
+            share = min(_BLOCK_BYTES, total - seen)
+            seen += share
+            for start in range(0, block.num_rows, rows):
+                batch = block.slice(start, rows)
+                yield batch, share * batch.num_rows // block.num_rows
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+
+
+class Writer(AbstractContextManager["Writer"]):
+    """Writes batches to a file that appears when all is written, or not at all. No batch, no file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._kind = path, format_of(path)
+        self._aside = path.with_name(f".writing-{path.name}")
+        self._writer: Any = None
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append a batch."""
+        if self._writer is None:
+            make = pq.ParquetWriter if self._kind == "parquet" else pa.csv.CSVWriter
+            self._writer = make(str(self._aside), batch.schema)
+        self._writer.write_batch(batch)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Put the file in its place, or remove what was written."""
+        if self._writer is None:
+            return
+        self._writer.close()
+        if kind is None:
+            self._aside.replace(self._path)
+        else:
+            self._aside.unlink(missing_ok=True)

@@ -1,0 +1,170 @@
+"""Batch prediction from the command line: CSV and Parquet, local and served, bad rows, bounded memory."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from kserve_tests import Pair, free_ports
+
+from healthrisk import export
+from healthrisk.bundle import Bundle
+from healthrisk.predict import risk_levels
+
+
+def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "healthrisk", "predict", *map(str, arguments), "--quiet"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=check)
+
+
+def read(path: Path) -> pa.Table:
+    return pq.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
+
+
+@pytest.fixture(params=["heart-disease", "obesity"])
+def bundle(request: pytest.FixtureRequest, make_bundle: Callable[..., Path]) -> Bundle:
+    return Bundle.open(make_bundle(request.param))
+
+
+@pytest.fixture
+def rows(bundle: Bundle, raw_rows: Any) -> list[dict[str, Any]]:
+    return raw_rows(bundle.path)
+
+
+@pytest.mark.parametrize(("source", "out"), [("csv", "parquet"), ("parquet", "csv")])
+def test_local(bundle: Bundle, rows: Any, offline: Any, tmp_path: Path, source: str, out: str) -> None:
+    table = pa.Table.from_pylist([{"patient": f"p{n}", **row} for n, row in enumerate(rows)])
+    file, result = tmp_path / f"in.{source}", tmp_path / f"out.{out}"
+    pq.write_table(table, file) if source == "parquet" else pa.csv.write_csv(table, file)
+    summary = json.loads(run(file, "--out", result, "--bundle", bundle.path, "--batch-rows", 100).stdout)
+    assert (summary["rows"], summary["rejected_rows"], summary["version"]) == (len(rows), 0, bundle.version)
+    answer, expected = read(result), offline(bundle, rows)
+    assert answer["patient"].to_pylist() == table["patient"].to_pylist()
+    classes = bundle.spec.target.classes
+    assert answer["prediction"].to_pylist() == [classes[k].value for k in expected.argmax(axis=1)]
+    assert answer["risk_level"].to_pylist() == risk_levels(bundle.spec, expected)
+    names = ["probability"] if bundle.spec.is_binary else [f"probability_{cls.value}" for cls in classes]
+    served = np.column_stack([answer[name] for name in names])
+    assert np.abs(served - (expected[:, 1:] if bundle.spec.is_binary else expected)).max() <= 1e-6
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, result.name}
+
+
+def test_served(heart: Pair, obesity: Pair, raw_rows: Any, offline: Any, tmp_path: Path) -> None:
+    for pair in (heart, obesity):
+        rows, spec = raw_rows(pair.bundle.path), pair.bundle.spec
+        pa.csv.write_csv(pa.Table.from_pylist(rows), tmp_path / "in.csv")
+        arguments = ("--dataset", spec.name, "--url", pair.transformer.url, "--batch-rows", 64)
+        summary = json.loads(run(tmp_path / "in.csv", "--out", tmp_path / "out.csv", *arguments).stdout)
+        assert summary["served"]["requests"] == -(-len(rows) // 64)
+        assert summary["served"]["rows"] == len(rows)
+        assert 0 < summary["served"]["p50_ms"] <= summary["served"]["p99_ms"] <= summary["served"]["max_ms"]
+        assert read(tmp_path / "out.csv")["risk_level"].to_pylist() == risk_levels(spec, offline(pair.bundle, rows))
+
+
+@pytest.fixture
+def spoilt(make_bundle: Callable[..., Path], raw_rows: Any, tmp_path: Path) -> tuple[Bundle, Path, dict[int, str]]:
+    """Return a bundle, a file with bad rows, and which row (from 1) breaks which feature."""
+    bundle = Bundle.open(make_bundle())
+    rows = [{name: "" if value is None else value for name, value in row.items()} for row in raw_rows(bundle.path)]
+    spec = bundle.spec
+    number = next(column.name for column in spec.columns if column.kind == "number")
+    code = next(column.name for column in spec.columns if column.kind == "code")
+    required = next(column.name for column in spec.columns if not column.missing.allowed)
+    faults = {2: (number, "1e9"), 10: (code, "7"), 11: (required, ""), 200: (number, "n/a")}
+    for row, (feature, value) in faults.items():
+        rows[row - 1][feature] = value
+    lines = [",".join(spec.features), *(",".join(str(value) for value in row.values()) for row in rows)]
+    (tmp_path / "in.csv").write_text("\n".join(lines) + "\n")
+    return bundle, tmp_path / "in.csv", {row: feature for row, (feature, _) in faults.items()}
+
+
+def test_bad_rows_go_aside(spoilt: Any, tmp_path: Path) -> None:
+    bundle, file, faults = spoilt
+    out = tmp_path / "out.csv"
+    summary = json.loads(run(file, "--out", out, "--bundle", bundle.path, "--batch-rows", 50).stdout)
+    assert summary["rejected_rows"] == len(faults)
+    rejects = read(tmp_path / "out.rejects.csv").to_pylist()
+    assert {line["row"]: line["feature"] for line in rejects} == faults
+    assert all(line["expected"] == bundle.spec.by_name[line["feature"]].allowed for line in rejects)
+    assert read(out).num_rows == summary["rows"] - len(faults)
+
+
+def test_strict_stops_and_leaves_nothing(spoilt: Any, tmp_path: Path) -> None:
+    bundle, file, faults = spoilt
+    ended = run(file, "--out", tmp_path / "out.parquet", "--bundle", bundle.path, "--strict", check=False)
+    assert ended.returncode == 1
+    assert f"row 2: {faults[2]} is '1e9', expected" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def bad_calls(tmp_path: Path, bundle: Path) -> dict[str, tuple[list[object], str]]:
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "columns.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "fake.parquet").write_text("no parquet")
+    (tmp_path / "binary.csv").write_bytes(b"a,b\n\xff\xfe,1\n")
+    out, local = ["--out", tmp_path / "out.csv"], ["--bundle", bundle]
+    (port,) = free_ports(1)
+    return {
+        "absent": ([tmp_path / "absent.csv", *out, *local], "absent.csv"),
+        "empty": ([tmp_path / "empty.csv", *out, *local], "empty.csv"),
+        "columns": ([tmp_path / "columns.csv", *out, *local], "no column"),
+        "fake": ([tmp_path / "fake.parquet", *out, *local], "fake.parquet"),
+        "binary": ([tmp_path / "binary.csv", *out, *local], "binary.csv"),
+        "folder": ([tmp_path, *out, *local], "ends in .csv or .parquet"),
+        "suffix": ([tmp_path / "columns.csv", "--out", tmp_path / "out.xlsx", *local], "ends in .csv or .parquet"),
+        "bundle": ([tmp_path / "columns.csv", *out, "--bundle", tmp_path / "none"], "no such folder"),
+        "server": ([tmp_path / "good.csv", *out, "--url", f"http://127.0.0.1:{port}"], "cannot be reached"),
+        "url": ([tmp_path / "good.csv", *out, "--url", "nowhere"], "expected http://"),
+    }
+
+
+def test_bad_calls_say_why(make_bundle: Callable[..., Path], raw_rows: Any, tmp_path: Path) -> None:
+    bundle = make_bundle()
+    pa.csv.write_csv(pa.Table.from_pylist(raw_rows(bundle)[:3]), tmp_path / "good.csv")
+    for name, (arguments, word) in bad_calls(tmp_path, bundle).items():
+        ended = run(*arguments, check=False)
+        assert ended.returncode == 1, name
+        assert word in ended.stderr, (name, ended.stderr)
+        assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_memory_does_not_grow_with_rows(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    bundle = Bundle.open(make_bundle("heart-disease", "logistic_regression"))
+    matrix = export.generate_rows(bundle.spec, 100_000, 1)
+    table = pa.table(
+        {name: pa.array(values, from_pandas=True) for name, values in zip(bundle.spec.features, matrix.T, strict=True)}
+    )
+    peaks = []
+    for parts in (2, 20):
+        file = tmp_path / f"{parts}.parquet"
+        with pq.ParquetWriter(file, table.schema) as writer:
+            for _ in range(parts):
+                writer.write_table(table)
+        code = (
+            "import resource, sys; from healthrisk.__main__ import main; main();"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        )
+        arguments = [
+            "predict",
+            str(file),
+            "--out",
+            str(tmp_path / "out.parquet"),
+            "--bundle",
+            str(bundle.path),
+            "--quiet",
+        ]
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert json.loads(ended.stdout)["rows"] == parts * 100_000
+        peaks.append(int(ended.stderr.split()[-1]) / 1024)
+    assert peaks[1] < 500
+    assert peaks[1] - peaks[0] < 100
