@@ -20,7 +20,7 @@ $(READY): components/locks/dev.txt pyproject.toml
 	@echo "setting up $(VENV): about a minute"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")'
 	@$(PYTHON) -m venv --clear $(VENV)
-	@pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r components/locks/dev.txt
+	@pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-binary kfp-server-api -r components/locks/dev.txt
 	@pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -82,7 +82,11 @@ def test_no_data_set_stands_in_the_code(root: Path) -> None:
         words |= {str(value) for cls in spec.target.classes for value in cls.raw if isinstance(value, str)}
     # Words of the language that are also column names stand in code for other reasons; quoted, they would be a column.
     pattern = re.compile("|".join(rf"[\"']{re.escape(word)}[\"']" for word in sorted(words)))
-    modules = [*(root / "components").rglob("*.py"), *(root / "pipelines").glob("*.py"), *(root / "kserve").glob("*.py")]
+    modules = [
+        *(root / "components").rglob("*.py"),
+        *(root / "pipelines").glob("*.py"),
+        *(root / "kserve").glob("*.py"),
+    ]
     assert len(modules) > 20
     found = [f"{path.relative_to(root)}: {hit[0]}" for path in modules for hit in pattern.finditer(path.read_text())]
     assert found == []

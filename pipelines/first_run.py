@@ -1,0 +1,122 @@
+"""The main job in one command: train on the shipped data, serve the winner, ask it, and say what happened.
+
+python pipelines/first_run.py [--port N]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from healthrisk import registry, store
+from healthrisk import spec as specs
+from healthrisk.config import settings
+from healthrisk.errors import HealthriskError
+from healthrisk.predict import Scorer, golden_matrix
+
+SERVE = Path(__file__).parents[1] / "kserve" / "serve.py"
+READY_WITHIN = 60.0
+
+
+class ServingError(HealthriskError):
+    """The servers did not come up, or did not answer as they should."""
+
+
+def main() -> int:
+    """Run the main job; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=8080, help="the transformer's REST port; three more follow it")
+    port = parser.parse_args().port
+    spec = specs.load("heart-disease")
+    try:
+        import local
+        import summary
+
+        folder = local.run(spec.to_json(), "", 0)
+        print("serving the champion", flush=True)
+        with _served(spec.name, port) as url:
+            request, response, offline = _ask(spec, url)
+    except HealthriskError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(summary.of_run(spec, folder))
+    print(_exchange(url, request, response, offline))
+    return 0
+
+
+@contextmanager
+def _served(name: str, port: int) -> Iterator[str]:
+    """Serve the champion and yield its infer address; end the servers afterwards."""
+    command = [sys.executable, str(SERVE), "--dataset", name, "--port", str(port)]
+    with tempfile.TemporaryFile("w+") as output, subprocess.Popen(command, stdout=output, stderr=output) as server:
+        base = f"http://127.0.0.1:{port}"
+        try:
+            _wait(server, f"{base}/v2/models/{name}/ready")
+            yield f"{base}/v2/models/{name}/infer"
+        except ServingError as error:
+            output.seek(0)
+            lines = output.read().strip().splitlines()
+            raise ServingError(f"{error}: {lines[-1] if lines else 'it printed nothing'}") from error
+        finally:
+            server.terminate()
+
+
+def _wait(server: subprocess.Popen[bytes], url: str) -> None:
+    until = time.monotonic() + READY_WITHIN
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            raise ServingError(f"the server ended with exit code {server.returncode}")
+        try:
+            if httpx.get(url, timeout=2).status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise ServingError(f"{url} was not ready within {READY_WITHIN:.0f} s")
+
+
+def _ask(spec: specs.DatasetSpec, url: str) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
+    """Send one golden row; return the request, the response and the offline probabilities."""
+    champion = registry.champion(spec.name)
+    if champion is None:
+        raise ServingError(f"{spec.name} has no champion")
+    bundle = store.fetch(champion.uri, champion.digest, settings().home / "cache")
+    row = bundle.read_json("golden.json")["rows"][-1]
+    tensors = [
+        {"name": column.name, "shape": [1], "datatype": "BYTES" if column.is_text else "FP64", "data": [value]}
+        for column, value in zip(spec.columns, row, strict=True)
+    ]
+    request = {"inputs": tensors}
+    answer = httpx.post(url, json=request, timeout=10)
+    if answer.status_code != httpx.codes.OK:
+        raise ServingError(f"{url} answered {answer.status_code}: {answer.text}")
+    offline = Scorer(bundle).probabilities(golden_matrix(spec, [row]))[0]
+    return request, answer.json(), [float(value) for value in offline]
+
+
+def _exchange(url: str, request: dict[str, Any], response: dict[str, Any], offline: list[float]) -> str:
+    row = {tensor["name"]: tensor["data"][0] for tensor in request["inputs"]}
+    answer = {tensor["name"]: tensor["data"] for tensor in response["outputs"]}
+    return "\n".join(
+        [
+            "",
+            f"POST {url}",
+            f"asked     {json.dumps(row)}",
+            f"served    {json.dumps(answer)}",
+            f"offline   {json.dumps({'probability': offline})}",
+            "",
+            "next      make serve    serve the champion on this machine",
+            "          make mlflow   browse runs, plots and versions",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
