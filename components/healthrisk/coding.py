@@ -21,10 +21,10 @@ def encode(spec: DatasetSpec, table: pa.Table | pa.RecordBatch) -> NDArray[np.fl
 
 
 def encode_target(spec: DatasetSpec, table: pa.Table | pa.RecordBatch) -> NDArray[np.int64]:
-    """Return the class position [rows] of every row's outcome."""
+    """Return the class position [rows] of every row's outcome, -1 where the spec has no such class."""
     raw = spec.target.index
-    positions = pc.index_in(table.column(spec.target.name), value_set=pa.array(list(raw)))
-    result: NDArray[np.int64] = np.array(list(raw.values()), dtype=np.int64)[np.asarray(positions)]
+    positions = pc.index_in(table.column(spec.target.name), value_set=pa.array(list(raw))).fill_null(-1)
+    result: NDArray[np.int64] = np.array([*raw.values(), -1], dtype=np.int64)[np.asarray(positions)]
     return result
 
 

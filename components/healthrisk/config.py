@@ -13,6 +13,7 @@ class Settings:
     """The places a process works with. Credentials of an object store stay in the environment."""
 
     home: Path
+    data: Path | None
     tracking_uri: str
     bundles: str
     s3_endpoint: str
@@ -23,12 +24,14 @@ class Settings:
 def settings() -> Settings:
     """Read the environment.
 
-    The variables are HEALTHRISK_HOME, MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION and
-    HEALTHRISK_REVISION (the git revision an image was built from).
+    The variables are HEALTHRISK_HOME, HEALTHRISK_DATA (a folder with sources' files, for machines that cannot
+    download them), MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION and HEALTHRISK_REVISION (the
+    git revision an image was built from).
     """
     home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
     return Settings(
         home=home,
+        data=Path(data) if (data := os.environ.get("HEALTHRISK_DATA")) else None,
         tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
         bundles=os.environ.get("HEALTHRISK_BUNDLES") or (home / "bundles").as_uri(),
         s3_endpoint=os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com",

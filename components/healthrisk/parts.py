@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from healthrisk import coding, preprocess
+from healthrisk import coding, preprocess, tables
 from healthrisk.spec import DatasetSpec
 
 ROWS_AT_ONCE = 250_000
@@ -27,13 +27,13 @@ def write_parts(
     Raises:
         TrainingError: the table cannot be split by class.
     """
-    source = pq.ParquetFile(table)
+    source = pq.ParquetFile(table, pre_buffer=False)
     target = coding.encode_target(spec, source.read([spec.target.name]))
     held_out = preprocess.split(target, seed)
     schema = pa.schema([*((name, pa.float64()) for name in spec.features), (spec.target.name, pa.int64())])
     sampled = _sample(~held_out, seed)
     kept, begin = [], 0
-    with pq.ParquetWriter(train, schema) as to_train, pq.ParquetWriter(test, schema) as to_test:
+    with tables.scratch_writer(train, schema) as to_train, tables.scratch_writer(test, schema) as to_test:
         for batch in source.iter_batches(ROWS_AT_ONCE):
             matrix, end = coding.encode(spec, batch), begin + batch.num_rows
             mask, y = held_out[begin:end], target[begin:end]

@@ -77,7 +77,7 @@ def importance(rows: list[dict[str, Any]], metric: str) -> Figure:
     )
     axes.set_xlabel(f"Loss of {metric.replace('_', ' ')} when shuffled")
     axes.tick_params(labelsize=8)
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -92,7 +92,7 @@ def intervals(rows: list[tuple[str, dict[str, float]]], metric: str) -> Figure:
     axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=9)
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlabel(f"Cross-validated {metric.replace('_', ' ')}, 95 % interval")
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -100,7 +100,7 @@ def _square(x: str, y: str) -> tuple[Figure, Any]:
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    _plain(axes)
+    plain(axes)
     return figure, axes
 
 
@@ -108,5 +108,6 @@ def _look(position: int) -> dict[str, Any]:
     return {"color": COLOURS[position % len(COLOURS)], "linestyle": STYLES[position % len(STYLES)], "linewidth": 1.6}
 
 
-def _plain(axes: Any) -> None:
+def plain(axes: Any) -> None:
+    """Take away the frame's upper and right side."""
     axes.spines[["top", "right"]].set_visible(False)

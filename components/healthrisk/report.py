@@ -1,11 +1,8 @@
 """The evaluation report: one self-contained page that a clinician can read and print."""
 
-import importlib.resources
 from typing import Any
 
-import jinja2
-
-from healthrisk import plots
+from healthrisk import pages, plots
 from healthrisk.spec import DatasetSpec
 
 METRIC_NAMES = {
@@ -54,36 +51,20 @@ def render(spec: DatasetSpec, decision: dict[str, Any], data: dict[str, Any], pr
     shown = figures(spec, decision, decision["winner"])
     shown["intervals"] = plots.to_png(plots.intervals(measured, decision["metric"]))
     shown["curves"] = plots.to_png(plots.calibration(_by_model(models)))
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            spec=spec,
-            decision=decision,
-            winner=winner,
-            metrics=[(key, name) for key, name in METRIC_NAMES.items() if key in winner["test"]],
-            names=METRIC_NAMES,
-            family_name=family_name,
-            plots={name: plots.data_uri(png) for name, png in shown.items()},
-            data=data,
-            provenance=provenance,
-        )
+    return pages.render(
+        "report.html",
+        spec=spec,
+        decision=decision,
+        winner=winner,
+        metrics=[(key, name) for key, name in METRIC_NAMES.items() if key in winner["test"]],
+        names=METRIC_NAMES,
+        family_name=family_name,
+        plots={name: plots.data_uri(png) for name, png in shown.items()},
+        data=data,
+        provenance=provenance,
     )
 
 
 def _by_model(models: dict[str, Any]) -> dict[str, Any]:
     """The last class's curves of every model: with two classes, the event's."""
     return {family_name(family): list(result["curves"].values())[-1] for family, result in models.items()}
-
-
-def _environment() -> jinja2.Environment:
-    folder = importlib.resources.files("healthrisk") / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text("utf-8")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figure"] = lambda value: f"{value:.3f}"
-    return environment

@@ -110,6 +110,8 @@ class Target(_Strict):
 
     name: Name
     label: str
+    # Names by which other files of the same schema call the outcome.
+    aliases: tuple[str, ...] = ()
     classes: tuple[OutcomeClass, ...] = Field(min_length=2)
     # True if the classes stand in order of severity.
     ordered: bool = False

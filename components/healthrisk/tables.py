@@ -59,6 +59,14 @@ def read(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
         raise SourceError(f"{path} cannot be read: {error}") from error
 
 
+def scratch_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Return a writer of a Parquet file that lives as long as a run.
+
+    Dictionaries, statistics and compression cost more than they save where a file is read once or twice.
+    """
+    return pq.ParquetWriter(path, schema, use_dictionary=False, write_statistics=False, compression="NONE")
+
+
 class Writer(AbstractContextManager["Writer"]):
     """Writes batches to a file that appears when all is written, or not at all. No batch, no file."""
 
