@@ -4,12 +4,14 @@ import io
 import re
 import sys
 import time
+import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
 from kfp import local
 
+from healthrisk.atomic import scratch_folder
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
 from healthrisk.running import ERROR_PREFIX
@@ -17,7 +19,8 @@ from pipeline import training
 
 _EXECUTING = re.compile(r"Executing task .*?'([\w-]+)'")
 _FINISHED = re.compile(r"Task .*?'([\w-]+)'.*? finished with status .*?(SUCCESS|FAILURE)")
-STEPS = 8
+# What each task is called in the KFP pages, too.
+TITLES = {name: task.task_info.name for name, task in training.pipeline_spec.root.dag.tasks.items()}
 
 
 class PipelineError(HealthriskError):
@@ -44,8 +47,8 @@ class Progress(io.TextIOBase):
 
     def _look(self, line: str) -> None:
         if found := _EXECUTING.search(line):
-            self.step, self._began, self._count = found[1], time.monotonic(), self._count + 1
-            self._say(f"[{self._count}/{STEPS}] {self.step}")
+            self.step, self._began, self._count = TITLES[found[1]], time.monotonic(), self._count + 1
+            self._say(f"[{self._count}/{len(TITLES)}] {self.step}")
         elif found := _FINISHED.search(line):
             self._say(
                 f"      {'done' if found[2] == 'SUCCESS' else 'failed'} in {time.monotonic() - self._began:.1f} s"
@@ -62,21 +65,29 @@ class Progress(io.TextIOBase):
 def run(spec: str, data: str, seed: int) -> Path:
     """Run the pipeline and return the folder that holds its artifacts, a sub-folder a task.
 
+    A run that fails leaves nothing but, where the cause is unknown, its log; the files of one that was killed are
+    removed by the next.
+
     Raises:
         PipelineError: a step failed.
     """
-    root = settings().home / "runs"
-    root.mkdir(parents=True, exist_ok=True)
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
-    log = root / time.strftime("%Y%m%d-%H%M%S.log")
-    before = set(root.iterdir())
-    with log.open("w") as written:
-        progress = Progress(written, sys.stdout)
-        try:
-            with redirect_stdout(progress):
-                training(spec=spec, data=data, seed=seed)
-        except RuntimeError as error:
-            cause = progress.cause or f"{error}; see {log}"
-            raise PipelineError(f"step {progress.step or 'none'} failed: {cause}") from error
-    (folder,) = (path for path in set(root.iterdir()) - before if path.is_dir())
-    return folder
+    runs = settings().home / "runs"
+    with scratch_folder(runs) as scratch:
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(scratch), raise_on_error=True)
+        log = scratch / "log"
+        with log.open("w") as written:
+            progress = Progress(written, sys.stdout)
+            try:
+                with redirect_stdout(progress), warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message=r"Task .*: settings \['display_name'\] have no effect")
+                    training(spec=spec, data=data, seed=seed)
+            except RuntimeError as error:
+                cause = progress.cause or f"{error}; see {_keep(log, runs)}"
+                raise PipelineError(f"step '{progress.step}' failed: {cause}") from error
+        (made,) = (path for path in scratch.iterdir() if path.is_dir())
+        log.replace(made / "log")
+        return made.replace(runs / made.name)
+
+
+def _keep(log: Path, runs: Path) -> Path:
+    return log.replace(runs / f"failed-{time.strftime('%Y%m%d-%H%M%S')}.log")

@@ -43,14 +43,15 @@ def _run(arguments: argparse.Namespace) -> int:
     import local
     import summary
 
-    folder = local.run(spec.to_json(), arguments.data and _absolute(arguments.data), arguments.seed)
+    folder = local.run(spec.to_json(), _absolute(spec, arguments.data), arguments.seed)
     print(summary.of_run(spec, folder))
     return 0
 
 
-def _absolute(data: str) -> str:
-    """A path is resolved here, where the user stands, not where a step runs."""
-    return data if "://" in data else str(Path(data).absolute())
+def _absolute(spec: specs.DatasetSpec, data: str) -> str:
+    """A path is resolved here, where the user stands, not where a step runs; addresses and sources' names stay."""
+    names = {source.name for source in (*spec.sources, *spec.external)}
+    return data if not data or "://" in data or data in names else str(Path(data).absolute())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dataset", default="heart-disease", help="a shipped spec's name, or the path of a spec's YAML file"
     )
-    parser.add_argument("--data", default="", help="a file of the spec's schema, instead of the spec's own source")
+    parser.add_argument("--data", default="", help="a file or address of the spec's schema, or the name of one of the spec's sources")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the split, the folds and the models")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(

@@ -36,7 +36,8 @@ class Profile:
         self.classes += np.bincount(y[y >= 0], minlength=len(self.classes))
         self._hashes.append(np.asarray(pd.util.hash_pandas_object(frame, index=False), dtype=np.uint64))
         for position, column in enumerate(self._spec.columns):
-            seen = ~np.isnan(matrix[:, position])
+            # An infinite value breaks the schema; it must not break the sums as well.
+            seen = np.isfinite(matrix[:, position])
             values, outcome = matrix[seen, position], y[seen]
             self.present[column.name] += len(values)
             if column.name in self._codes:

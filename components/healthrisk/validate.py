@@ -79,7 +79,7 @@ class _Faults:
             for name, found in cases.groupby("column", sort=False):
                 rows = found.drop_duplicates("index")
                 self._counts[name] += len(rows)
-                value, row = rows.iloc[0][["failure_case", "index"]]
+                value, row = rows[["failure_case", "index"]].to_numpy(object).tolist()[0]
                 shown = "missing" if pd.isna(value) else repr(value)
                 self._first.setdefault(name, f"{name} is {shown} in row {row}")
 
