@@ -16,11 +16,12 @@ from typing import Any
 
 import httpx
 
-from healthrisk import registry, store
+from healthrisk import coding, registry, store
 from healthrisk import spec as specs
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
-from healthrisk.predict import Scorer, golden_matrix
+from healthrisk.parts import read_part
+from healthrisk.predict import Scorer
 
 SERVE = Path(__file__).parents[1] / "kserve" / "serve.py"
 READY_WITHIN = 60.0
@@ -43,7 +44,7 @@ def main() -> int:
         folder = local.run(spec.to_json(), "", 0)
         print("serving the champion", flush=True)
         with _served(spec.name, port) as url:
-            request, response, offline = _ask(spec, url)
+            request, response, offline = _ask(spec, url, folder / "preprocess" / "test")
     except HealthriskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -82,13 +83,14 @@ def _wait(server: subprocess.Popen[bytes], url: str) -> None:
     raise ServingError(f"{url} was not ready within {READY_WITHIN:.0f} s")
 
 
-def _ask(spec: specs.DatasetSpec, url: str) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
-    """Send one golden row; return the request, the response and the offline probabilities."""
+def _ask(spec: specs.DatasetSpec, url: str, held_out: Path) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
+    """Send the first patient of the hold-out; return the request, the response and the offline probabilities."""
     champion = registry.champion(spec.name)
     if champion is None:
         raise ServingError(f"{spec.name} has no champion")
     bundle = store.fetch(champion.uri, champion.digest, settings().home / "cache")
-    row = bundle.read_json("golden.json")["rows"][-1]
+    patient = read_part(spec, held_out)[0][:1]
+    (row,) = coding.decode(spec, patient)
     tensors = [
         {"name": column.name, "shape": [1], "datatype": "BYTES" if column.is_text else "FP64", "data": [value]}
         for column, value in zip(spec.columns, row, strict=True)
@@ -97,7 +99,7 @@ def _ask(spec: specs.DatasetSpec, url: str) -> tuple[dict[str, Any], dict[str, A
     answer = httpx.post(url, json=request, timeout=10)
     if answer.status_code != httpx.codes.OK:
         raise ServingError(f"{url} answered {answer.status_code}: {answer.text}")
-    offline = Scorer(bundle).probabilities(golden_matrix(spec, [row]))[0]
+    offline = Scorer(bundle).probabilities(patient)[0]
     return request, answer.json(), [float(value) for value in offline]
 
 

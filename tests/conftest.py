@@ -36,6 +36,7 @@ def pipeline() -> Pipeline:
     def run(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(ROOT / "pipelines/train_pipeline.py"), *arguments],
+            check=False,
             env={**os.environ, "HEALTHRISK_HOME": str(home), **environment},
             cwd=ROOT,
             capture_output=True,

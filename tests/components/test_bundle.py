@@ -88,6 +88,6 @@ def test_what_a_killed_writer_leaves_is_removed_by_the_next(tmp_path: Path) -> N
         writer.stdout.readline()
         os.kill(writer.pid, signal.SIGKILL)
     assert len(list(tmp_path.iterdir())) == 1
-    with pytest.raises(BundleError, match="spec.json cannot be read"):
+    with pytest.raises(BundleError, match=r"spec.json cannot be read"):
         bundle.write(tmp_path, lambda path: {})
     assert list(tmp_path.iterdir()) == []

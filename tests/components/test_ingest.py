@@ -186,7 +186,7 @@ def test_a_source_that_is_not_found_is_not_asked_for_again(archive: Archive, tmp
 
 def test_a_source_with_another_digest_is_refused(archive: Archive, tmp_path: Path) -> None:
     archive.content = SHIPPED.read_bytes()
-    with pytest.raises(SourceError, match="its SHA-256 is .* the spec expects 0000"):
+    with pytest.raises(SourceError, match=r"its SHA-256 is .* the spec expects 0000"):
         ingest(with_source(name="there", uri=archive.url, sha256="0" * 64), "", tmp_path / "table")
     assert list(tmp_path.iterdir()) == []
 

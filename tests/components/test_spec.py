@@ -64,12 +64,12 @@ def test_a_column_listed_twice_is_refused() -> None:
 
 
 def test_an_unknown_data_set_names_the_known_ones() -> None:
-    with pytest.raises(SpecError, match="unknown data set 'lung': expected one of heart-disease, obesity, or a .yaml"):
+    with pytest.raises(SpecError, match=r"unknown data set 'lung': expected one of heart-disease, obesity, or a .yaml"):
         specs.load("lung")
 
 
 def test_a_missing_spec_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="mine.yaml"):
+    with pytest.raises(SpecError, match=r"mine.yaml"):
         specs.load(str(tmp_path / "mine.yaml"))
 
 

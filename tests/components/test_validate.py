@@ -101,7 +101,7 @@ def kaggle() -> pd.DataFrame:
 
 
 def test_the_kaggle_recoding_is_recognised_before_anything_else(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="Kaggle heart.csv: this is the Kaggle recoding .* target is inverted"):
+    with pytest.raises(ValidationError, match=r"Kaggle heart.csv: this is the Kaggle recoding .* target is inverted"):
         raise_if_failed(results(kaggle(), tmp_path))
 
 
