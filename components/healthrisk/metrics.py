@@ -4,6 +4,7 @@ Sources: Brier score (Brier 1950), ROC AUC (Hanley & McNeil 1982; one-versus-res
 corrected resampled t interval (Nadeau & Bengio, Machine Learning 52, 2003).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -86,18 +87,18 @@ def calibration_points(outcome: NDArray[np.bool_], probability: NDArray[np.float
     }
 
 
-def resampled_interval(scores: NDArray[np.float64], folds: int) -> dict[str, float]:
+def resampled_interval(scores: NDArray[np.float64], folds: int, highest: float = math.inf) -> dict[str, float]:
     """Return mean, standard error and 95 % interval of scores [repeats * folds] of a repeated cross-validation.
 
     Training parts overlap, so the naive variance of the mean is too small; Nadeau and Bengio's correction adds
-    the ratio of test to training rows, 1 / (folds - 1).
+    the ratio of test to training rows, 1 / (folds - 1). The interval is cut at 0 and at `highest`, the metric's bounds.
     """
     count = len(scores)
     variance = float(scores.var(ddof=1)) if count > 1 else 0.0
     error = float(np.sqrt((1 / count + 1 / (folds - 1)) * variance))
     margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error if count > 1 else 0.0
     mean = float(scores.mean())
-    return {"mean": mean, "standard_error": error, "low": mean - margin, "high": mean + margin}
+    return {"mean": mean, "standard_error": error, "low": max(0.0, mean - margin), "high": min(highest, mean + margin)}
 
 
 def bootstrap_interval(metric: Metric, y: Labels, p: Probabilities, seed: int) -> dict[str, float]:

@@ -4,6 +4,7 @@ Everything here sees the training part only. Preprocessing is fitted anew inside
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,6 +208,7 @@ def _summary(spec: DatasetSpec, folds: list[dict[str, float]]) -> dict[str, Any]
         "repeats": spec.selection.repeats,
         "scores": {name: values.tolist() for name, values in columns.items()},
         "intervals": {
-            name: metrics.resampled_interval(values, spec.selection.folds) for name, values in columns.items()
+            name: metrics.resampled_interval(values, spec.selection.folds, math.inf if name in LOWER_IS_BETTER else 1.0)
+            for name, values in columns.items()
         },
     }

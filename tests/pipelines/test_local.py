@@ -1,0 +1,120 @@
+"""A run on this machine: what it prints, what it leaves, and that it says the same twice."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.sklearn
+import numpy as np
+import pytest
+
+Pipeline = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def the(pattern: str, folder: Path) -> Path:
+    """Return the one path that matches."""
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def decision(home: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(the("runs/*/evaluate/decision", home).read_text())
+    return found
+
+
+def test_the_summary_says_what_a_person_wants_to_know(home: Path) -> None:
+    text = (home / "summary.txt").read_text()
+    for title in ("Ingest the table", "Validate it", "Train random forest", "Register the winner"):
+        assert title in text
+    for line in (
+        "winner    ",
+        "rule      the simplest model within",
+        "gates     ",
+        "version   heart-disease 1, champion",
+    ):
+        assert line in text
+    for line in text.splitlines():
+        if line.startswith(("report  ", "bundle  ")):
+            assert Path(line.split()[1].removeprefix("file://")).exists()
+
+
+def test_the_figures_lie_where_honest_pipelines_land(home: Path) -> None:
+    # Anchors: repeated nested cross-validation on all 303 rows, published with scikit-learn 1.9.
+    anchors = {"logistic_regression": 0.910, "random_forest": 0.901, "gradient_boosting": 0.900}
+    for family, anchor in anchors.items():
+        found = decision(home)["models"][family]["cross_validation"]["intervals"]["roc_auc"]
+        assert found["low"] < anchor < found["high"]
+        assert abs(found["mean"] - anchor) < 0.03
+    assert decision(home)["winner"] == "logistic_regression"
+
+
+def test_mlflow_holds_parameters_metrics_plots_and_the_model(home: Path) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("heart-disease")
+    runs = {run.data.tags["family"]: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"logistic_regression", "random_forest", "gradient_boosting"}
+    for run in runs.values():
+        assert run.data.params["seed"] == "0"
+        assert run.data.tags["data.sha256"].startswith("90a8bba7")
+        assert len(run.data.tags["git.revision"].removesuffix("-dirty")) == 40
+        assert 0.5 < run.data.metrics["test.roc_auc"] <= 1
+        files = {item.path for item in client.list_artifacts(run.info.run_id, "plots")}
+        assert files == {f"plots/{name}.png" for name in ("calibration", "confusion", "importance", "roc")}
+    version = client.get_model_version_by_alias("heart-disease", "champion")
+    assert version.run_id == runs["logistic_regression"].info.run_id
+    (logged,) = client.get_run(version.run_id).outputs.model_outputs
+    mlflow.set_tracking_uri(f"sqlite:///{home / 'mlflow.db'}")
+    model = mlflow.sklearn.load_model(f"models:/{logged.model_id}")
+    assert model.predict_proba(np.full((1, 13), np.nan)).sum() == pytest.approx(1)
+
+
+def test_the_same_run_again_registers_no_second_version(home: Path, pipeline: Pipeline) -> None:
+    first = decision(home)
+    before = the("bundles/heart-disease/*", home).name
+    done = pipeline(home)
+    assert done.returncode == 0, done.stderr
+    assert "version   heart-disease 1, champion: it is the champion already" in done.stdout
+    assert the("bundles/heart-disease/*", home).name == before
+    for path in home.glob("runs/*/evaluate/decision"):
+        assert json.loads(path.read_text()) == first
+
+
+def test_another_seed_is_another_version(own: tuple[str, ...], tmp_path: Path, pipeline: Pipeline) -> None:
+    for seed, version in (("0", "readmission 1, champion"), ("1", "readmission 2")):
+        done = pipeline(tmp_path, *own, "--seed", seed)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert version in done.stdout
+    assert len(list(tmp_path.glob("bundles/readmission/*"))) == 2
+
+
+def test_a_missed_gate_fails_the_run_and_registers_nothing(
+    own: tuple[str, ...], tmp_path: Path, pipeline: Pipeline
+) -> None:
+    spec = tmp_path / "strict.yaml"
+    spec.write_text(Path(own[1]).read_text().replace("min: 0.6", "min: 0.999"))
+    done = pipeline(tmp_path / "home", "--dataset", str(spec), *own[2:])
+    assert done.returncode == 1
+    assert "step 'Register the winner' failed" in done.stderr
+    assert "misses its gates: roc_auc is 0." in done.stderr
+    assert not list(tmp_path.glob("home/bundles/**/MANIFEST.json"))
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
+    assert client.search_registered_models() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--dataset", "lung"], "unknown data set 'lung'"),
+        (["--dataset", "nowhere.yaml"], "nowhere.yaml"),
+        (["--data", "nowhere.csv"], "nowhere.csv: no such file"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(arguments: list[str], says: str, tmp_path: Path, pipeline: Pipeline) -> None:
+    done: subprocess.CompletedProcess[str] = pipeline(tmp_path, *arguments)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("*.html"))
