@@ -59,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dataset", default="heart-disease", help="a shipped spec's name, or the path of a spec's YAML file"
     )
-    parser.add_argument("--data", default="", help="a file or address of the spec's schema, or the name of one of the spec's sources")
+    parser.add_argument(
+        "--data", default="", help="a file or address of the spec's schema, or the name of one of the spec's sources"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the seed of the split, the folds and the models")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(

@@ -1,0 +1,121 @@
+"""The compiled pipeline is the committed one, and its commands do the work when run as a cluster would run them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from healthrisk import spec as specs
+from healthrisk.bundle import Bundle
+
+GOLDEN = Path(__file__).parents[2] / "pipelines" / "training.yaml"
+IR: dict[str, Any] = yaml.safe_load(GOLDEN.read_text())
+
+
+def test_the_golden_file_is_what_the_code_compiles_to(root: Path, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "HEALTHRISK_PIPELINE_IMAGE"}
+    command = [sys.executable, str(root / "pipelines/train_pipeline.py"), "--compile", str(tmp_path / "new.yaml")]
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    assert (tmp_path / "new.yaml").read_text() == GOLDEN.read_text(), "run `make compile` and commit the result"
+
+
+def test_every_task_has_a_title_and_an_image_and_installs_nothing() -> None:
+    executors = IR["deploymentSpec"]["executors"]
+    for name, task in IR["root"]["dag"]["tasks"].items():
+        assert task["taskInfo"]["name"] != name
+        container = executors[IR["components"][task["componentRef"]["name"]]["executorLabel"]]["container"]
+        assert container["image"].startswith("healthrisk/pipeline")
+        assert "pip install" not in json.dumps(container)
+    assert IR["root"]["dag"]["tasks"]["register"]["cachingOptions"] == {}
+
+
+class Launcher:
+    """Does what KFP's launcher does in a pod: fills in a task's inputs, runs its command, reads what it put out."""
+
+    def __init__(self, parameters: dict[str, Any], folder: Path) -> None:
+        self.parameters, self.folder = parameters, folder
+        self.artifacts: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def run(self, name: str) -> None:
+        """Run a task whose producers have run."""
+        task = IR["root"]["dag"]["tasks"][name]
+        component = IR["components"][task["componentRef"]["name"]]
+        container = IR["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+        executor_input = self._input(name, task, component)
+        command = [*container["command"], *container["args"]]
+        filled = [part.replace("{{$}}", json.dumps(executor_input)) for part in command]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "HEALTHRISK_HOME": str(self.folder / "home")}
+        done = subprocess.run(
+            filled, check=False, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        written = json.loads(Path(executor_input["outputs"]["outputFile"]).read_text())
+        for output, artifacts in written.get("artifacts", {}).items():
+            self.artifacts[name, output] = artifacts["artifacts"][0]
+
+    def _input(self, name: str, task: dict[str, Any], component: dict[str, Any]) -> dict[str, Any]:
+        parameters: dict[str, Any] = {}
+        artifacts: dict[str, Any] = {}
+        for key, given in task["inputs"].get("parameters", {}).items():
+            constant = given.get("runtimeValue", {}).get("constant")
+            parameters[key] = self.parameters[given["componentInputParameter"]] if constant is None else constant
+        for key, given in task["inputs"].get("artifacts", {}).items():
+            producer = given["taskOutputArtifact"]
+            found = self.artifacts[producer["producerTask"], producer["outputArtifactKey"]]
+            artifacts[key] = {"artifacts": [found]}
+        outputs = {
+            key: {"artifacts": [self._output(name, key, declared["artifactType"])]}
+            for key, declared in component.get("outputDefinitions", {}).get("artifacts", {}).items()
+        }
+        return {
+            "inputs": {"parameterValues": parameters, "artifacts": artifacts},
+            "outputs": {"artifacts": outputs, "outputFile": str(self.folder / name / "executor_output.json")},
+        }
+
+    def _output(self, name: str, key: str, kind: dict[str, Any]) -> dict[str, Any]:
+        (self.folder / name).mkdir(exist_ok=True)
+        return {"name": key, "uri": str(self.folder / name / key), "type": kind, "metadata": {}}
+
+
+@pytest.fixture(scope="module")
+def launched(own: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Launcher:
+    """The whole pipeline, task by task, from the golden file alone."""
+    spec = specs.load(own[1])
+    launcher = Launcher({"spec": spec.to_json(), "data": own[3], "seed": 0}, tmp_path_factory.mktemp("pods"))
+    waiting = dict(IR["root"]["dag"]["tasks"])
+    done: set[str] = set()
+    while waiting:
+        name = next(name for name, task in waiting.items() if set(task.get("dependentTasks", ())) <= done)
+        launcher.run(name)
+        done.add(name)
+        del waiting[name]
+    return launcher
+
+
+def test_the_commands_of_the_golden_file_train_and_register(launched: Launcher) -> None:
+    (bundle,) = (launched.folder / "home" / "bundles" / "readmission").iterdir()
+    assert Bundle.open(bundle, bundle.name).spec.name == "readmission"
+    registered = json.loads(Path(launched.artifacts["register", "registration"]["uri"]).read_text())
+    assert (registered["version"], registered["alias"], registered["digest"]) == ("1", "champion", bundle.name)
+
+
+def test_scores_curves_and_pages_are_kfp_artifacts(launched: Launcher) -> None:
+    scores = launched.artifacts["evaluate", "scores"]
+    assert scores["type"]["schemaTitle"] == "system.Metrics"
+    assert 0.5 < scores["metadata"]["test_roc_auc"] <= 1
+    curves = launched.artifacts["evaluate", "curves"]
+    assert curves["type"]["schemaTitle"] == "system.ClassificationMetrics"
+    matrix = curves["metadata"]["confusionMatrix"]
+    assert [spec["displayName"] for spec in matrix["annotationSpecs"]] == ["stayed home", "readmitted"]
+    assert sum(sum(row["row"]) for row in matrix["rows"]) == 80
+    assert len(curves["metadata"]["confidenceMetrics"]) > 5
+    for task in ("evaluate", "validate"):
+        page = launched.artifacts[task, "page"]
+        assert page["type"]["schemaTitle"] == "system.HTML"
+        assert Path(page["uri"]).read_text().startswith("<!doctype html>")
