@@ -9,9 +9,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PORT ?= 8080
 DATASET ?= heart-disease
-export PATH := $(abspath $(BIN)):$(PATH)
+export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help setup run train serve mlflow test lint format compile lock benchmark-pipeline clean
+.PHONY: help setup run train serve mlflow test test-tools lint format compile lock benchmark-pipeline clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -41,6 +41,9 @@ mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000
 test: lint ## check style and types, then run every test
 	@pytest
 
+test-tools: ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
+	@tests/install-tools
+
 lint: $(READY) ## check style and types
 	@ruff check .
 	@ruff format --check .
@@ -60,4 +63,4 @@ benchmark-pipeline: $(READY) ## time the pipeline against the same work in one p
 	@python tests/benchmarks/pipeline.py
 
 clean: ## remove the environment and everything that runs left behind
-	rm -rf $(VENV) .healthrisk .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .tools .healthrisk .pytest_cache .mypy_cache .ruff_cache

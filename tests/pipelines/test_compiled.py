@@ -106,16 +106,16 @@ def test_the_commands_of_the_golden_file_train_and_register(launched: Launcher) 
 
 
 def test_scores_curves_and_pages_are_kfp_artifacts(launched: Launcher) -> None:
+    declared = IR["components"]["comp-evaluate"]["outputDefinitions"]["artifacts"]
+    kinds = {name: output["artifactType"]["schemaTitle"] for name, output in declared.items()}
+    assert (kinds["scores"], kinds["curves"]) == ("system.Metrics", "system.ClassificationMetrics")
+    assert kinds["page"] == "system.HTML"
     scores = launched.artifacts["evaluate", "scores"]
-    assert scores["type"]["schemaTitle"] == "system.Metrics"
     assert 0.5 < scores["metadata"]["test_roc_auc"] <= 1
     curves = launched.artifacts["evaluate", "curves"]
-    assert curves["type"]["schemaTitle"] == "system.ClassificationMetrics"
     matrix = curves["metadata"]["confusionMatrix"]
     assert [spec["displayName"] for spec in matrix["annotationSpecs"]] == ["stayed home", "readmitted"]
     assert sum(sum(row["row"]) for row in matrix["rows"]) == 80
     assert len(curves["metadata"]["confidenceMetrics"]) > 5
     for task in ("evaluate", "validate"):
-        page = launched.artifacts[task, "page"]
-        assert page["type"]["schemaTitle"] == "system.HTML"
-        assert Path(page["uri"]).read_text().startswith("<!doctype html>")
+        assert Path(launched.artifacts[task, "page"]["uri"]).read_text().startswith("<!doctype html>")
