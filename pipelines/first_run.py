@@ -16,12 +16,9 @@ from typing import Any
 
 import httpx
 
-from healthrisk import coding, registry, store
 from healthrisk import spec as specs
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
-from healthrisk.parts import read_part
-from healthrisk.predict import Scorer
 
 SERVE = Path(__file__).parents[1] / "kserve" / "serve.py"
 READY_WITHIN = 60.0
@@ -39,7 +36,6 @@ def main() -> int:
     spec = specs.load("heart-disease")
     try:
         import local
-        import summary
 
         folder = local.run(spec.to_json(), "", 0)
         print("serving the champion", flush=True)
@@ -48,6 +44,8 @@ def main() -> int:
     except HealthriskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    import summary
+
     print(summary.of_run(spec, folder))
     print(_exchange(url, request, response, offline))
     return 0
@@ -85,6 +83,11 @@ def _wait(server: subprocess.Popen[bytes], url: str) -> None:
 
 def _ask(spec: specs.DatasetSpec, url: str, held_out: Path) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
     """Send the first patient of the hold-out; return the request, the response and the offline probabilities."""
+    # Only now: MLflow and scikit-learn would otherwise lie in memory while the steps run.
+    from healthrisk import coding, registry, store
+    from healthrisk.parts import read_part
+    from healthrisk.predict import Scorer
+
     champion = registry.champion(spec.name)
     if champion is None:
         raise ServingError(f"{spec.name} has no champion")

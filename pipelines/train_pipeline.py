@@ -41,9 +41,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
         return submit.submit(spec, arguments)
     import local
-    import summary
 
     folder = local.run(spec.to_json(), _absolute(spec, arguments.data), arguments.seed)
+    # Only now: plotting libraries would otherwise lie in memory while the steps run.
+    import summary
+
     print(summary.of_run(spec, folder))
     return 0
 

@@ -1,0 +1,41 @@
+"""The pipeline's work in one process: the same library calls, no components, no artifacts passed between processes."""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import joblib
+
+from healthrisk import spec as specs
+from healthrisk.evaluate import evaluate
+from healthrisk.ingest import ingest
+from healthrisk.parts import read_part, write_parts
+from healthrisk.provenance import git_revision, versions
+from healthrisk.publish import publish
+from healthrisk.report import render
+from healthrisk.spec import FAMILIES
+from healthrisk.train import train
+from healthrisk.validate import raise_if_failed, validate
+from healthrisk.validation_report import render as render_validation
+
+spec = specs.load(sys.argv[1])
+with tempfile.TemporaryDirectory() as name:
+    folder = Path(name)
+    record = ingest(spec, "", folder / "table")
+    checked = validate(spec, folder / "table")
+    render_validation(spec, checked)
+    raise_if_failed(checked)
+    paths = [folder / "train", folder / "test"]
+    write_parts(spec, folder / "table", 0, *paths, folder / "preprocessor")
+    parts = read_part(spec, paths[0]), read_part(spec, paths[1])
+    fitted = joblib.load(folder / "preprocessor" / "preprocessor.joblib")
+    models = [train(spec, family, fitted, parts[0], 0) for family in FAMILIES]
+    for model in models:
+        model.save(folder / model.family)
+    decision = evaluate(spec, models, *parts, 0)
+    page = render(spec, decision, record, {"git_revision": git_revision(), "versions": versions()})
+    folders = [folder / family for family in FAMILIES]
+    publish(spec, parts=paths, record=record, decision=decision, page=page, models=folders)
+print(json.dumps({"cpu": round(time.process_time(), 2)}))
