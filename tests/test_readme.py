@@ -1,0 +1,105 @@
+"""The README's commands work and print what it says they print."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+def make(root: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make with the environment these tests run in, instead of one made anew."""
+    prefix = Path(sys.prefix)
+    command = ["make", f"VENV={prefix}", "--assume-old", str(prefix / ".ready"), *arguments]
+    environment = {**os.environ, "HEALTHRISK_HOME": str(home)}
+    return subprocess.run(command, check=False, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def free_ports() -> int:
+    """Return the first of four free ports."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            first: int = probe.getsockname()[1]
+        for port in range(first, first + 4):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+        else:
+            return first
+
+
+def test_make_run_prints_what_the_readme_shows(root: Path, tmp_path: Path) -> None:
+    assert "make run" in COMMANDS
+    done = make(root, tmp_path, "run", f"PORT={free_ports()}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (shown,) = re.findall(r"```text\n(Heart disease.*?)```", README, re.DOTALL)
+    # What differs from machine to machine: paths, ports and digests.
+    same = [
+        line
+        for line in shown.splitlines()
+        if line and not line.startswith(("bundle", "report", "MLflow", "POST", "asked"))
+    ]
+    assert len(same) > 8
+    for line in same:
+        assert line in done.stdout
+    served, offline = (re.search(rf"{who} .*\"probability\": \[(.*?)\]", done.stdout) for who in ("served", "offline"))
+    assert served
+    assert offline
+    assert [float(p) for p in served[1].split(",")] == pytest.approx(
+        [float(p) for p in offline[1].split(",")], abs=1e-6
+    )
+    assert done.stderr == ""
+
+
+def test_every_make_target_it_names_exists(root: Path, tmp_path: Path) -> None:
+    targets = set(re.findall(r"`?make ([a-z-]+)", README))
+    assert {"run", "test", "serve", "mlflow", "help"} <= targets
+    listed = make(root, tmp_path, "help").stdout
+    for target in targets:
+        assert re.search(rf"^{target} ", listed, re.MULTILINE), target
+
+
+def test_its_pipeline_commands_work(root: Path, own: tuple[str, ...], tmp_path: Path) -> None:
+    shutil.copy(own[1], tmp_path / "my-spec.yaml")
+    shutil.copy(own[3], tmp_path / "my-table.csv")
+    commands = [command.split() for command in COMMANDS if command.startswith("python ")]
+    assert len(commands) == 3
+    for _, script, *arguments in commands:
+        environment = {**os.environ, "HEALTHRISK_HOME": str(tmp_path / "home")}
+        done = subprocess.run(
+            [sys.executable, str(root / script), *arguments],
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "pipeline.yaml").is_file()
+    assert list((tmp_path / "home" / "bundles" / "readmission").iterdir())
+
+
+def test_every_path_it_links_or_lists_exists(root: Path) -> None:
+    links = [link for link in re.findall(r"\]\((?!http)([^)]+)\)", README)]
+    assert links
+    for link in links:
+        assert (root / link).exists(), link
+    (tree,) = re.findall(r"```text\n(components/.*?)```", README, re.DOTALL)
+    folders: list[str] = []
+    for line in tree.splitlines():
+        name = line.split()[0]
+        folders = [*folders[: (len(line) - len(line.lstrip())) // 2], name]
+        assert root.joinpath(*folders).exists(), folders
