@@ -93,7 +93,7 @@ def test_its_pipeline_commands_work(root: Path, own: tuple[str, ...], tmp_path: 
 
 
 def test_every_path_it_links_or_lists_exists(root: Path) -> None:
-    links = [link for link in re.findall(r"\]\((?!http)([^)]+)\)", README)]
+    links = list(re.findall(r"\]\((?!http)([^)]+)\)", README))
     assert links
     for link in links:
         assert (root / link).exists(), link
