@@ -11,7 +11,7 @@ PORT ?= 8080
 DATASET ?= heart-disease
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help setup run train serve mlflow test test-tools lint format compile lock benchmark-pipeline clean
+.PHONY: help setup run train serve mlflow test test-tools lint format compile images lock benchmark-pipeline clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -55,6 +55,13 @@ format: $(READY) ## rewrite the code in the house's style
 
 compile: $(READY) ## write the pipeline's YAML anew
 	@python pipelines/train_pipeline.py --compile
+
+images: ## build both images: healthrisk/pipeline and healthrisk/serving; BASE_IMAGE= replaces the public base
+	@for target in pipeline serving; do \
+	  docker build $(DOCKER_BUILD) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+	    --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || true) \
+	    --file components/Dockerfile --target $$target --tag healthrisk/$$target .; \
+	done
 
 lock: $(READY) ## pin every dependency anew
 	@components/locks/lock

@@ -51,6 +51,10 @@ class ServedModel:
             time.sleep(float(answer.getheader("retry-after") or 1))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
     def summary(self) -> dict[str, float]:
         """Return how many requests and rows were answered, and how long a request took, in milliseconds."""
         if not self.seconds:

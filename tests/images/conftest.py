@@ -1,0 +1,46 @@
+"""Our two images, run as a cluster runs them: another user, nothing to write to but /tmp, no capability."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "kserve"))
+
+# What a restricted pod gets, said in docker's words.
+RESTRICTED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host")
+
+
+@pytest.fixture(scope="session")
+def image() -> Callable[[str], str]:
+    """Return the id of one of our images, built by `make images`."""
+
+    def find(name: str) -> str:
+        try:
+            found = subprocess.run(
+                ["docker", "image", "inspect", "--format", "{{.Id}}", f"healthrisk/{name}"],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+        except FileNotFoundError:
+            pytest.skip("there is no docker here")
+        if found.returncode:
+            pytest.skip(f"there is no image healthrisk/{name} here: make images")
+        return found.stdout.strip()
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def in_image() -> Callable[..., list[str]]:
+    """Return the command that runs a command in an image; `mounts` are folders seen under their own path."""
+
+    def command(image: str, *words: str, mounts: dict[Path, str], options: tuple[str, ...] = ()) -> list[str]:
+        volumes = [f"--volume={path}:{path}:{mode}" for path, mode in mounts.items()]
+        return ["docker", "run", "--rm", *RESTRICTED, *volumes, *options, "--entrypoint", words[0], image, *words[1:]]
+
+    return command
