@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.inspection import permutation_importance
 from sklearn.pipeline import Pipeline
 
-from healthrisk import metrics
+from healthrisk import metrics, threads
 from healthrisk.spec import FAMILIES, LOWER_IS_BETTER, DatasetSpec, Gate
 from healthrisk.train import Trained
 
@@ -29,7 +29,8 @@ def evaluate(
 
     Returns a JSON-ready dict: `models` by family, `winner`, `rule`, `gates` and `passed`.
     """
-    measured: dict[str, Any] = {model.family: _measure(spec, model, train, test, seed) for model in models}
+    with threads.for_rows(len(train[1])):
+        measured: dict[str, Any] = {model.family: _measure(spec, model, train, test, seed) for model in models}
     winner, best = choose(
         spec, {family: result["cross_validation"]["intervals"] for family, result in measured.items()}
     )

@@ -1,13 +1,16 @@
 """The model registry: MLflow versions that point at bundles, and the aliases champion and challenger."""
 
+import contextlib
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from healthrisk.atomic import scratch_folder
 from healthrisk.bundle import Bundle
 from healthrisk.config import settings
 from healthrisk.errors import StoreError
@@ -35,11 +38,21 @@ def client() -> MlflowClient:
     """Return a client of the configured tracking server; an SQLite file is made ready where there is none."""
     where = settings()
     if where.tracking_uri.startswith("sqlite:"):
-        where.home.mkdir(parents=True, exist_ok=True)
-        # MLflow tells of every table it creates, which is noise on a first run.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        _create_database(Path(where.tracking_uri.removeprefix("sqlite:///")))
     return MlflowClient(where.tracking_uri, registry_uri=where.tracking_uri)
+
+
+def _create_database(path: Path) -> None:
+    """Make MLflow's tables in a file aside and link it into place: half of them would stop every later run."""
+    if path.exists():
+        return
+    # MLflow tells of every table it creates, which is noise on a first run.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with scratch_folder(path.parent) as scratch:
+        MlflowClient(f"sqlite:///{scratch / path.name}").search_experiments(max_results=1)
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(scratch / path.name)
 
 
 def champion(name: str) -> Registered | None:

@@ -42,7 +42,7 @@ def read(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
     """
     try:
         if format_of(path) == "parquet":
-            for batch in pq.ParquetFile(path).iter_batches(batch_size=rows):
+            for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(batch_size=rows):
                 yield batch, batch.num_rows
             return
         names = pa.csv.open_csv(path).schema.names

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, RepeatedStratifiedKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
-from healthrisk import metrics, preprocess
+from healthrisk import metrics, preprocess, threads
 from healthrisk.errors import TrainingError
 from healthrisk.spec import LOWER_IS_BETTER, DatasetSpec, Family
 
@@ -116,13 +116,14 @@ def train(
             f"search space of {family}: there is no parameter {unknown[0].removeprefix('classifier__')!r}"
         )
     # Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree;
-    # boosting brings threads of its own, and the two kinds would fight.
-    with joblib.parallel_config("threading", n_jobs=1 if family == "gradient_boosting" else joblib.cpu_count()):
+    # boosting does not, and brings threads of its own for large tables.
+    jobs = 1 if family == "gradient_boosting" else joblib.cpu_count()
+    with threads.for_rows(len(y)), joblib.parallel_config("threading", n_jobs=jobs):
         search = _search(spec, pipeline, grid, matrix, y, seed)
         best = clone(pipeline).set_params(**search.best_params_)
         folds, out_of_fold = _cross_validate(spec, best, matrix, y, seed)
-    inputs = preprocess.extract(spec, fitted).transform(matrix).astype(np.float64)
-    classifier = clone(best["classifier"]).fit(inputs, y)
+        inputs = preprocess.extract(spec, fitted).transform(matrix).astype(np.float64)
+        classifier = clone(best["classifier"]).fit(inputs, y)
     record = {
         "family": family,
         "seed": seed,

@@ -51,7 +51,7 @@ def test_the_figures_lie_where_honest_pipelines_land(home: Path) -> None:
     assert decision(home)["winner"] == "logistic_regression"
 
 
-def test_mlflow_holds_parameters_metrics_plots_and_the_model(home: Path) -> None:
+def test_mlflow_holds_parameters_metrics_plots_and_the_model(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("heart-disease")
     runs = {run.data.tags["family"]: run for run in client.search_runs([experiment.experiment_id])}
@@ -66,7 +66,7 @@ def test_mlflow_holds_parameters_metrics_plots_and_the_model(home: Path) -> None
     version = client.get_model_version_by_alias("heart-disease", "champion")
     assert version.run_id == runs["logistic_regression"].info.run_id
     (logged,) = client.get_run(version.run_id).outputs.model_outputs
-    mlflow.set_tracking_uri(f"sqlite:///{home / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
     model = mlflow.sklearn.load_model(f"models:/{logged.model_id}")
     assert model.predict_proba(np.full((1, 13), np.nan)).sum() == pytest.approx(1)
 
