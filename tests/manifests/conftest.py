@@ -1,0 +1,79 @@
+"""Every overlay rendered once, and the schemas that its documents must keep."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+ROOT = Path(__file__).parents[2]
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def render() -> Callable[..., list[Document]]:
+    """Return what `manifests/render PART` prints, as documents."""
+    tool = shutil.which("kustomize", path=f"{ROOT / '.tools'}:{os.environ['PATH']}")
+    if tool is None and shutil.which("kubectl") is None:
+        pytest.skip("there is neither kustomize nor kubectl here: make test-tools")
+    command = f"{tool} build" if tool else "kubectl kustomize"
+
+    @cache
+    def documents(part: str, **environment: str) -> list[Document]:
+        done = subprocess.run(
+            [str(ROOT / "manifests" / "render"), part],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "KUSTOMIZE": command, **environment},
+        )
+        assert done.returncode == 0, done.stderr
+        return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+    return documents
+
+
+@pytest.fixture(scope="session")
+def versions() -> dict[str, str]:
+    """The pinned versions."""
+    lines = (ROOT / "kind" / "versions.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+@pytest.fixture(scope="session")
+def kubernetes_schemas(versions: dict[str, str]) -> dict[tuple[str, str], Document]:
+    """Kubernetes' own OpenAPI definitions by apiVersion and kind, with no unlisted field allowed.
+
+    They are the ones of the module `k8s.io/kubernetes`, in the version that the cluster runs.
+    """
+    if shutil.which("go") is None:
+        pytest.skip("there is no Go here, which brings Kubernetes' schemas")
+    module = f"k8s.io/kubernetes@v{versions['KUBERNETES_VERSION']}"
+    done = subprocess.run(
+        ["go", "mod", "download", "-json", module], check=False, capture_output=True, text=True, timeout=300, cwd="/"
+    )
+    if done.returncode:
+        pytest.skip(f"{module} cannot be had here: {done.stdout}{done.stderr}")
+    folder = Path(json.loads(done.stdout)["Dir"])
+    swagger = json.loads((folder / "api" / "openapi-spec" / "swagger.json").read_text())
+    definitions = swagger["definitions"]
+    for name, definition in definitions.items():
+        if "properties" in definition:
+            definition["additionalProperties"] = False
+        if name.endswith("IntOrString"):
+            definition["type"] = ["integer", "string"]
+    return {
+        (f"{kind['group']}/{kind['version']}".lstrip("/"), kind["kind"]): {**definition, "definitions": definitions}
+        for definition in definitions.values()
+        for kind in definition.get("x-kubernetes-group-version-kind", ())
+    }

@@ -1,0 +1,35 @@
+"""The alert rules, by promtool."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+CASES = Path(__file__).with_name("alerts-test.yaml")
+RULES = Path(__file__).parents[2] / "manifests" / "prometheus"
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("there is no promtool here: make test-tools")
+    return found
+
+
+def test_rules_fire_when_they_should_and_not_otherwise(promtool: str) -> None:
+    done = subprocess.run([promtool, "test", "rules", str(CASES)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tested_both_ways() -> None:
+    alerts = {
+        rule["alert"]
+        for group in yaml.safe_load((RULES / "alerts.yaml").read_text())["groups"]
+        for rule in group["rules"]
+    }
+    tests = [case for test in yaml.safe_load(CASES.read_text())["tests"] for case in test["alert_rule_test"]]
+    assert {case["alertname"] for case in tests if case.get("exp_alerts")} == alerts
+    assert {case["alertname"] for case in tests if not case.get("exp_alerts")} == alerts

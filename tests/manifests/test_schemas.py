@@ -1,0 +1,49 @@
+"""Every rendered document keeps the schema of its kind, unlisted fields included."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from manifest_rules import OVERLAYS, PARTS
+
+SHARED = Path(__file__).parents[3] / "shared" / "schemas"
+# Kinds whose schemas are no one's but their projects'; the end-to-end test applies them.
+UNCHECKED = {"cert-manager.io/v1", "gateway.networking.k8s.io/v1", "gateway.envoyproxy.io/v1alpha1"}
+KSERVE = {"serving.kserve.io/v1beta1": "InferenceService", "serving.kserve.io/v1alpha1": "ServingRuntime"}
+
+
+def _errors(schema: dict[str, Any], document: dict[str, Any]) -> list[str]:
+    validator = jsonschema_rs.Draft4Validator(schema)
+    return [f"{error.instance_path}: {error.message[:200]}" for error in validator.iter_errors(document)]
+
+
+@pytest.mark.parametrize("part", OVERLAYS)
+def test_kubernetes_kinds(part: str, render: Callable[..., list[Any]], kubernetes_schemas: dict[Any, Any]) -> None:
+    for document in render(part):
+        version, kind = document["apiVersion"], document["kind"]
+        if version in UNCHECKED | set(KSERVE):
+            continue
+        assert _errors(kubernetes_schemas[version, kind], document) == [], (kind, document["metadata"]["name"])
+
+
+def test_a_misspelt_field_is_found(render: Callable[..., list[Any]], kubernetes_schemas: dict[Any, Any]) -> None:
+    deployment = next(copy.deepcopy(one) for one in render("small") if one["kind"] == "Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["imagepullpolicy"] = "Always"
+    (error,) = _errors(kubernetes_schemas["apps/v1", "Deployment"], deployment)
+    assert "imagepullpolicy" in error
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_kserve_kinds(part: str, render: Callable[..., list[Any]]) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("KServe's schemas are not at hand")
+    found = [one for one in render(part) if one["apiVersion"] in KSERVE]
+    assert found
+    for document in found:
+        assert KSERVE[document["apiVersion"]] == document["kind"]
+        name = f"{document['kind'].lower()}-{document['apiVersion'].split('/')[1]}.json"
+        assert _errors(json.loads((SHARED / name).read_text()), document) == []
