@@ -1,0 +1,240 @@
+"""The systems that are compared: how each is started, asked and read. All serve one model and are asked one set of rows.
+
+Servers are pinned to one core together, with every other process of theirs.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent / "serving_peers"
+SERVER_CORE, LOAD_CORE = 0, 1
+READY_SECONDS = 60
+Row = dict[str, float]
+
+
+def pinned(core: int, command: list[str]) -> list[str]:
+    return ["taskset", "--cpu-list", str(core), *command]
+
+
+@dataclass(frozen=True)
+class Program:
+    """One server process: `{port}` in its command stands for its own first port, of two that are free."""
+
+    command: list[str]
+    ready: str
+    folder: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class System:
+    """One way to serve the model. The last program is the one asked; an earlier one's address is its `{predictor}`."""
+
+    name: str
+    programs: list[Program]
+    path: str
+    body: Callable[[list[Row]], Any]
+    probability: Callable[[Any], float]
+
+
+@dataclass
+class Running:
+    """A system's processes, and what is known of them."""
+
+    url: str
+    grpc: str
+    processes: list[psutil.Popen]
+    start_seconds: list[float]
+
+    def family(self) -> list[psutil.Process]:
+        return [one for process in self.processes for one in (process, *process.children(recursive=True))]
+
+    def cpu(self) -> float:
+        """CPU seconds of every process so far."""
+        return sum(sum(one.cpu_times()[:2]) for one in self.family())
+
+    def resident(self) -> list[float]:
+        """Resident MB of each program, with its children."""
+        return [
+            sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 1e6
+            for process in self.processes
+        ]
+
+
+def free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        for one in (first, second):
+            one.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+@contextlib.contextmanager
+def run(system: System, log: Path) -> Iterator[Running]:
+    """Start a system's programs one after the other, and end them."""
+    processes: list[psutil.Popen] = []
+    seconds, predictor, predictor_grpc, ports = [], "", "", (0, 0)
+    try:
+        for program in system.programs:
+            ports = free_ports()
+            words = {"port": ports[0], "grpc": ports[1], "predictor": predictor, "predictor_grpc": predictor_grpc}
+            command = [part.format(**words) for part in program.command]
+            environment = os.environ | {key: value.format(**words) for key, value in program.environment.items()}
+            began = time.perf_counter()
+            with log.open("ab") as out:
+                processes.append(
+                    psutil.Popen(
+                        pinned(SERVER_CORE, command), stdout=out, stderr=out, env=environment, cwd=program.folder
+                    )
+                )
+            _wait(processes[-1], f"http://127.0.0.1:{ports[0]}{program.ready}", log)
+            seconds.append(time.perf_counter() - began)
+            predictor, predictor_grpc = f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}"
+        yield Running(f"http://127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", processes, seconds)
+    finally:
+        for process in reversed(processes):
+            _end(process)
+
+
+def _wait(process: psutil.Popen, url: str, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.02)
+    raise SystemExit(f"{url} is not ready; the end of its log:\n{log.read_text()[-3000:]}")
+
+
+def _end(process: psutil.Popen) -> None:
+    family = [process, *process.children(recursive=True)]
+    process.send_signal(signal.SIGTERM)
+    _, left = psutil.wait_procs(family, timeout=10)
+    for one in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.wait()
+
+
+def named_tensors(rows: list[Row]) -> Any:
+    """Return a v2 request: one tensor a feature."""
+    return {
+        "inputs": [
+            {"name": name, "datatype": "FP64", "shape": [len(rows)], "data": [row[name] for row in rows]}
+            for name in rows[0]
+        ]
+    }
+
+
+def _v2_probability(answer: Any) -> float:
+    (output,) = [output for output in answer["outputs"] if output["name"] == "probability"]
+    return output["data"][1]
+
+
+def ours(bundle: Path, name: str, *options: str) -> System:
+    """Our transformer and predictor, as `kserve/serve.py` and a cluster start them."""
+
+    def program(script: str, *more: str) -> Program:
+        own = ["--http_port={port}", "--grpc_port={grpc}", "--host=127.0.0.1", f"--bundle={bundle}"]
+        command = [sys.executable, str(ROOT / "kserve" / script), *own, *more, *options]
+        return Program(command, "/v2/health/ready")
+
+    programs = [program("predictor.py"), program("transformer.py", "--predictor_host={predictor}")]
+    return System("healthrisk", programs, f"/v2/models/{name}/infer", named_tensors, _v2_probability)
+
+
+def bare(bundle: Path) -> System:
+    """Two bare ASGI processes."""
+    command = [sys.executable, "-m", "uvicorn", "bare:app", "--port={port}", "--loop=uvloop", "--http=httptools"]
+    command += ["--no-access-log", "--log-level=warning", "--lifespan=off"]
+    own = {"BUNDLE": str(bundle)}
+    programs = [
+        Program(command, "/", HERE, own),
+        Program(command, "/", HERE, own | {"PREDICTOR": "http://{predictor}"}),
+    ]
+    return System("bare ASGI, two processes", programs, "/v2/models/risk/infer", named_tensors, _v2_probability)
+
+
+def stock_kserve(bundle: Path, protocol: str) -> System:
+    """KServe's transformer and predictor, its hop over `v2` (REST) or `grpc-v2`."""
+    command = [sys.executable, str(HERE / "stock_kserve.py"), str(bundle), "--http_port={port}", "--grpc_port={grpc}"]
+    host = "{predictor}" if protocol == "v2" else "{predictor_grpc}"
+    more = [f"--predictor_protocol={protocol}", f"--predictor_host={host}"]
+    programs = [Program(command, "/v2/health/ready"), Program([*command, *more], "/v2/health/ready")]
+    name = f"KServe, {'REST' if protocol == 'v2' else 'gRPC'} hop, ONNX"
+    return System(name, programs, "/v2/models/risk/infer", named_tensors, _v2_probability)
+
+
+def peers(bundle: Path, folder: Path, binaries: Path) -> list[System]:
+    """Return the single-process servers on the same model in scikit-learn's form."""
+    quiet = ["--no-access-log", "--log-level=warning"]
+    own = {"BUNDLE": str(bundle)}
+    seed = [str(binaries / "uvicorn"), "--app-dir", str(HERE), "seed_style:app", "--port={port}", *quiet]
+    mlflow = [str(binaries / "mlflow"), "models", "serve", "--model-uri", "mlflow", "--env-manager=local"]
+    bento = [str(binaries / "bentoml"), "serve", "bento:Risk", "--working-dir", str(HERE), "--port={port}"]
+    path = {"PATH": f"{binaries}:{os.environ['PATH']}"}
+    mlserver = path | {
+        "MLSERVER_HTTP_PORT": "{port}",
+        "MLSERVER_GRPC_PORT": "{grpc}",
+        "MLSERVER_METRICS_PORT": str(free_ports()[0]),
+        "MLSERVER_PARALLEL_WORKERS": "0",
+        "MLSERVER_DEBUG": "false",
+    }
+    return [
+        System(
+            "FastAPI, pydantic, DataFrame",
+            [Program(seed, "/health", folder, own)],
+            "/predict",
+            lambda rows: rows[0],
+            lambda answer: answer["probability"],
+        ),
+        System(
+            "MLServer",
+            [Program([str(binaries / "mlserver"), "start", "."], "/v2/health/ready", folder, mlserver)],
+            "/v2/models/risk/infer",
+            lambda rows: {
+                "inputs": [
+                    {
+                        "name": "features",
+                        "datatype": "FP64",
+                        "shape": [len(rows), len(rows[0])],
+                        "data": [value for row in rows for value in row.values()],
+                    }
+                ],
+                "outputs": [{"name": "predict_proba"}],
+            },
+            lambda answer: answer["outputs"][0]["data"][1],
+        ),
+        System(
+            "MLflow scoring server",
+            [Program([*mlflow, "--port={port}", "--workers=1"], "/ping", folder, path)],
+            "/invocations",
+            lambda rows: {"dataframe_split": {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}},
+            lambda answer: answer["predictions"][0][1],
+        ),
+        System(
+            "BentoML",
+            [Program(bento, "/readyz", folder, path | {"MODEL": str(folder / "model.joblib")})],
+            "/predict",
+            lambda rows: {"rows": [list(row.values()) for row in rows]},
+            lambda answer: answer[0][1],
+        ),
+    ]
