@@ -1,0 +1,181 @@
+"""Inference services on a cluster: the few calls that deploying needs, nothing more."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from kubernetes import client, config  # type: ignore[import-untyped]
+from kubernetes.client.exceptions import ApiException  # type: ignore[import-untyped]
+from urllib3.exceptions import HTTPError
+
+from healthrisk.errors import HealthriskError
+
+NAMESPACE = "healthrisk"
+# The site's InferenceService, written by the installation; every model is deployed in its likeness.
+TEMPLATE = "inference-service"
+_MANAGER = "healthrisk-deploy"
+_GROUP = {"group": "serving.kserve.io", "version": "v1beta1", "plural": "inferenceservices"}
+_BUNDLE, _DIGEST, _NUMBER, _FORMER = (f"healthrisk/{name}" for name in ("bundle", "digest", "version", "former"))
+_COMPONENTS = ("predictor", "transformer")
+
+
+class ClusterError(HealthriskError):
+    """The cluster does not answer, refuses, or does not come to serve what it was told to."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A version of a model as it is deployed: its number in the registry, its bundle's address and digest."""
+
+    number: str
+    bundle: str
+    digest: str
+
+
+class Cluster:
+    """Inference services in one namespace. In a pod it is the pod's own cluster, else the kubeconfig's `context`."""
+
+    def __init__(self, namespace: str = NAMESPACE, context: str | None = None) -> None:
+        self.namespace = namespace
+        try:
+            config.load_config(context=context)
+        except config.ConfigException as error:
+            raise ClusterError(f"no cluster: {error}") from error
+        self._services = client.CustomObjectsApi()
+        self._core = client.CoreV1Api()
+        self._apps = client.AppsV1Api()
+
+    def deployed(self, name: str) -> Deployed | None:
+        """Return the version that an inference service serves, or None where there is none."""
+        return _deployed(self._find(name), _BUNDLE, _DIGEST, _NUMBER)
+
+    def former(self, name: str) -> Deployed | None:
+        """Return the version that an inference service served before, or None."""
+        found = self._find(name)
+        kept = found["metadata"]["annotations"].get(_FORMER) if found else None
+        return Deployed(**json.loads(kept)) if kept else None
+
+    def apply(self, name: str, version: Deployed, former: Deployed | None) -> None:
+        """Make or change an inference service after the site's template, by server-side apply.
+
+        Raises:
+            ClusterError: the cluster refuses it, or the namespace has no template.
+        """
+        service = self._template()
+        metadata = service["metadata"]
+        metadata["name"], metadata["namespace"] = name, self.namespace
+        kept = {} if former is None else {_FORMER: json.dumps(vars(former))}
+        metadata["annotations"] |= {
+            _BUNDLE: version.bundle,
+            _DIGEST: version.digest,
+            _NUMBER: version.number,
+            **kept,
+        }
+        with _translated(f"inference service {name!r} cannot be applied"):
+            self._services.patch_namespaced_custom_object(
+                **_GROUP,
+                namespace=self.namespace,
+                name=name,
+                body=service,
+                field_manager=_MANAGER,
+                force=True,
+                _content_type="application/apply-patch+yaml",
+            )
+
+    def delete(self, name: str) -> None:
+        """Remove an inference service, if it is there."""
+        with _translated(f"inference service {name!r} cannot be removed"):
+            if self._find(name):
+                self._services.delete_namespaced_custom_object(**_GROUP, namespace=self.namespace, name=name)
+
+    def wait(self, name: str, version: Deployed, seconds: float) -> None:
+        """Wait until every replica of both servers runs a version and is ready.
+
+        Raises:
+            ClusterError: that takes longer than `seconds`; the message says what is missing, and why.
+        """
+        until = time.monotonic() + seconds
+        while missing := self._missing(name, version):
+            if time.monotonic() > until:
+                raise ClusterError(f"{name} was not ready within {seconds:.0f} s: {missing}; {self._reasons(name)}")
+            time.sleep(1)
+
+    def _missing(self, name: str, version: Deployed) -> str:
+        for component in _COMPONENTS:
+            with _translated(f"the servers of {name!r} cannot be looked at"):
+                deployment = self._read(f"{name}-{component}")
+            if deployment is None:
+                return f"there is no {component} yet"
+            annotations = deployment.spec.template.metadata.annotations or {}
+            if annotations.get(_DIGEST) != version.digest:
+                return f"the {component} is still of another version"
+            status, wanted = deployment.status, deployment.spec.replicas
+            counts = (status.updated_replicas or 0, status.replicas or 0, status.available_replicas or 0)
+            if (status.observed_generation or 0) < deployment.metadata.generation or counts != (wanted,) * 3:
+                return f"{counts[2]} of {wanted} {component} replicas are available"
+        return ""
+
+    def _read(self, name: str) -> Any:
+        try:
+            return self._apps.read_namespaced_deployment(name, self.namespace)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _reasons(self, name: str) -> str:
+        """Return why pods wait or have ended, each reason once."""
+        selector = f"serving.kserve.io/inferenceservice={name}"
+        with _translated(f"the pods of {name!r} cannot be listed"):
+            pods = self._core.list_namespaced_pod(self.namespace, label_selector=selector).items
+        reasons: dict[str, None] = {}
+        for status in (status for pod in pods for status in pod.status.container_statuses or ()):
+            for state in (status.state, status.last_state):
+                for told in (state.waiting, state.terminated):
+                    if told:
+                        message = (told.message or "").strip().splitlines()
+                        reasons[f"{status.name}: {told.reason} {message[-1] if message else ''}".strip()] = None
+        return "; ".join(reasons) or "its pods give no reason"
+
+    def _find(self, name: str) -> dict[str, Any] | None:
+        with _translated(f"inference service {name!r} cannot be read"):
+            try:
+                found: dict[str, Any] = self._services.get_namespaced_custom_object(
+                    **_GROUP, namespace=self.namespace, name=name
+                )
+            except ApiException as error:
+                if error.status == 404:
+                    return None
+                raise
+            return found
+
+    def _template(self) -> dict[str, Any]:
+        with _translated(f"namespace {self.namespace!r} has no template of an inference service"):
+            kept = self._core.read_namespaced_config_map(TEMPLATE, self.namespace)
+        template: dict[str, Any] = yaml.safe_load(kept.data["inference-service.yaml"])
+        return template
+
+
+def _deployed(service: dict[str, Any] | None, *keys: str) -> Deployed | None:
+    annotations = service["metadata"].get("annotations", {}) if service else {}
+    bundle, digest, number = (annotations.get(key, "") for key in keys)
+    return Deployed(number, bundle, digest) if bundle else None
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn what the client of Kubernetes raises into a ClusterError of one line."""
+    try:
+        yield
+    except ApiException as error:
+        try:
+            reason = json.loads(error.body)["message"]
+        except (ValueError, KeyError, TypeError):
+            reason = f"{error.status} {error.reason}"
+        raise ClusterError(f"{what}: {reason}") from error
+    except HTTPError as error:
+        raise ClusterError(f"{what}: {error}") from error

@@ -1,0 +1,23 @@
+"""The step that puts a registered version behind its inference service; it runs on a cluster only."""
+
+from kfp import dsl
+
+from healthrisk.steps import component
+
+
+@component
+def deploy(namespace: str, registration: dsl.Input[dsl.Artifact]) -> None:
+    """Apply the inference service, wait for it, replay the golden rows; take the version back if anything differs.
+
+    Args:
+        namespace: Where models are served.
+        registration: What register wrote: the version, its alias and its bundle.
+    """
+    import json
+    from pathlib import Path
+
+    from healthrisk.deploy import deploy
+    from healthrisk.running import step
+
+    with step() as log:
+        log.info(deploy(json.loads(Path(registration.path).read_text()), namespace))
