@@ -112,3 +112,17 @@ def bootstrap_interval(metric: Metric, y: Labels, p: Probabilities, seed: int) -
         values[i] = SCORES[metric](y[drawn], wide[drawn])
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return {"low": float(low), "high": float(high)}
+
+
+def proportion(hits: int, of: int, confidence: float = CONFIDENCE) -> dict[str, float]:
+    """Return a share and its interval (Wilson, JASA 22, 1927); `of` must be at least 1."""
+    found = stats.binomtest(hits, of).proportion_ci(confidence, method="wilson")
+    return {"mean": hits / of, "low": float(found.low), "high": float(found.high)}
+
+
+def difference(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    """Return the difference of two independent shares from `proportion` (Newcombe, Stat Med 17, 1998, method 10)."""
+    mean = one["mean"] - other["mean"]
+    below = math.hypot(one["mean"] - one["low"], other["high"] - other["mean"])
+    above = math.hypot(one["high"] - one["mean"], other["mean"] - other["low"])
+    return {"mean": mean, "low": mean - below, "high": mean + above}

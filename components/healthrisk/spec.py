@@ -5,7 +5,7 @@ and lies in every bundle, so that training and serving read the same one.
 """
 
 import importlib.resources
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -206,6 +206,40 @@ class Selection(_Strict):
     champion_tolerance: float = Field(default=0.0, ge=0)
 
 
+class Baseline(_Strict):
+    """A rule to hold models against: the product of columns raised to `powers`, cut into the classes in their order."""
+
+    name: str
+    powers: dict[str, float] = Field(min_length=1)
+    cuts: tuple[float, ...] = Field(min_length=1)
+
+
+class Reduced(_Strict):
+    """A model that does without some columns, measured beside the full one, inside and at other sites."""
+
+    name: str
+    without: tuple[str, ...] = Field(min_length=1)
+
+
+class Fairness(_Strict):
+    """How far true positive rates of groups may lie apart, and how many cases a group needs to be judged."""
+
+    max_difference: Share = 0.2
+    min_cases: int = Field(default=20, ge=2)
+
+
+class Evidence(_Strict):
+    """What the report shows besides the models, and what it is judged by."""
+
+    baselines: tuple[Baseline, ...] = ()
+    reduced: tuple[Reduced, ...] = ()
+    # Inner bounds of the bands into which a sensitive number is cut; its quartiles where there are none.
+    bands: dict[str, tuple[float, ...]] = {}
+    fairness: Fairness = Fairness()
+    # The largest share of training labels that may look wrong: above it, the labels were tampered with or are noise.
+    suspect_labels: Share = 0.2
+
+
 class DatasetSpec(_Strict):
     """A data set: columns, target, sources, rules, search spaces and gates."""
 
@@ -227,6 +261,7 @@ class DatasetSpec(_Strict):
     selection: Selection
     gates: tuple[Gate, ...] = Field(min_length=1)
     risk_levels: tuple[RiskLevel, ...] = Field(min_length=1)
+    evidence: Evidence = Evidence()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -237,7 +272,21 @@ class DatasetSpec(_Strict):
         if unknown := sorted(set(mentioned) - set(self.features)):
             raise ValueError(f"{unknown[0]!r} is named as sensitive or recoded, but is not a column")
         self._check_risk_levels()
+        self._check_evidence()
         return self
+
+    def _check_evidence(self) -> None:
+        numbers = {column.name for column in self.columns if column.kind != "code"}
+        for baseline in self.evidence.baselines:
+            if unknown := sorted(set(baseline.powers) - numbers):
+                raise ValueError(f"baseline {baseline.name!r}: {unknown[0]!r} is not a number's column")
+            if len(baseline.cuts) != len(self.target.classes) - 1 or list(baseline.cuts) != sorted(set(baseline.cuts)):
+                raise ValueError(f"baseline {baseline.name!r}: give rising cuts, one fewer than there are classes")
+        for reduced in self.evidence.reduced:
+            if unknown := sorted(set(reduced.without) - set(self.features)):
+                raise ValueError(f"reduced model {reduced.name!r}: {unknown[0]!r} is not a column")
+        if unknown := sorted(set(self.evidence.bands) - (set(self.sensitive) & numbers)):
+            raise ValueError(f"bands: {unknown[0]!r} is not a sensitive number")
 
     def _check_risk_levels(self) -> None:
         if self.is_binary:
@@ -264,6 +313,18 @@ class DatasetSpec(_Strict):
     def by_name(self) -> dict[str, Column]:
         """The columns by name."""
         return {column.name: column for column in self.columns}
+
+    def reduce(self, without: Collection[str]) -> Self:
+        """Return this spec without some columns, and without what names them."""
+        kept = [column for column in self.columns if column.name not in without]
+        evidence = {"bands": {name: cuts for name, cuts in self.evidence.bands.items() if name not in without}}
+        changes = {
+            "columns": kept,
+            "sensitive": [name for name in self.sensitive if name not in without],
+            "recodings": (),
+            "evidence": evidence,
+        }
+        return type(self).model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
 
     def to_json(self) -> str:
         """The spec as canonical JSON: the same spec gives the same bytes."""

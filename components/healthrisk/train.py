@@ -5,7 +5,8 @@ Everything here sees the training part only. Preprocessing is fitted anew inside
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,7 @@ from typing import Any, Self
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -31,6 +32,8 @@ DEFAULT_SEARCH: dict[Family, dict[str, list[Any]]] = {
     "random_forest": {"min_samples_leaf": [1, 3, 6], "max_features": ["sqrt", 0.5]},
     "gradient_boosting": {"learning_rate": [0.03, 0.1], "max_leaf_nodes": [4, 8], "l2_regularization": [0.0, 1.0]},
 }
+_STEP = "classifier__"
+Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 FILES = ("model.joblib", "preprocessor.joblib", "training.json", "out_of_fold.npy")
 
 
@@ -107,32 +110,49 @@ def train(
     """
     matrix, y = part
     _check_classes(spec, y)
-    pipeline = Pipeline([("preprocess", preprocess.ServedPreprocessing(spec)), ("classifier", unfitted(family, seed))])
-    grid = {
-        f"classifier__{name}": list(values) for name, values in spec.search.get(family, DEFAULT_SEARCH[family]).items()
-    }
-    if unknown := sorted(set(grid) - set(pipeline.get_params())):
-        raise TrainingError(
-            f"search space of {family}: there is no parameter {unknown[0].removeprefix('classifier__')!r}"
-        )
-    # Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree;
-    # boosting does not, and brings threads of its own for large tables.
-    jobs = 1 if family == "gradient_boosting" else joblib.cpu_count()
-    with threads.for_rows(len(y)), joblib.parallel_config("threading", n_jobs=jobs):
-        search = _search(spec, pipeline, grid, matrix, y, seed)
-        best = clone(pipeline).set_params(**search.best_params_)
-        folds, out_of_fold = _cross_validate(spec, best, matrix, y, seed)
+    with parallel(family, len(y)):
+        found = search(spec, family, seed).fit(matrix, y)
+        parameters = {name.removeprefix(_STEP): value for name, value in found.best_params_.items()}
+        best = estimator(spec, family, seed, parameters)
+        # Other folds than the search's, so that the figures are not those it was tuned on.
+        folds, out_of_fold = cross_validate(spec, best, matrix, y, splits(spec, y, seed + 1))
         inputs = preprocess.extract(spec, fitted).transform(matrix).astype(np.float64)
         classifier = clone(best["classifier"]).fit(inputs, y)
     record = {
         "family": family,
         "seed": seed,
         "rows": len(y),
-        "parameters": {name.removeprefix("classifier__"): value for name, value in search.best_params_.items()},
-        "search": {"folds": spec.selection.folds, "metric": spec.selection.metric, "candidates": _candidates(search)},
-        "cross_validation": _summary(spec, folds),
+        "parameters": parameters,
+        "search": {"folds": spec.selection.folds, "metric": spec.selection.metric, "candidates": _candidates(found)},
+        "cross_validation": summary(spec, folds),
     }
     return Trained(family, fitted, classifier, record, out_of_fold)
+
+
+@contextmanager
+def parallel(family: Family, rows: int) -> Iterator[None]:
+    """Fit one family's models side by side within this context.
+
+    Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree; boosting
+    does not, and brings threads of its own for large tables.
+    """
+    jobs = 1 if family == "gradient_boosting" else joblib.cpu_count()
+    with threads.for_rows(rows), joblib.parallel_config("threading", n_jobs=jobs):
+        yield
+
+
+def estimator(spec: DatasetSpec, family: Family, seed: int, parameters: Mapping[str, Any]) -> Pipeline:
+    """Return an unfitted model of coded matrices: the serving preprocessor, then the classifier."""
+    classifier = unfitted(family, seed).set_params(**parameters)
+    return Pipeline([("preprocess", preprocess.ServedPreprocessing(spec)), ("classifier", classifier)])
+
+
+def splits(spec: DatasetSpec, y: NDArray[np.int64], seed: int, repeats: int | None = None) -> list[Split]:
+    """Return the spec's repeated stratified folds, as rows to fit on and rows held out."""
+    folds = RepeatedStratifiedKFold(
+        n_splits=spec.selection.folds, n_repeats=repeats or spec.selection.repeats, random_state=seed
+    )
+    return list(folds.split(np.zeros((len(y), 1)), y))
 
 
 def _check_classes(spec: DatasetSpec, y: NDArray[np.int64]) -> None:
@@ -146,47 +166,47 @@ def _check_classes(spec: DatasetSpec, y: NDArray[np.int64]) -> None:
         )
 
 
-def _search(
-    spec: DatasetSpec,
-    pipeline: Pipeline,
-    grid: dict[str, list[Any]],
-    matrix: NDArray[np.float64],
-    y: NDArray[np.int64],
-    seed: int,
-) -> GridSearchCV:
+def search(spec: DatasetSpec, family: Family, seed: int, *, refit: bool = False) -> GridSearchCV:
+    """Return the unfitted search of a family's hyper-parameters; with `refit` it is a model that tunes itself.
+
+    Raises:
+        TrainingError: the search space names what the family lacks.
+    """
+    pipeline = estimator(spec, family, seed, {})
+    grid = {f"{_STEP}{name}": list(values) for name, values in spec.search.get(family, DEFAULT_SEARCH[family]).items()}
+    if unknown := sorted(set(grid) - set(pipeline.get_params())):
+        raise TrainingError(f"search space of {family}: there is no parameter {unknown[0].removeprefix(_STEP)!r}")
     metric = spec.selection.metric
     sign = metric not in LOWER_IS_BETTER
 
-    def scorer(estimator: Pipeline, x: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-        value = metrics.SCORES[metric](truth, estimator.predict_proba(x))
+    def scorer(model: Pipeline, x: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+        value = metrics.SCORES[metric](truth, model.predict_proba(x))
         return value if sign else -value
 
     folds = StratifiedKFold(spec.selection.folds, shuffle=True, random_state=seed)
-    return GridSearchCV(pipeline, grid, scoring=scorer, cv=folds, refit=False, error_score="raise").fit(matrix, y)
+    return GridSearchCV(pipeline, grid, scoring=scorer, cv=folds, refit=refit, error_score="raise")
 
 
-def _cross_validate(
-    spec: DatasetSpec, pipeline: Pipeline, matrix: NDArray[np.float64], y: NDArray[np.int64], seed: int
+def cross_validate(
+    spec: DatasetSpec,
+    model: BaseEstimator,
+    matrix: NDArray[np.float64],
+    y: NDArray[np.int64],
+    folds: Sequence[Split],
 ) -> tuple[list[dict[str, float]], NDArray[np.float64]]:
     """Return every fold's scores and the mean out-of-fold probabilities [rows, classes]."""
-    # Other folds than the search's, so that the figures are not those it was tuned on.
-    splits = list(
-        RepeatedStratifiedKFold(
-            n_splits=spec.selection.folds, n_repeats=spec.selection.repeats, random_state=seed + 1
-        ).split(matrix, y)
-    )
 
     def one(fit_on: NDArray[np.intp], held_out: NDArray[np.intp]) -> NDArray[np.float64]:
-        result: NDArray[np.float64] = clone(pipeline).fit(matrix[fit_on], y[fit_on]).predict_proba(matrix[held_out])
+        result: NDArray[np.float64] = clone(model).fit(matrix[fit_on], y[fit_on]).predict_proba(matrix[held_out])
         return result
 
-    answers = joblib.Parallel()(joblib.delayed(one)(*split) for split in splits)
+    answers = joblib.Parallel()(joblib.delayed(one)(*fold) for fold in folds)
     pooled = np.zeros((len(y), len(spec.target.classes)))
-    for (_, held_out), answer in zip(splits, answers, strict=True):
-        pooled[held_out] += answer / spec.selection.repeats
-    return [
-        metrics.score_all(y[held_out], answer) for (_, held_out), answer in zip(splits, answers, strict=True)
-    ], pooled
+    for (_, held_out), answer in zip(folds, answers, strict=True):
+        pooled[held_out] += answer
+    pooled /= len(folds) // spec.selection.folds
+    scores = [metrics.score_all(y[held_out], answer) for (_, held_out), answer in zip(folds, answers, strict=True)]
+    return scores, pooled
 
 
 def _candidates(search: GridSearchCV) -> list[dict[str, Any]]:
@@ -194,7 +214,7 @@ def _candidates(search: GridSearchCV) -> list[dict[str, Any]]:
     rows = zip(found["params"], found["mean_test_score"], found["std_test_score"], strict=True)
     return [
         {
-            "parameters": {name.removeprefix("classifier__"): v for name, v in parameters.items()},
+            "parameters": {name.removeprefix(_STEP): v for name, v in parameters.items()},
             "mean": abs(mean),
             "sd": sd,
         }
@@ -202,11 +222,12 @@ def _candidates(search: GridSearchCV) -> list[dict[str, Any]]:
     ]
 
 
-def _summary(spec: DatasetSpec, folds: list[dict[str, float]]) -> dict[str, Any]:
+def summary(spec: DatasetSpec, folds: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return scores of repeated cross-validation by metric, with their corrected resampled t intervals."""
     columns = {name: np.array([fold[name] for fold in folds]) for name in folds[0]}
     return {
         "folds": spec.selection.folds,
-        "repeats": spec.selection.repeats,
+        "repeats": len(folds) // spec.selection.folds,
         "scores": {name: values.tolist() for name, values in columns.items()},
         "intervals": {
             name: metrics.resampled_interval(values, spec.selection.folds, math.inf if name in LOWER_IS_BETTER else 1.0)

@@ -1,8 +1,8 @@
 """Why a patient got this probability: Shapley values of the served model over the clinical variables.
 
 The game is interventional: a variable outside the coalition takes a background patient's value, and a coalition is
-worth the mean served probability. Values are estimated by walking from each background patient to the one explained, one
-variable at a time in random order and back in the reverse order (antithetic permutation sampling: Strumbelj and
+worth the mean served probability. Values are estimated by walking from each background patient to the one explained,
+one variable at a time in random order and back in the reverse order (antithetic permutation sampling: Strumbelj and
 Kononenko, Knowl Inf Syst 41, 2014; Mitchell et al., JMLR 23, 2022). Every walk ends at the served probability, so base
 and values add up to it exactly, whatever the sampling error, which is estimated too.
 

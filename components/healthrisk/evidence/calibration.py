@@ -1,0 +1,81 @@
+"""Whether a probability means what it says, and whether acting on it helps.
+
+Slope and intercept: Cox, Biometrika 45, 1958; Van Calster et al., J Clin Epidemiol 74, 2016. Net benefit: Vickers and
+Elkin, Med Decis Making 26, 2006.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special, stats
+from sklearn.linear_model import LogisticRegression
+
+from healthrisk import metrics
+from healthrisk.evidence.event import Event
+
+# A forest may say 0 or 1, whose log-odds are infinite; probabilities are kept this far from both.
+EDGE = 0.001
+# So little penalty that the estimate is that of maximum likelihood, and exists where a group is told apart perfectly.
+UNPENALISED = 1e6
+THRESHOLDS = np.round(np.arange(0.01, 0.96, 0.01), 2)
+
+
+def measure(event: Event) -> dict[str, Any]:
+    """Return calibration slope, its joint intercept, and the intercept in the large, with 95 % Wald intervals.
+
+    A perfect model has slope 1 and intercepts 0. Slope below 1: probabilities too extreme. Intercept in the large above
+    0: risks too low. Where only one outcome occurs, slope and intercepts do not exist and are None.
+    """
+    observed, expected = float(event.happened.mean()), float(event.probability.mean())
+    found: dict[str, Any] = {"rows": len(event.happened), "observed": observed, "expected": expected}
+    if not 0 < observed < 1:
+        return found | {"calibration_slope": None, "calibration_intercept": None, "in_the_large": None}
+    logit = _logit(event.probability)
+    fitted = LogisticRegression(C=UNPENALISED, max_iter=1000, tol=1e-8).fit(logit[:, None], event.happened)
+    slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    p = special.expit(intercept + slope * logit)
+    design = np.column_stack([np.ones_like(logit), logit])
+    spread = np.sqrt(np.diag(np.linalg.pinv(design.T @ (design * (p * (1 - p))[:, None]))))
+    shift = intercept_in_the_large(event)
+    q = special.expit(shift + logit)
+    return found | {
+        "calibration_slope": _wald(slope, spread[1]),
+        "calibration_intercept": _wald(intercept, spread[0]),
+        "in_the_large": _wald(shift, 1 / np.sqrt((q * (1 - q)).sum())),
+    }
+
+
+def intercept_in_the_large(event: Event) -> float:
+    """Return the shift of all log-odds after which as many events are expected as happened; both must occur."""
+    logit, count = _logit(event.probability), event.happened.sum()
+    return float(optimize.brentq(lambda shift: special.expit(logit + shift).sum() - count, -30, 30))
+
+
+def recalibrate(event: Event, shift: float) -> Event:
+    """Return the event with all log-odds shifted; predictions follow at a probability of one half."""
+    p = special.expit(_logit(event.probability) + shift)
+    return Event(event.happened, p > 0.5, p)
+
+
+def net_benefit(event: Event, thresholds: NDArray[np.float64] = THRESHOLDS) -> dict[str, list[float]]:
+    """Return the net benefit per patient of acting above each threshold: by the model, on all, and on nobody."""
+    n, odds = len(event.happened), thresholds / (1 - thresholds)
+    acted = event.probability[None, :] >= thresholds[:, None]
+    model = (acted & event.happened).sum(axis=1) / n - odds * (acted & ~event.happened).sum(axis=1) / n
+    everyone = event.happened.mean() - odds * (1 - event.happened.mean())
+    return {
+        "thresholds": thresholds.tolist(),
+        "model": model.tolist(),
+        "all": everyone.tolist(),
+        "none": np.zeros_like(thresholds).tolist(),
+    }
+
+
+def _logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(special.logit(np.clip(probability, EDGE, 1 - EDGE)))
+
+
+def _wald(mean: float, error: float) -> dict[str, float]:
+    margin = float(stats.norm.ppf((1 + metrics.CONFIDENCE) / 2) * error)
+    return {"mean": mean, "low": mean - margin, "high": mean + margin}

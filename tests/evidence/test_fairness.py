@@ -1,0 +1,71 @@
+"""Groups, their rates against scikit-learn's, and a gate that knows when it knows too little."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import recall_score
+
+from healthrisk import spec as specs
+from healthrisk.evidence import event, fairness
+from healthrisk.evidence.event import Event
+from healthrisk.spec import DatasetSpec
+
+Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
+
+
+def invented(spec: DatasetSpec, cases: int, rates: tuple[float, float]) -> tuple[np.ndarray, Event]:
+    """Two sexes with `cases` diseased and as many healthy each, of whom these shares are found."""
+    matrix = np.full((4 * cases, len(spec.features)), 50.0)
+    sex = np.repeat([0.0, 1.0], 2 * cases)
+    matrix[:, spec.features.index("sex")] = sex
+    happened = np.tile(np.repeat([True, False], cases), 2)
+    rank = np.tile(np.arange(cases), 4) / cases
+    predicted = happened & (rank < np.where(sex == 1, rates[1], rates[0]))
+    return matrix, Event(happened, predicted, np.where(predicted, 0.8, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("cases", "rates", "verdict"),
+    [(2000, (0.8, 0.8), "kept"), (2000, (0.8, 0.4), "missed"), (30, (0.9, 0.7), "abstains"), (5, (1, 0), "abstains")],
+)
+def test_the_gate_keeps_misses_or_abstains(cases: int, rates: tuple[float, float], verdict: str) -> None:
+    spec = specs.load("heart-disease")
+    by_sex, _ = fairness.audit(spec, *invented(spec, cases, rates), seed=0)
+    assert by_sex["gate"]["verdict"] == verdict
+    assert by_sex["difference"]["true_positive_rate"] == pytest.approx(abs(rates[0] - rates[1]))
+    if cases == 5:
+        assert "fewer than two groups have 20 cases" in by_sex["gate"]["reason"]
+
+
+def test_groups_cover_every_row_and_rates_are_scikit_learns(heart: Heart) -> None:
+    spec, matrix, y = heart
+    p = np.clip(0.5 + 0.3 * (y - 0.5) + np.random.default_rng(0).normal(0, 0.2, len(y)), 0, 1)
+    judged = event.of(spec, y, np.column_stack([1 - p, p]))
+    by_sex, by_age = fairness.audit(spec, matrix, judged, seed=0)
+    assert [row["group"] for row in by_sex["groups"]] == ["female", "male"]
+    assert [row["group"] for row in by_age["groups"]] == ["below 50", "50 to below 60", "60 or more"]
+    for column in (by_sex, by_age):
+        assert sum(row["rows"] for row in column["groups"]) == 303
+        assert sum(row["cases"] for row in column["groups"]) == 139
+    women = matrix[:, 1] == 0
+    female = by_sex["groups"][0]
+    assert (female["rows"], female["cases"]) == (97, 25)
+    rate = female["true_positive_rate"]
+    assert rate["mean"] == recall_score(y[women], judged.predicted[women])
+    assert rate["low"] < rate["mean"] < rate["high"]
+    assert female["false_negative_rate"]["mean"] == pytest.approx(1 - rate["mean"])
+
+
+def test_a_group_without_cases_has_no_true_positive_rate(heart: Heart) -> None:
+    spec, matrix, _ = heart
+    happened = matrix[:, 1] == 1
+    by_sex = fairness.audit(spec, matrix, Event(happened, happened, happened * 0.8 + 0.1), seed=0)[0]
+    assert by_sex["groups"][0]["true_positive_rate"] is None
+    assert by_sex["groups"][0]["roc_auc"] is None
+
+
+def test_with_many_classes_the_event_is_the_last_risk_level() -> None:
+    spec = specs.load("obesity")
+    p = np.eye(7)
+    found = event.of(spec, np.arange(7), p)
+    assert found.happened.tolist() == found.predicted.tolist() == [False] * 4 + [True] * 3
+    assert event.name(spec) == "obesity I or obesity II or obesity III"
