@@ -11,7 +11,7 @@ PORT ?= 8080
 DATASET ?= heart-disease
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help setup run train serve mlflow test test-tools lint format compile images lock benchmark-pipeline clean
+.PHONY: help setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock benchmark-pipeline clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -56,12 +56,30 @@ format: $(READY) ## rewrite the code in the house's style
 compile: $(READY) ## write the pipeline's YAML anew
 	@python pipelines/train_pipeline.py --compile
 
-images: ## build both images: healthrisk/pipeline and healthrisk/serving; BASE_IMAGE= replaces the public base
-	@for target in pipeline serving; do \
+images: ## build healthrisk/pipeline and healthrisk/serving; BASE_IMAGE= replaces the public base
+	@for target in $(or $(TARGETS),pipeline serving); do \
 	  docker build $(DOCKER_BUILD) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 	    --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || true) \
 	    --file components/Dockerfile --target $$target --tag healthrisk/$$target .; \
 	done
+
+images-list: ## print every image the platform needs; REGISTRY= points all of them at one registry
+	@manifests/images
+
+kind-up: ## bring the platform up on kind; PROFILE=small for a laptop
+	@kind/up
+
+kind-down: ## remove the cluster and all that was in it
+	@kind/down
+
+kind-status: ## say what is healthy and how to reach it
+	@kind/status
+
+platform: ## install the platform into KUBE_CONTEXT= (OVERLAY=production)
+	@manifests/install
+
+rollback: $(READY) ## put back the version of DATASET that was served before, in KUBE_CONTEXT=
+	@python pipelines/rollback.py --dataset $(DATASET) $(if $(KUBE_CONTEXT),--context $(KUBE_CONTEXT))
 
 lock: $(READY) ## pin every dependency anew
 	@components/locks/lock
