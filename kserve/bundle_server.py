@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-# Before kserve is imported: it keeps pyarrow out of this process.
+# Before kserve is imported: it keeps pyarrow and the Kubernetes client out of this process.
 from served_model import BundleModel  # isort: skip
 
 import kserve.model_server

@@ -1,9 +1,12 @@
 """What the transformer and the predictor share: a `kserve.Model` on a bundle."""
 
 import sys
+from types import SimpleNamespace
 from typing import Any
 
-# pandas, which kserve imports, loads pyarrow wherever it is installed: 33 MB and a tenth of a second for nothing here.
+# Importing kserve brings its client of the Kubernetes API, which no server uses: 42 MB and half a second. pandas, which
+# it imports too, loads pyarrow wherever it is installed: 33 MB and a tenth of a second.
+sys.modules.setdefault("kserve.api.kserve_client", SimpleNamespace(KServeClient=None))  # type: ignore[arg-type]
 sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
 
 from kserve.errors import InferenceError, InvalidInput  # noqa: E402
