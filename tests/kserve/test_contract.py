@@ -150,7 +150,7 @@ def test_bounds_are_inclusive_also_in_fp32(heart: Any, client: httpx.Client, row
             request = request_of({**row, column.name: bound})
             for tensor in request["inputs"]:
                 tensor["datatype"] = "FP32"
-            client.post(heart.infer_url, json=request).raise_for_status()
+            assert client.post(heart.infer_url, json=request).status_code == 200
 
 
 def edits() -> dict[str, tuple[Callable[[dict[str, Any]], Any], str]]:

@@ -6,6 +6,8 @@ HEALTHRISK_FUZZ_EXAMPLES sets how many requests each test makes, for a longer se
 import copy
 import json
 import os
+import re
+from collections import Counter
 from typing import Any
 
 import grpc
@@ -67,7 +69,7 @@ def rows(pair: Any) -> list[dict[str, Any]]:
     return [dict(zip(golden["features"], row, strict=True)) for row in golden["rows"][:2]]
 
 
-def post(client: httpx.Client, url: str, content: bytes, **headers: str) -> None:
+def expect_answer(client: httpx.Client, url: str, content: bytes, **headers: str) -> None:
     answer = client.post(url, content=content, headers=headers)
     if answer.status_code != 200:
         assert answer.status_code in REFUSALS, (answer.status_code, answer.text, content[:2000])
@@ -84,7 +86,7 @@ def test_spoilt_v2(pair: Any, rows: Any, as_tensors: Any, client: httpx.Client) 
     @quick
     @given(spoilt(good))
     def run(document: Any) -> None:
-        post(client, pair.infer_url, dump(document))
+        expect_answer(client, pair.infer_url, dump(document))
 
     run()
 
@@ -93,7 +95,7 @@ def test_spoilt_v1(pair: Any, rows: Any, client: httpx.Client) -> None:
     @quick
     @given(spoilt({"instances": rows}))
     def run(document: Any) -> None:
-        post(client, pair.predict_url, dump(document))
+        expect_answer(client, pair.predict_url, dump(document))
 
     run()
 
@@ -102,7 +104,7 @@ def test_any_json_and_any_bytes(pair: Any, client: httpx.Client) -> None:
     @quick
     @given(ANYTHING.map(dump) | st.binary(max_size=200), st.sampled_from([pair.infer_url, pair.predict_url]))
     def run(content: bytes, url: str) -> None:
-        post(client, url, content)
+        expect_answer(client, url, content)
 
     run()
 
@@ -117,7 +119,9 @@ def test_spoilt_binary(pair: Any, rows: Any, client: httpx.Client) -> None:
     def run(document: Any, tail: bytes, shift: int, full: bool) -> None:
         head = dump(document)
         length = {"inference-header-content-length": str(len(head) + shift), "content-type": "application/octet-stream"}
-        post(client, pair.infer_url, head + (tail * 300)[: 16 * len(inputs)] if full else head + tail, **length)
+        expect_answer(
+            client, pair.infer_url, head + (tail * 300)[: 16 * len(inputs)] if full else head + tail, **length
+        )
 
     run()
 
@@ -130,8 +134,8 @@ def test_spoilt_predictor_input(pair: Any, client: httpx.Client) -> None:
     @quick
     @given(spoilt(good), spoilt({"instances": [[0.5] * width]}))
     def run(v2: Any, v1: Any) -> None:
-        post(client, f"{base}/v2/models/{name}/infer", dump(v2))
-        post(client, f"{base}/v1/models/{name}:predict", dump(v1))
+        expect_answer(client, f"{base}/v2/models/{name}/infer", dump(v2))
+        expect_answer(client, f"{base}/v1/models/{name}:predict", dump(v1))
 
     run()
 
@@ -186,6 +190,14 @@ def test_the_openapi_document_is_kept(heart: Any) -> None:
         run()
 
 
-def test_nothing_failed_within(pair: Any) -> None:
-    assert "unexpected error" not in pair.logs()
-    httpx.get(f"{pair.transformer.url}/v2/health/ready").raise_for_status()
+def test_nothing_failed_within(heart: Any, obesity: Any) -> None:
+    """The servers' own counts: as many requests as were meant to be sent, and no 500 among them."""
+    codes: Counter[str] = Counter()
+    for server in (heart.transformer, heart.predictor, obesity.transformer, obesity.predictor):
+        metrics = httpx.get(f"{server.url}/metrics").raise_for_status().text
+        for code, count in re.findall(r'^prediction_requests_total{.*code="(\d+)".*} (\d+)', metrics, re.MULTILINE):
+            codes[code] += int(count)
+        assert "unexpected error" not in server.log.read_text()
+    assert set(codes) <= {"200", *map(str, REFUSALS), "415"}, codes
+    # Each of 7 tests asks two models, of which one asks twice; identical requests are sent once.
+    assert codes.total() >= 13 * EXAMPLES, codes
