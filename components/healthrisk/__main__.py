@@ -1,4 +1,4 @@
-"""The command line: `python -m healthrisk predict FILE --out FILE`."""
+"""The command line: `python -m healthrisk predict FILE --out FILE` and `drift --reference BUNDLE FILE`."""
 
 import argparse
 import json
@@ -11,9 +11,10 @@ from healthrisk.errors import HealthriskError
 
 def main() -> int:
     """Run a command. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="healthrisk", description="Score tables with a trained model.")
+    parser = argparse.ArgumentParser(prog="healthrisk", description="Score tables with a trained model; watch them.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_predict(commands.add_parser("predict", help="score every row of a CSV or Parquet file"))
+    _add_drift(commands.add_parser("drift", help="compare a table, or live traffic, with a bundle's reference"))
     args = parser.parse_args()
     try:
         print(json.dumps(args.run(args), indent=1))  # noqa: T201 - the command's result
@@ -61,6 +62,37 @@ def _predict(args: argparse.Namespace) -> dict[str, object]:
         bundle = store.fetch(address, digest, Path(cache))
         scorer = Scorer(bundle, args.threads)
     return {**batch.predict(job, bundle.spec, scorer.probabilities), "version": bundle.version}
+
+
+def _add_drift(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", type=Path, nargs="?", help="a table: .csv and .parquet with a header, or a spec's source")
+    what.add_argument("--prometheus", help="compare live traffic, as counted by the Prometheus at http://HOST:PORT")
+    parser.add_argument("--reference", help="the bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX")
+    parser.add_argument("--dataset", default="heart-disease", help="whose champion to use without --reference")
+    parser.add_argument("--model", help="the served model's name (default: the data set's)")
+    parser.add_argument("--window", default="1d", help="how far to look back in Prometheus (default: %(default)s)")
+    parser.add_argument("--exposition", type=Path, help="write gauges for Prometheus to this file, too")
+    parser.set_defaults(run=_drift)
+
+
+def _drift(args: argparse.Namespace) -> dict[str, object]:
+    from healthrisk import atomic, drift, live, store
+    from healthrisk.drift_table import counts
+
+    with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
+        address, digest = (args.reference, None) if args.reference else _champion(args.dataset)
+        bundle = store.fetch(address, digest, Path(cache))
+        model = args.model or bundle.spec.name
+        rejected = 0
+        if args.prometheus:
+            current = live.counts(bundle, args.prometheus, model, args.window)
+        else:
+            current, rejected = counts(bundle, args.file)
+        found = drift.compare(bundle.read_json("reference.json"), current)
+    if args.exposition:
+        atomic.write_text(args.exposition, drift.exposition(found, model, bundle.version))
+    return {**found, "rejected_rows": rejected, "version": bundle.version}
 
 
 def _champion(dataset: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from healthrisk import bundle, coding, export, preprocess, provenance
+from healthrisk import bundle, coding, export, preprocess, provenance, reference
 from healthrisk.bundle import Bundle
 from healthrisk.predict import Model, risk_levels
 from healthrisk.preprocessor import Preprocessor
@@ -16,8 +16,6 @@ from healthrisk.spec import DatasetSpec
 from healthrisk.train import Trained
 
 GOLDEN_ROWS = 20
-# Twenty equally filled bins describe a distribution well enough for drift tests, and cost a server 20 counters.
-REFERENCE_QUANTILES = np.linspace(0.05, 0.95, 19)
 
 
 def build(
@@ -40,8 +38,8 @@ def build(
     preprocessor = preprocess.extract(spec, trained.preprocessing)
     serving = export.to_onnx(trained.classifier, len(preprocessor.outputs))
     rows = np.vstack([matrix, export.generate_rows(spec, export.GENERATED_ROWS, trained.record["seed"])])
-    reference = trained.classifier.predict_proba(_independent(trained, rows))
-    parity = export.check_parity(reference, preprocessor, serving, rows)
+    expected = trained.classifier.predict_proba(_independent(trained, rows))
+    parity = export.check_parity(expected, preprocessor, serving, rows)
 
     def fill(path: Path) -> dict[str, Any]:
         for name in ("model.joblib", "preprocessor.joblib"):
@@ -51,7 +49,7 @@ def build(
         documents = {
             "metrics.json": json.dumps(decision, indent=1),
             "golden.json": json.dumps(_golden(spec, preprocessor, serving, rows[len(matrix) :]), indent=1),
-            "reference.json": json.dumps(_reference(spec, matrix, probabilities), indent=1),
+            "reference.json": json.dumps(reference.describe(spec, matrix, probabilities), indent=1),
             "spec.json": spec.to_json(),
             "preprocessor.json": preprocessor.to_json(),
         }
@@ -96,21 +94,3 @@ def _golden(
         "prediction": [spec.target.classes[k].value for k in answers.argmax(axis=1)],
         "risk_level": risk_levels(spec, answers),
     }
-
-
-def _reference(spec: DatasetSpec, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]) -> dict[str, Any]:
-    """Each feature's distribution: counts of codes, or of numbers up to each edge, itself included, and beyond."""
-    features: dict[str, Any] = {}
-    for column, values in zip(spec.columns, matrix.T, strict=True):
-        known = values[~np.isnan(values)]
-        missing = len(values) - len(known)
-        if column.kind == "code":
-            counts = [int((known == level).sum()) for level in column.values.values()]
-            features[column.name] = {"kind": "code", "codes": list(column.values), "counts": counts, "missing": missing}
-        else:
-            edges = np.unique(np.quantile(known, REFERENCE_QUANTILES)) if len(known) else np.array([0.0])
-            counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1).tolist()
-            features[column.name] = {"kind": "number", "edges": edges.tolist(), "counts": counts, "missing": missing}
-    predicted = np.bincount(probabilities.argmax(axis=1), minlength=len(spec.target.classes)).tolist()
-    classes = [cls.value for cls in spec.target.classes]
-    return {"rows": len(matrix), "features": features, "predictions": {"classes": classes, "counts": predicted}}
