@@ -11,7 +11,7 @@ PORT ?= 8080
 DATASET ?= heart-disease
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock benchmark-pipeline clean
+.PHONY: help setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz benchmark-pipeline benchmark-serving clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -83,6 +83,12 @@ rollback: $(READY) ## put back the version of DATASET that was served before, in
 
 lock: $(READY) ## pin every dependency anew
 	@components/locks/lock
+
+benchmark-serving: $(READY) ## time the servers beside others on one core; SOAK=500000 follows their memory, too
+	@python tests/benchmarks/serving.py $(if $(SOAK),--soak $(SOAK)) $(if $(JSON),--json $(JSON)) $(if $(PLOT),--plot $(PLOT))
+
+fuzz: $(READY) ## send at least 20,000 spoilt requests over REST and gRPC; it counts them
+	@HEALTHRISK_FUZZ_EXAMPLES=1500 pytest tests/kserve/test_fuzz.py
 
 benchmark-pipeline: $(READY) ## time the pipeline against the same work in one process
 	@python tests/benchmarks/pipeline.py

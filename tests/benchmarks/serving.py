@@ -1,6 +1,6 @@
 """What serving costs: ours beside other servers and beside two bare processes. One model, one set of rows, one core.
 
-python tests/benchmarks/serving.py [--rounds N] [--seconds S] [--soak REQUESTS] [--only WORD] [--json FILE] [--plot FILE]
+python tests/benchmarks/serving.py [--rounds N] [--seconds S] [--soak REQUESTS] [--only ours] [--json FILE] [--plot PNG]
 
 Every system is started, checked against the model's offline answers, asked and ended in each round; figures are medians
 over the rounds. Servers have one core, the load the other. Other work on the machine makes all of them slower; CPU per
@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,14 +1,12 @@
-"""The systems that are compared: how each is started, asked and read. All serve one model and are asked one set of rows.
+"""The systems that are compared: how each is started, asked and read. All serve one model, asked one set of rows.
 
 Servers are pinned to one core together, with every other process of theirs.
 """
 
 import contextlib
-import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error

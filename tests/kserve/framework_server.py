@@ -1,15 +1,14 @@
-"""Our transformer behind kserve's own server and routes, to compare answers with: the arguments are transformer.py's."""
+"""Our transformer behind kserve's own server and routes, to compare answers with; arguments as transformer.py's."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "kserve"))
 
-from bundle_server import BundleServer, arguments
-from transformer import make
-
 import kserve
+from bundle_server import BundleServer, arguments
 from healthrisk.bundle import Bundle
+from transformer import make
 
 if __name__ == "__main__":
     args = arguments()
