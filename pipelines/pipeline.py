@@ -10,27 +10,27 @@ from healthrisk.steps.register import register
 from healthrisk.steps.train import train
 from healthrisk.steps.validate import validate
 
+NAME = "healthrisk-training"
 
-@dsl.pipeline(name="healthrisk-training", description="A clinical table to a registered, served risk model")
-def training(spec: str, data: str = "", seed: int = 0) -> None:
-    """Ingest, validate, preprocess, train three families, evaluate, register."""
+
+def wire(spec: str, data: str, seed: int) -> list[dsl.PipelineTask]:
+    """Wire the steps within a pipeline; return the tasks, of which the last registers the winner."""
     table = ingest(spec=spec, data=data).set_display_name("Ingest the table")
     checked = validate(spec=spec, table=table.outputs["table"]).set_display_name("Validate it")
     parts = preprocess(
         spec=spec, seed=seed, table=table.outputs["table"], checked=checked.outputs["results"]
     ).set_display_name("Split and preprocess")
-    models = {
+    trained = {
         family: train(
             spec=spec,
             family=family,
             seed=seed,
             table=parts.outputs["train"],
             preprocessor=parts.outputs["preprocessor"],
-        )
-        .set_display_name(f"Train {family.replace('_', ' ')}")
-        .outputs["model"]
+        ).set_display_name(f"Train {family.replace('_', ' ')}")
         for family in reversed(FAMILIES)
     }
+    models = {family: task.outputs["model"] for family, task in trained.items()}
     known = {
         "spec": spec,
         "train": parts.outputs["train"],
@@ -38,6 +38,12 @@ def training(spec: str, data: str = "", seed: int = 0) -> None:
         "record": table.outputs["record"],
     }
     judged = evaluate(seed=seed, **known, **models).set_display_name("Evaluate and choose")
-    register(decision=judged.outputs["decision"], page=judged.outputs["page"], **known, **models).set_display_name(
-        "Register the winner"
-    ).set_caching_options(enable_caching=False)
+    registered = register(decision=judged.outputs["decision"], page=judged.outputs["page"], **known, **models)
+    registered.set_display_name("Register the winner").set_caching_options(enable_caching=False)
+    return [table, checked, parts, *trained.values(), judged, registered]
+
+
+@dsl.pipeline(name=NAME, description="A clinical table to a registered risk model")
+def training(spec: str, data: str = "", seed: int = 0) -> None:
+    """Ingest, validate, preprocess, train three families, evaluate, register."""
+    wire(spec, data, seed)

@@ -1,6 +1,7 @@
 """Train on a data set: here by default, on Kubeflow Pipelines with --submit.
 
 python pipelines/train_pipeline.py [--dataset NAME|PATH.yaml] [--data FILE] [--seed N]
+python pipelines/train_pipeline.py --submit [--host URL] [--no-wait] [--schedule CRON] [--cancel RUN]
 """
 
 import argparse
@@ -30,7 +31,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.compile:
         from kfp import compiler
 
-        from pipeline import training
+        from cluster import training
 
         compiler.Compiler().compile(training, str(arguments.compile))
         print(f"wrote {arguments.compile}")
@@ -70,7 +71,20 @@ def _parser() -> argparse.ArgumentParser:
         "--compile", nargs="?", type=Path, const=GOLDEN, metavar="FILE", help="write the pipeline as YAML"
     )
     what.add_argument("--submit", action="store_true", help="run on Kubeflow Pipelines")
+    _add_submit_arguments(parser.add_argument_group("with --submit"))
     return parser
+
+
+def _add_submit_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--host", default="", help="Kubeflow Pipelines' address; else KF_PIPELINES_ENDPOINT, else --context"
+    )
+    group.add_argument("--context", default="", help="without a host: its cluster's kube context; else the current one")
+    group.add_argument("--experiment", default="", help="the experiment that holds the run; else the data set's name")
+    group.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True, help="follow the run to its end")
+    group.add_argument("--timeout", type=float, default=7200, metavar="SECONDS", help="how long to follow it")
+    group.add_argument("--schedule", default="", metavar="CRON", help="retrain at these times (KFP's: with seconds)")
+    group.add_argument("--cancel", default="", metavar="RUN", help="stop a run")
 
 
 if __name__ == "__main__":

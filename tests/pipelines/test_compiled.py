@@ -14,7 +14,8 @@ from healthrisk import spec as specs
 from healthrisk.bundle import Bundle
 
 GOLDEN = Path(__file__).parents[2] / "pipelines" / "training.yaml"
-IR: dict[str, Any] = yaml.safe_load(GOLDEN.read_text())
+# The pipeline, and what its tasks' pods get on a cluster.
+IR, PLATFORM = (dict[str, Any](document) for document in yaml.safe_load_all(GOLDEN.read_text()))
 
 
 def test_the_golden_file_is_what_the_code_compiles_to(root: Path, tmp_path: Path) -> None:
@@ -31,7 +32,25 @@ def test_every_task_has_a_title_and_an_image_and_installs_nothing() -> None:
         container = executors[IR["components"][task["componentRef"]["name"]]["executorLabel"]]["container"]
         assert container["image"].startswith("healthrisk/pipeline")
         assert "pip install" not in json.dumps(container)
-    assert IR["root"]["dag"]["tasks"]["register"]["cachingOptions"] == {}
+    for name in ("register", "deploy"):
+        assert IR["root"]["dag"]["tasks"][name]["cachingOptions"] == {}
+
+
+def test_every_task_has_what_a_pod_needs() -> None:
+    for name, task in IR["root"]["dag"]["tasks"].items():
+        container = IR["deploymentSpec"]["executors"][f"exec-{task['componentRef']['name'].removeprefix('comp-')}"][
+            "container"
+        ]
+        assert {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"} <= set(
+            container["resources"]
+        )
+        assert ("retryPolicy" in task) is (name != "deploy")
+        pod = PLATFORM["platforms"]["kubernetes"]["deploymentSpec"]["executors"][
+            f"exec-{task['componentRef']['name'].removeprefix('comp-')}"
+        ]
+        assert pod["securityContext"] == {"runAsUser": "65532", "runAsGroup": "65532", "runAsNonRoot": True}
+        assert [one["secretName"] for one in pod["secretAsEnv"]] == ["object-store"]
+        assert pod["activeDeadlineSeconds"] == "3600"
 
 
 class Launcher:
@@ -88,7 +107,8 @@ def launched(own: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> 
     """The whole pipeline, task by task, from the golden file alone."""
     spec = specs.load(own[1])
     launcher = Launcher({"spec": spec.to_json(), "data": own[3], "seed": 0}, tmp_path_factory.mktemp("pods"))
-    waiting = dict(IR["root"]["dag"]["tasks"])
+    # To deploy takes a cluster.
+    waiting = {name: task for name, task in IR["root"]["dag"]["tasks"].items() if name != "deploy"}
     done: set[str] = set()
     while waiting:
         name = next(name for name, task in waiting.items() if set(task.get("dependentTasks", ())) <= done)

@@ -1,0 +1,203 @@
+"""Run the pipeline on Kubeflow Pipelines: find the server, upload, start a run or a schedule, follow it."""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import httpx
+import kfp
+import kfp_server_api
+import kubernetes
+import urllib3
+
+from healthrisk.errors import HealthriskError
+from healthrisk.spec import DatasetSpec
+
+ROOT = Path(__file__).parents[1]
+NAMESPACE = "kubeflow"
+ANSWERS_WITHIN = 5.0
+POLL_SECONDS = 5.0
+_ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
+
+
+class SubmitError(HealthriskError):
+    """Kubeflow Pipelines does not answer, refuses, or the run did not succeed."""
+
+
+def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
+    """Do on the cluster what the command line says; return the exit code: 0 only if it succeeded.
+
+    Raises:
+        SubmitError: the server cannot be found, refuses, or the run fails or takes too long.
+    """
+    if arguments.data and Path(arguments.data).exists():
+        raise SubmitError(f"--data {arguments.data}: the cluster cannot read a file of this machine; give an address")
+    client = connect(arguments.host, arguments.context)
+    try:
+        if arguments.cancel:
+            client.terminate_run(arguments.cancel)
+            print(f"run {arguments.cancel} is told to stop")
+            return 0
+        parameters = {"spec": spec.tojson.dumps(), "data": arguments.data, "seed": arguments.seed}
+        experiment = client.create_experiment(arguments.experiment or spec.name).experiment_id
+        pipeline, version = _upload(client)
+        if arguments.schedule:
+            return _schedule(client, spec, experiment, pipeline, version, parameters, arguments.schedule)
+        name = f"{spec.name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        run = client.run_pipeline(experiment, name, params=parameters, pipeline_id=pipeline, version_id=version).run_id
+    except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError) as error:
+        raise SubmitError(f"Kubeflow Pipelines refused: {_reason(error)}") from error
+    print(f"run       {run}\npage      {_page(client, run)}", flush=True)
+    return follow(client, run, arguments.timeout) if arguments.wait else 0
+
+
+def connect(host: str, context: str) -> kfp.Client:
+    """Return a client: of `host`, else of KF_PIPELINES_ENDPOINT, else of the kube context's cluster.
+
+    Raises:
+        SubmitError: nothing answers there within seconds; kfp's own client would try for minutes.
+    """
+    host = host or os.environ.get("KF_PIPELINES_ENDPOINT", "")
+    # The client warns of servers older than two major versions.
+    warnings.filterwarnings("ignore", message="This client only works with Kubeflow Pipeline", category=FutureWarning)
+    if host:
+        host = host if "://" in host else f"http://{host}"
+        try:
+            answer = httpx.get(f"{host.rstrip('/')}/apis/v2beta1/healthz", timeout=ANSWERS_WITHIN)
+            answer.raise_for_status().json()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise SubmitError(f"no Kubeflow Pipelines at {host}: {error or type(error).__name__}") from error
+        return kfp.Client(host=host)
+    try:
+        kubernetes.config.load_kube_config(context=context or None)
+        kubernetes.client.CoreV1Api().connect_get_namespaced_service_proxy_with_path(
+            "ml-pipeline:http", NAMESPACE, "apis/v2beta1/healthz", _request_timeout=ANSWERS_WITHIN
+        )
+    except kubernetes.config.ConfigException as error:
+        raise SubmitError(
+            f"no Kubeflow Pipelines: give --host, or KF_PIPELINES_ENDPOINT, or a kube context: {error}"
+        ) from error
+    except kubernetes.client.ApiException as error:
+        raise SubmitError(f"no Kubeflow Pipelines in namespace {NAMESPACE} of that cluster: {error.reason}") from error
+    except urllib3.exceptions.HTTPError as error:
+        raise SubmitError(f"the cluster of the kube context does not answer: {error}") from error
+    return kfp.Client(kube_context=context or None)
+
+
+def follow(client: kfp.Client, run: str, timeout: float) -> int:
+    """Print each change of a run's tasks until it has ended; return 0 if it succeeded.
+
+    Ctrl-C leaves the run going, says how to go on, and returns 130.
+
+    Raises:
+        SubmitError: the run ended otherwise, or goes on after `timeout` seconds.
+    """
+    began, seen = time.monotonic(), dict[str, str]()
+    try:
+        while (state := _look(client, run, seen)) not in _ENDED:
+            if time.monotonic() - began > timeout:
+                raise SubmitError(f"run {run} is {state or 'waiting'} after {timeout:.0f} s; it goes on. {_how(run)}")
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        print(f"\nthe run goes on. {_how(run)}")
+        return 130
+    if state != "SUCCEEDED":
+        failed = ", ".join(name for name, value in seen.items() if value == "FAILED") or "no task"
+        raise SubmitError(f"run {run} ended as {state}; failed: {failed}; see {_page(client, run)}")
+    print(f"succeeded in {time.monotonic() - began:.0f} s")
+    return 0
+
+
+def _look(client: kfp.Client, run: str, seen: dict[str, str]) -> str:
+    """Return the state of a run, after printing what has changed since the last look."""
+    try:
+        found = client.get_run(run)
+    except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError) as error:
+        # A server that restarts is asked again until the time is up.
+        print(f"{time.strftime('%H:%M:%S')}  the server does not answer: {_reason(error)}", flush=True)
+        return ""
+    for task in (found.run_details and found.run_details.task_details) or ():
+        name, state = task.display_name or "", task.state or ""
+        # Drivers and the run itself are listed, too; a task of ours is told once for each state.
+        if state and not name.endswith("-driver") and name not in {"root", "executor"} and seen.get(name) != state:
+            seen[name] = state
+            print(f"{time.strftime('%H:%M:%S')}  {name}: {state.lower()}", flush=True)
+    return found.state or ""
+
+
+def _upload(client: kfp.Client) -> tuple[str, str]:
+    """Compile the pipeline and upload it, unless this very version is there; return the ids of pipeline and version."""
+    image = subprocess.run([str(ROOT / "kind" / "image-tag"), "pipeline"], check=True, capture_output=True, text=True)
+    # The steps read it when they are imported.
+    os.environ.setdefault("HEALTHRISK_PIPELINE_IMAGE", image.stdout.strip())
+    from kfp import compiler
+
+    from cluster import NAME, training
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "training.yaml"
+        compiler.Compiler().compile(training, str(path))
+        version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        pipeline = client.get_pipeline_id(NAME)
+        if pipeline is None:
+            pipeline = client.upload_pipeline(str(path), NAME).pipeline_id
+        wanted = {"key": "name", "operation": "EQUALS", "stringValue": version}
+        found = client.list_pipeline_versions(pipeline, filter=json.dumps({"predicates": [wanted]})).pipeline_versions
+        if not found:
+            found = [client.upload_pipeline_version(str(path), version, pipeline_id=pipeline)]
+    return pipeline, found[0].pipeline_version_id
+
+
+def _schedule(
+    client: kfp.Client,
+    spec: DatasetSpec,
+    experiment: str,
+    pipeline: str,
+    version: str,
+    parameters: dict[str, Any],
+    cron: str,
+) -> int:
+    """Make the recurring run of a data set, in place of the one it has."""
+    name = f"retrain {spec.name}"
+    wanted = {"key": "name", "operation": "EQUALS", "stringValue": name}
+    former = client.list_recurring_runs(experiment_id=experiment, filter=json.dumps({"predicates": [wanted]}))
+    made = client.create_recurring_run(
+        experiment,
+        name,
+        cron_expression=cron,
+        max_concurrency=1,
+        no_catchup=True,
+        params=parameters,
+        pipeline_id=pipeline,
+        version_id=version,
+    )
+    for one in former.recurring_runs or ():
+        client.delete_recurring_run(one.recurring_run_id)
+    print(
+        f"{'changed' if former.recurring_runs else 'made'} the schedule {cron!r} of {name!r}: {made.recurring_run_id}"
+    )
+    return 0
+
+
+def _page(client: kfp.Client, run: str) -> str:
+    return f"{client._get_url_prefix()}/#/runs/details/{run}"
+
+
+def _how(run: str) -> str:
+    return f"To stop it: python pipelines/train_pipeline.py --submit --cancel {run}"
+
+
+def _reason(error: Exception) -> str:
+    """Return the server's own words, on one line."""
+    try:
+        told = json.loads(getattr(error, "body", "") or "")
+        return " ".join(str(told.get("message") or told.get("error_message") or told)[:500].split())
+    except ValueError:
+        return " ".join(str(getattr(error, "reason", None) or error).split())
