@@ -9,9 +9,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PORT ?= 8080
 DATASET ?= heart-disease
+URL ?= http://127.0.0.1:$(PORT)
+USERS ?= 32
+DURATION ?= 30
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz benchmark-pipeline benchmark-serving clean
+.PHONY: help setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -86,6 +89,15 @@ lock: $(READY) ## pin every dependency anew
 
 benchmark-serving: $(READY) ## time the servers beside others on one core; SOAK=500000 follows their memory, too
 	@python tests/benchmarks/serving.py $(if $(SOAK),--soak $(SOAK)) $(if $(JSON),--json $(JSON)) $(if $(PLOT),--plot $(PLOT))
+
+load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION=30 seconds; an objective that is missed fails
+	@.tools/load/bin/locust --locustfile tests/load/locustfile.py --headless --only-summary --loglevel WARNING \
+	  --host $(URL) --users $(USERS) --spawn-rate $(USERS) --run-time $(DURATION) --stop-timeout 10
+
+.tools/load/.ready: tests/load/requirements.txt
+	@$(PYTHON) -m venv --clear .tools/load
+	@.tools/load/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/load/requirements.txt
+	@touch $@
 
 fuzz: $(READY) ## send at least 20,000 spoilt requests over REST and gRPC; it counts them
 	@HEALTHRISK_FUZZ_EXAMPLES=1500 pytest tests/kserve/test_fuzz.py
