@@ -57,6 +57,11 @@ def fetch(spec: DatasetSpec, data: str, scratch: Path) -> Fetched:
     raise SourceError("; ".join(failures))
 
 
+def is_at_hand(source: Source) -> bool:
+    """True if a source needs no network: it ships with the package, is a file, or lies in HEALTHRISK_DATA."""
+    return _in_data_folder(source) is not None or source.uri.partition(":")[0] not in {"http", "https", "s3"}
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal."""
     with path.open("rb") as file:

@@ -237,7 +237,7 @@ class Evidence(_Strict):
     bands: dict[str, tuple[float, ...]] = {}
     fairness: Fairness = Fairness()
     # The largest share of training labels that may look wrong: above it, the labels were tampered with or are noise.
-    suspect_labels: Share = 0.2
+    suspect_labels: Share = 0.15
 
 
 class DatasetSpec(_Strict):

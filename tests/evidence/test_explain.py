@@ -23,7 +23,7 @@ Make = Callable[..., Bundle]
 @pytest.mark.parametrize("family", FAMILIES)
 def test_base_and_values_add_up_to_the_served_probability(bundle_of: Make, dataset: str, family: str) -> None:
     bundle = bundle_of(dataset, family)
-    explainer, scorer = Explainer(bundle), Scorer(bundle)
+    explainer, scorer = Explainer.of(bundle), Scorer(bundle)
     for row in export.generate_rows(bundle.spec, 10, 3):
         found = explainer.explain(row)
         served = scorer.probabilities(row[None])[0]
@@ -39,10 +39,10 @@ def test_values_are_those_of_the_shap_package(
     import shap
 
     bundle, patients = bundle_of("heart-disease", family), heart[1][[0, 100, 200]]
-    explainer, scorer = Explainer(bundle, rows=8, pairs=60), Scorer(bundle)
+    explainer, scorer = Explainer.of(bundle, rows=8, pairs=60), Scorer(bundle)
     # shap's masker takes no NaN for a value, and imputing is the first thing that the model does.
     filled = np.where(np.isnan(explainer.background), bundle.preprocessor.fill, explainer.background)
-    exact = shap.ExactExplainer(lambda rows: scorer.probabilities(rows)[:, 1], shap.maskers.Independent(filled))
+    exact = shap.ExactExplainer.of(lambda rows: scorer.probabilities(rows)[:, 1], shap.maskers.Independent(filled))
     expected = exact(patients, max_evals=2**14, silent=True)
     for patient, base, values in zip(patients, expected.base_values, expected.values, strict=True):
         found = explainer.explain(patient)
@@ -54,7 +54,7 @@ def test_the_stated_error_covers_what_another_seed_finds(
     bundle_of: Make, heart: tuple[object, np.ndarray, np.ndarray]
 ) -> None:
     bundle, patients = bundle_of("heart-disease", "random_forest"), heart[1][::30]
-    first, second = Explainer(bundle, seed=1), Explainer(bundle, rows=500, seed=2)
+    first, second = Explainer.of(bundle, seed=1), Explainer.of(bundle, rows=500, seed=2)
     inside = []
     for patient in patients:
         found, better = first.explain(patient), second.explain(patient)
@@ -65,8 +65,9 @@ def test_the_stated_error_covers_what_another_seed_finds(
 @pytest.mark.parametrize("dataset", ["heart-disease", "obesity"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_patient_takes_at_most_50_ms_of_one_core(bundle_of: Make, dataset: str, family: str) -> None:
-    explainer = Explainer(bundle_of(dataset, family))
-    rows = export.generate_rows(explainer.bundle.spec, 11, 5)
+    bundle = bundle_of(dataset, family)
+    explainer = Explainer.of(bundle)
+    rows = export.generate_rows(bundle.spec, 11, 5)
     explainer.explain(rows[0])
     spent = []
     for row in rows[1:]:
@@ -88,7 +89,7 @@ def test_no_pickle_is_read(bundle_of: Make, tmp_path: Path) -> None:
 
     spoiled = bundles.write(tmp_path, spoil)
     row = export.generate_rows(spoiled.spec, 1, 0)[0]
-    assert np.array_equal(Explainer(spoiled).explain(row).values, Explainer(original).explain(row).values)
+    assert np.array_equal(Explainer.of(spoiled).explain(row).values, Explainer.of(original).explain(row).values)
 
 
 def test_the_background_has_the_reference_s_marginals(

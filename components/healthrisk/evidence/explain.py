@@ -12,7 +12,9 @@ boosting's log-odds, not its probability; the shap package brings a compiler of 
 scikit-learn's objects, which a server must not open. Tests compare with it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,10 @@ from numpy.typing import NDArray
 from healthrisk.bundle import Bundle
 from healthrisk.evidence import background
 from healthrisk.predict import Scorer
+from healthrisk.spec import DatasetSpec
 
+# Coded rows [rows, features] to probabilities [rows, classes].
+Score = Callable[[NDArray[np.float64]], NDArray[np.floating[Any]]]
 # How many background patients, times classes: a boosted model costs in proportion to its classes. Each starts a pair of
 # walks, which keeps the slowest model that ships below 50 ms a patient on one core.
 BACKGROUND = 256
@@ -37,15 +42,22 @@ class Explanation:
 
 
 class Explainer:
-    """Explains rows of a bundle; reads none of its pickled files."""
+    """Explains rows of a model, given what scores them and how the rows it was made from were distributed."""
 
-    def __init__(self, bundle: Bundle, rows: int = 0, pairs: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        reference: dict[str, Any],
+        score: Score,
+        rows: int = 0,
+        pairs: int = 1,
+        seed: int = 0,
+    ) -> None:
         """Draw `rows` background patients, each of which starts `pairs` pairs of walks."""
-        self.bundle = bundle
-        self._scorer = Scorer(bundle)
-        rows = rows or max(32, BACKGROUND // len(bundle.spec.target.classes))
-        self.background = background.draw(bundle.spec, bundle.read_json("reference.json"), rows, seed)
-        features = len(bundle.spec.features)
+        self._score = score
+        rows = rows or max(32, BACKGROUND // len(spec.target.classes))
+        self.background = background.draw(spec, reference, rows, seed)
+        features = len(spec.features)
         rng = np.random.default_rng(seed)
         forward = rng.permuted(np.tile(np.arange(features), (rows * pairs, 1)), axis=1)
         # [walks, features]: at which step each variable is exchanged; the second half walks in the reverse order.
@@ -53,13 +65,19 @@ class Explainer:
         self._start = np.tile(self.background, (2 * pairs, 1))
         # [walks, features - 1, features]: which variables are the patient's after each step but the last.
         self._exchanged = self._turns[:, None, :] <= np.arange(features - 1)[None, :, None]
-        self._start_scores = self._scorer.probabilities(self._start).astype(np.float64)
+        self._start_scores = score(self._start).astype(np.float64)
+
+    @classmethod
+    def of(cls, bundle: Bundle, rows: int = 0, pairs: int = 1, seed: int = 0) -> Self:
+        """Return the explainer of a bundle's served model; it reads none of the bundle's pickled files."""
+        reference, score = bundle.read_json("reference.json"), Scorer(bundle).probabilities
+        return cls(bundle.spec, reference, score, rows, pairs, seed)
 
     def explain(self, row: NDArray[np.float64]) -> Explanation:
         """Explain a coded row [features], NaN where a value is missing."""
         walks, steps, features = self._exchanged.shape
         mixed = np.where(self._exchanged, row, self._start[:, None, :]).reshape(-1, features)
-        scores = self._scorer.probabilities(np.vstack([mixed, row])).astype(np.float64)
+        scores = self._score(np.vstack([mixed, row])).astype(np.float64)
         between = scores[:-1].reshape(walks, steps, -1)
         end = np.broadcast_to(scores[-1], (walks, 1, scores.shape[1]))
         path = np.concatenate([self._start_scores[:, None, :], between, end], axis=1)

@@ -1,0 +1,95 @@
+"""Validation outside: how the model does on patients of other sites, from the spec's `external` sources.
+
+What is at hand is used, and what is not is named with the reason: a site that is silently left out is a site that
+failed. A column that a site never recorded is imputed, so a reduced model that does without it stands beside the full
+one. Recalibration in the large shifts all log-odds until as many events are expected as happened there.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from healthrisk import coding, metrics, sources
+from healthrisk.errors import SourceError, ValidationError
+from healthrisk.evidence import calibration, event
+from healthrisk.ingest import ingest
+from healthrisk.spec import DatasetSpec, Source
+from healthrisk.validate import validate
+
+# A coded matrix [rows, features of the full spec] to probabilities [rows, classes].
+Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def sites(spec: DatasetSpec, models: Mapping[str, Score], seed: int, *, download: bool) -> list[dict[str, Any]]:
+    """Return a record of each external source: its size, missing columns and each model's figures, or why it is not."""
+    return [_site(spec, source, models, seed, download=download) for source in spec.external]
+
+
+def _site(
+    spec: DatasetSpec, source: Source, models: Mapping[str, Score], seed: int, *, download: bool
+) -> dict[str, Any]:
+    known = {"name": source.name, "uri": source.uri}
+    if not download and not sources.is_at_hand(source):
+        return known | {"missing": "not on this machine: put it into HEALTHRISK_DATA, or run with EVIDENCE=full"}
+    try:
+        matrix, y = _read(spec, source.name)
+    except (SourceError, ValidationError) as error:
+        return known | {"missing": str(error)}
+    unrecorded = [name for name, share in zip(spec.features, np.isnan(matrix).mean(axis=0), strict=True) if share > 0.5]
+    return known | {
+        "sha256": source.sha256,
+        "rows": len(y),
+        "events": int(event.of(spec, y, np.eye(len(spec.target.classes))[y]).happened.sum()),
+        "unrecorded": unrecorded,
+        "models": {name: measure(spec, y, score(matrix), seed) for name, score in models.items()},
+    }
+
+
+def measure(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64], seed: int) -> dict[str, Any]:
+    """Return discrimination, calibration, and the Brier score before and after recalibration in the large."""
+    judged = event.of(spec, y, p)
+    found: dict[str, Any] = {
+        "accuracy": metrics.proportion(int((p.argmax(axis=1) == y).sum()), len(y)),
+        "roc_auc": None,
+        "brier": metrics.brier(judged.labels, judged.both),
+        "calibration": calibration.measure(judged),
+        "recalibrated": None,
+    }
+    if 0 < judged.happened.sum() < len(y):
+        area = metrics.roc_auc(judged.labels, judged.both)
+        found["roc_auc"] = {"mean": area, **metrics.bootstrap_interval("roc_auc", judged.labels, judged.both, seed)}
+        shift = calibration.intercept_in_the_large(judged)
+        better = calibration.recalibrate(judged, shift)
+        right = int((better.predicted == better.happened).sum())
+        found["recalibrated"] = {
+            "shift": shift,
+            "accuracy": metrics.proportion(right, len(y)),
+            "brier": metrics.brier(better.labels, better.both),
+        }
+    return found
+
+
+def _read(spec: DatasetSpec, name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return a source's coded matrix and class positions.
+
+    Raises:
+        SourceError: it cannot be had or read.
+        ValidationError: a value breaks the spec, or the table is in another coding. Missing values are no fault here.
+    """
+    with tempfile.TemporaryDirectory(prefix="healthrisk-external-") as scratch:
+        path = Path(scratch) / "table.parquet"
+        ingest(spec, name, path)
+        faults = [
+            check["message"]
+            for check in validate(spec, path)["checks"]
+            if check["status"] == "fail" and check["name"] in {"values", "coding"}
+        ]
+        if faults:
+            raise ValidationError(faults[0])
+        table = pq.read_table(path)
+    return coding.encode(spec, table), coding.encode_target(spec, table)

@@ -1,0 +1,62 @@
+"""What a model is worth beside simpler things: rules of thumb, and the same model without some columns."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from healthrisk import metrics, train
+from healthrisk.spec import Baseline, DatasetSpec, Family, Reduced
+
+Part = tuple[NDArray[np.float64], NDArray[np.int64]]
+
+
+def baselines(spec: DatasetSpec, part: Part) -> list[dict[str, Any]]:
+    """Return the accuracy and macro F1 of each rule of the spec on a coded part."""
+    found = []
+    for baseline in spec.evidence.baselines:
+        matrix, y = part
+        predicted = np.eye(len(spec.target.classes))[apply(spec, baseline, matrix)]
+        hits = int((predicted.argmax(axis=1) == y).sum())
+        f1 = metrics.SCORES["f1_macro"](y, predicted)
+        found.append({"name": baseline.name, "accuracy": metrics.proportion(hits, len(y)), "f1_macro": f1})
+    return found
+
+
+def apply(spec: DatasetSpec, baseline: Baseline, matrix: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return a rule's class position for each row; a row that lacks a value gets the lowest class."""
+    index = np.ones(len(matrix))
+    for name, power in baseline.powers.items():
+        index *= matrix[:, spec.features.index(name)] ** power
+    return np.searchsorted(baseline.cuts, np.nan_to_num(index), side="right")
+
+
+class WithoutColumns:
+    """A family fitted, with given parameters, on all columns but some; it scores rows of the full spec."""
+
+    def __init__(self, spec: DatasetSpec, reduced: Reduced, family: Family, parameters: dict[str, Any], seed: int):
+        self.name = reduced.name
+        self.without = reduced.without
+        self.spec = spec.reduce(reduced.without)
+        self._kept = [place for place, name in enumerate(spec.features) if name not in reduced.without]
+        self._family, self._seed = family, seed
+        self._model: Pipeline = train.estimator(self.spec, family, seed, parameters)
+
+    def fit(self, part: Part) -> "WithoutColumns":
+        """Fit on a coded part of the full spec."""
+        self._model.fit(part[0][:, self._kept], part[1])
+        return self
+
+    def probabilities(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities [rows, classes] for a coded matrix of the full spec."""
+        result: NDArray[np.float64] = self._model.predict_proba(matrix[:, self._kept])
+        return result
+
+    def cross_validate(self, part: Part, repeats: int) -> dict[str, Any]:
+        """Return the scores of repeated cross-validation on a coded part of the full spec."""
+        matrix, y = part
+        folds = train.splits(self.spec, y, self._seed + 1, repeats)
+        with train.parallel(self._family, len(y)):
+            scores, _ = train.cross_validate(self.spec, self._model, matrix[:, self._kept], y, folds)
+        return train.summary(self.spec, scores)

@@ -1,0 +1,67 @@
+"""Wrong labels, noise and gaps do harm in the right order; the detector finds wrong labels."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from healthrisk import train
+from healthrisk.evidence import robustness
+from healthrisk.spec import DatasetSpec
+
+Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
+PARAMETERS = {"C": 0.03}
+
+
+@pytest.fixture(scope="module")
+def stressed(heart: Heart) -> list[dict[str, Any]]:
+    spec, *part = heart
+    return robustness.stress(spec, "logistic_regression", PARAMETERS, tuple(part), seed=0, repeats=1)
+
+
+def test_every_condition_is_measured_with_intervals(stressed: list[dict[str, Any]]) -> None:
+    seen = [(row["what"], row["strength"], row["target"]) for row in stressed]
+    assert seen[0] == ("nothing", 0.0, "")
+    for target in ("everybody", "Sex: female"):
+        assert [strength for what, strength, who in seen if (what, who) == ("label flips", target)] == [0.05, 0.1, 0.2]
+    assert {what for what, _, _ in seen} == {"nothing", "label flips", "noise", "missing at serving"}
+    for row in stressed:
+        for name in robustness.SHOWN:
+            assert row[name]["low"] <= row[name]["mean"] <= row[name]["high"]
+
+
+def test_nothing_is_plain_cross_validation(heart: Heart, stressed: list[dict[str, Any]]) -> None:
+    spec, matrix, y = heart
+    model = train.estimator(spec, "logistic_regression", 0, PARAMETERS)
+    scores, _ = train.cross_validate(spec, model, matrix, y, train.splits(spec, y, 1, 1))
+    assert stressed[0]["roc_auc"] == train.summary(spec, scores)["intervals"]["roc_auc"]
+
+
+def test_more_harm_scores_worse(stressed: list[dict[str, Any]]) -> None:
+    brier = {(row["what"], row["strength"], row["target"]): row["brier"]["mean"] for row in stressed}
+    untouched = brier["nothing", 0.0, ""]
+    assert untouched < brier["label flips", 0.05, "everybody"] < brier["label flips", 0.2, "everybody"]
+    assert untouched < brier["noise", 0.5, "numbers"]
+    gaps = [brier["missing at serving", share, "values that may be missing"] for share in robustness.GAPS]
+    assert untouched < gaps[0] < gaps[1]
+
+
+def test_flips_fall_on_the_group_alone_and_change_the_class() -> None:
+    y = np.arange(300) % 3
+    among = np.arange(300) < 100
+    wrong = robustness.flip(y, among, 0.2, 3, np.random.default_rng(0))
+    assert (wrong != y).sum() == 20
+    assert not (wrong != y)[~among].any()
+    assert set(wrong) == {0, 1, 2}
+
+
+def test_the_detector_finds_flipped_labels(heart: Heart) -> None:
+    spec, *part = heart
+    rows = robustness.detect(spec, "logistic_regression", PARAMETERS, tuple(part), seed=0)
+    clean, *flipped = rows
+    assert clean["flagged"]["mean"] <= 0.1
+    assert clean["recall"] is clean["precision"] is None
+    assert [row["strength"] for row in flipped] == [0.05, 0.1, 0.2]
+    assert flipped[-1]["recall"]["mean"] >= 0.6
+    assert flipped[-1]["precision"]["mean"] >= 0.5
+    assert flipped[-1]["flagged"]["mean"] > spec.evidence.suspect_labels > clean["flagged"]["mean"]
