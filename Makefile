@@ -14,7 +14,7 @@ USERS ?= 32
 DURATION ?= 30
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving clean
+.PHONY: help setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving benchmark-batch clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -89,6 +89,9 @@ lock: $(READY) ## pin every dependency anew
 
 benchmark-serving: $(READY) ## time the servers beside others on one core; SOAK=500000 follows their memory, too
 	@python tests/benchmarks/serving.py $(if $(SOAK),--soak $(SOAK)) $(if $(JSON),--json $(JSON)) $(if $(PLOT),--plot $(PLOT))
+
+benchmark-batch: $(READY) ## time batch prediction of 10,000,000 rows on one core
+	@python tests/benchmarks/serving_batch.py
 
 load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION=30 seconds; an objective that is missed fails
 	@.tools/load/bin/locust --locustfile tests/load/locustfile.py --headless --only-summary --loglevel WARNING \

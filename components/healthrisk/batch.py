@@ -22,6 +22,8 @@ Score = Callable[[NDArray[np.float64]], NDArray[np.float32]]
 BATCH_ROWS = 32_768
 # A request of so many rows is far below every limit of a server.
 SERVED_ROWS = 4096
+# The preprocessor is twice as fast on rows that a processor's cache holds.
+_CACHED_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def predict(job: Job, spec: DatasetSpec, score: Score) -> dict[str, Any]:
             rows += batch.num_rows
             rejected += batch.num_rows - int(good.sum())
             kept = batch if good.all() else batch.filter(pa.array(good))
-            out.write(_with_predictions(kept, spec, score(sorted_rows.matrix)))
+            out.write(_with_predictions(kept, spec, _in_parts(score, sorted_rows.matrix)))
             bar.update(share)
     seconds = time.perf_counter() - began
     found = {
@@ -80,6 +82,11 @@ def _reject(job: Job, rejects: pa.RecordBatch) -> None:
         first = {name: rejects.column(name)[0].as_py() for name in rejects.schema.names}
         shown = "missing" if first["value"] is None else repr(first["value"])
         raise ValidationError(f"row {first['row']}: {first['feature']} is {shown}, expected {first['expected']}")
+
+
+def _in_parts(score: Score, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    starts = range(0, max(len(matrix), 1), _CACHED_ROWS)
+    return np.concatenate([score(matrix[start : start + _CACHED_ROWS]) for start in starts])
 
 
 def _with_predictions(batch: pa.RecordBatch, spec: DatasetSpec, probabilities: NDArray[np.float32]) -> pa.RecordBatch:

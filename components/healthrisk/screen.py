@@ -48,6 +48,8 @@ class Screen:
         unreadable = np.isposinf(table)
         bad = self._rules.violations(table) | unreadable
         good = np.asarray(~bad.any(axis=0))
+        if good.all():
+            return Screened(good, table.T, pa.RecordBatch.from_pylist([], schema=REJECTS))
         return Screened(good, table[:, good].T, self._faults(batch, bad, first_row))
 
     def _numbers(self, column: Column, values: pa.Array) -> NDArray[np.float64]:

