@@ -42,7 +42,7 @@ def test_values_are_those_of_the_shap_package(
     explainer, scorer = Explainer.of(bundle, rows=8, pairs=60), Scorer(bundle)
     # shap's masker takes no NaN for a value, and imputing is the first thing that the model does.
     filled = np.where(np.isnan(explainer.background), bundle.preprocessor.fill, explainer.background)
-    exact = shap.ExactExplainer.of(lambda rows: scorer.probabilities(rows)[:, 1], shap.maskers.Independent(filled))
+    exact = shap.ExactExplainer(lambda rows: scorer.probabilities(rows)[:, 1], shap.maskers.Independent(filled))
     expected = exact(patients, max_evals=2**14, silent=True)
     for patient, base, values in zip(patients, expected.base_values, expected.values, strict=True):
         found = explainer.explain(patient)

@@ -1,0 +1,167 @@
+"""All evidence on a winner, and the gates that it adds to those on the hold-out."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from healthrisk import metrics, reference
+from healthrisk.evidence import calibration, event, external, fairness, nested_cv, robustness, simpler
+from healthrisk.evidence.explain import Explainer
+from healthrisk.spec import DatasetSpec
+from healthrisk.train import Trained
+
+Part = tuple[NDArray[np.float64], NDArray[np.int64]]
+# quick: what follows from the models at hand. full: also what fits models anew, and what must be downloaded.
+Level = Literal["quick", "full"]
+LEVELS: tuple[Level, ...] = ("quick", "full")
+NESTED_REPEATS = 2
+STRESS_REPEATS = 2
+EXPLAINED_ROWS = 60
+_log = logging.getLogger("healthrisk")
+
+
+def gather(
+    spec: DatasetSpec, models: Sequence[Trained], winner: str, train: Part, test: Part, seed: int, level: Level
+) -> dict[str, Any]:
+    """Return the evidence on the winner as a JSON-ready dict.
+
+    Subgroups, calibration and net benefit are judged on every row: out-of-fold probabilities of the training part and
+    the hold-out's, so that no row is judged by a model that has seen it.
+    """
+    model = next(model for model in models if model.family == winner)
+    rows = np.vstack([train[0], test[0]]), np.concatenate([train[1], test[1]])
+    p = np.vstack([model.out_of_fold, model.probabilities(spec, test[0])])
+    judged = event.of(spec, rows[1], p)
+    found: dict[str, Any] = {
+        "level": level,
+        "event": event.name(spec),
+        "rows": len(p),
+        "calibration": calibration.measure(judged),
+        "net_benefit": calibration.net_benefit(judged),
+        "fairness": fairness.audit(spec, rows[0], judged, seed),
+        "baselines": simpler.baselines(spec, test),
+        "labels": _labels(spec, train[1], model.out_of_fold),
+    }
+    _log.info("calibration, subgroups and labels are judged")
+    found["explanation"] = _explanation(spec, model, rows[0], test[0], seed)
+    _log.info("%s patients are explained", min(EXPLAINED_ROWS, len(test[1])))
+    found |= _others(spec, model, train, test, seed, level)
+    if level == "full":
+        parameters = model.record["parameters"]
+        found["stress"] = robustness.stress(spec, model.family, parameters, rows, seed, STRESS_REPEATS)
+        found["detection"] = robustness.detect(spec, model.family, parameters, rows, seed)
+        _log.info("%s conditions of wrong or missing data are measured", len(found["stress"]) - 1)
+        families = [each.family for each in models]
+        found["nested"] = nested_cv.nested(spec, families, rows, seed, NESTED_REPEATS)
+    return found
+
+
+def gates(spec: DatasetSpec, evidence: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the evidence's gates; one that abstains says so, and does not fail."""
+    suspects = evidence["labels"]["suspects"]["mean"]
+    limit = spec.evidence.suspect_labels
+    found = [
+        {
+            "metric": "suspect_labels",
+            "name": "Training labels that look wrong",
+            "bound": f"<= {limit:g}",
+            "value": suspects,
+            "passed": suspects <= limit,
+        }
+    ]
+    for column in evidence["fairness"]:
+        verdict, widest = column["gate"]["verdict"], column["gate"]["difference"]
+        if widest is not None:
+            gate = {
+                "metric": f"sensitivity_difference_by_{column['column']}",
+                "name": f"Difference of sensitivity by {column['label'].lower()}",
+                "bound": f"<= {column['gate']['bound']:g}",
+                "value": widest["mean"],
+                "passed": verdict != "missed",
+                "verdict": verdict,
+            }
+            found.append(gate)
+    return found
+
+
+def judge(spec: DatasetSpec, decision: dict[str, Any], evidence: dict[str, Any]) -> dict[str, Any]:
+    """Return the decision with the evidence and its gates."""
+    every = [*decision["gates"], *gates(spec, evidence)]
+    passed = all(gate["passed"] for gate in every)
+    return decision | {"gates": every, "passed": passed, "evidence": evidence}
+
+
+def _labels(spec: DatasetSpec, y: NDArray[np.int64], out_of_fold: NDArray[np.float64]) -> dict[str, Any]:
+    suspects = robustness.suspects(y, out_of_fold)
+    return {
+        "rows": len(y),
+        "suspects": metrics.proportion(int(suspects.sum()), len(y)),
+        "limit": spec.evidence.suspect_labels,
+    }
+
+
+def _explanation(
+    spec: DatasetSpec, model: Trained, every: NDArray[np.float64], shown: NDArray[np.float64], seed: int
+) -> dict[str, Any]:
+    """Return mean absolute Shapley values over hold-out patients, and one invented patient explained."""
+    pipeline = model.pipeline(spec)
+    known = reference.describe(spec, every, pipeline.predict_proba(every).astype(np.float32))
+    explainer = Explainer(spec, known, pipeline.predict_proba, seed=seed)
+    found = np.stack([explainer.explain(row).values for row in shown[:EXPLAINED_ROWS]])
+    # Two classes mirror each other; of more, every class counts the same.
+    size = np.abs(found).mean(axis=(0, 2))
+    order = np.argsort(-size)
+    p = pipeline.predict_proba(explainer.background)
+    invented = explainer.background[int(p[:, -1].argmax())]
+    one = explainer.explain(invented)
+    k = int(one.probability.argmax())
+    return {
+        "rows": len(found),
+        "overall": [{"label": spec.columns[i].label, "mean": float(size[i])} for i in order],
+        "example": {
+            "outcome": spec.target.classes[k].name,
+            "base": float(one.base[k]),
+            "probability": float(one.probability[k]),
+            "values": [
+                {
+                    "label": spec.columns[i].label,
+                    "shown": _shown(spec, i, invented[i]),
+                    "value": float(one.values[i, k]),
+                    "error": float(one.errors[i, k]),
+                }
+                for i in np.argsort(-np.abs(one.values[:, k]))
+            ],
+        },
+    }
+
+
+def _shown(spec: DatasetSpec, place: int, value: float) -> str:
+    """Return a coded value in words: a code's meaning, or a number with its unit."""
+    column = spec.columns[place]
+    if np.isnan(value):
+        return "missing"
+    if column.kind == "code":
+        return next(column.meanings[code] for code, coded in column.values.items() if coded == value)
+    return f"{value:.3g} {column.unit}".strip()
+
+
+def _others(spec: DatasetSpec, model: Trained, train: Part, test: Part, seed: int, level: Level) -> dict[str, Any]:
+    """Return what reduced models score, and how all models do at the other sites."""
+    parameters = model.record["parameters"]
+    scores: dict[str, external.Score] = {"full": lambda matrix: model.probabilities(spec, matrix)}
+    reduced = []
+    for each in spec.evidence.reduced:
+        simple = simpler.WithoutColumns(spec, each, model.family, parameters, seed).fit(train)
+        scores[each.name] = simple.probabilities
+        record: dict[str, Any] = {"name": each.name, "without": [spec.by_name[name].label for name in each.without]}
+        record["test"] = metrics.score_all(test[1], simple.probabilities(test[0]))
+        if level == "full":
+            record["cross_validation"] = simple.cross_validate(train, spec.selection.repeats)["intervals"]
+        reduced.append(record)
+    sites = external.sites(spec, scores, seed, download=level == "full")
+    for site in sites:
+        _log.info("outside: %s %s", site["name"], "missing" if "missing" in site else f"{site['rows']} rows")
+    return {"reduced": reduced, "sites": sites}

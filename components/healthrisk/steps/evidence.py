@@ -1,0 +1,62 @@
+"""The step that gathers evidence on the winner and writes the report."""
+
+from kfp import dsl
+
+from healthrisk.steps import component
+
+
+@component
+def evidence(
+    spec: str,
+    seed: int,
+    level: str,
+    train: dsl.Input[dsl.Dataset],
+    test: dsl.Input[dsl.Dataset],
+    record: dsl.Input[dsl.Artifact],
+    decision: dsl.Input[dsl.Artifact],
+    logistic_regression: dsl.Input[dsl.Model],
+    random_forest: dsl.Input[dsl.Model],
+    gradient_boosting: dsl.Input[dsl.Model],
+    judged: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
+) -> None:
+    """Judge the winner's calibration, subgroups, labels, explanation and other sites; in full, its robustness, too.
+
+    Args:
+        spec: The dataset spec as JSON.
+        seed: The seed of resampling.
+        level: quick, or full with nested cross-validation, robustness and downloads.
+        train: The training part, coded.
+        test: The hold-out, coded.
+        record: What ingest wrote of the table's origin.
+        decision: What evaluate decided.
+        logistic_regression: The trained model of that family.
+        random_forest: The trained model of that family.
+        gradient_boosting: The trained model of that family.
+        judged: The decision with the evidence and its gates.
+        page: The report.
+    """
+    import json
+    from pathlib import Path
+    from typing import cast
+
+    from healthrisk.evidence.gather import Level, gather, judge
+    from healthrisk.parts import read_part
+    from healthrisk.provenance import git_revision, versions
+    from healthrisk.report import render
+    from healthrisk.running import step
+    from healthrisk.spec import DatasetSpec
+    from healthrisk.train import Trained
+
+    with step() as log:
+        parsed = DatasetSpec.parse(spec)
+        models = [Trained.load(Path(each.path)) for each in (logistic_regression, random_forest, gradient_boosting)]
+        parts = read_part(parsed, Path(train.path)), read_part(parsed, Path(test.path))
+        decided = json.loads(Path(decision.path).read_text())
+        found = gather(parsed, models, decided["winner"], *parts, seed, cast(Level, level))
+        decided = judge(parsed, decided, found)
+        data = json.loads(Path(record.path).read_text())
+        provenance = {"git_revision": git_revision(), "versions": versions()}
+        Path(judged.path).write_text(json.dumps(decided, indent=1, allow_nan=False))
+        Path(page.path).write_text(render(parsed, decided, data, provenance))
+        log.info("the report is written (%s)", level)
