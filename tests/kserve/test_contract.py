@@ -330,6 +330,17 @@ def test_grpc_limits(heart: Any, stub: Any, row: Any) -> None:
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_grpc_too_many_rows(heart: Any, stub: Any, row: Any) -> None:
+    message = message_of(heart, row)
+    for tensor in message.inputs:
+        tensor.shape[0] = 2001
+        tensor.contents.fp64_contents.extend([tensor.contents.fp64_contents[0]] * 2000)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(message, timeout=5)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "at most 2000" in caught.value.details()
+
+
 def test_grpc_repository_is_off(heart: Any, stub: Any) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=heart.bundle.spec.name), timeout=5)

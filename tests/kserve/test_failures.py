@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from kserve_tests import Pair, Server
 
 OPTIONS = (
@@ -42,6 +45,17 @@ def lasting(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -
 def body_of(pair: Pair) -> bytes:
     golden = pair.bundle.read_json("golden.json")
     return json.dumps({"instances": golden["rows"][:1]}).encode()
+
+
+def grpc_code(pair: Pair) -> grpc.StatusCode:
+    """Return the status of a good request over gRPC."""
+    features = pair.bundle.spec.features
+    row = next(row for row in pair.bundle.read_json("golden.json")["rows"] if None not in row)
+    message = pb.ModelInferRequest(model_name=pair.bundle.spec.name)
+    tensor = message.inputs.add(name="features", datatype="FP64", shape=[1, len(features)])
+    tensor.contents.fp64_contents.extend(row)
+    with grpc.insecure_channel(pair.transformer.grpc) as channel:
+        return GRPCInferenceServiceStub(channel).ModelInfer.future(message, timeout=10).code()
 
 
 @dataclass
@@ -106,6 +120,7 @@ def test_predictor_killed_under_load(pair: Pair) -> None:
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
         assert "predictor" in answer.json()["error"]
+        assert grpc_code(pair) is grpc.StatusCode.UNAVAILABLE
         pair.predictor.start().wait()
         assert load.wait_for(200, 2) < 2
         settled = time.monotonic()
@@ -118,7 +133,9 @@ def test_predictor_killed_under_load(pair: Pair) -> None:
 def test_predictor_stopped(pair: Pair) -> None:
     base, name = pair.transformer.url, pair.bundle.spec.name
     httpx.post(pair.predict_url, content=body_of(pair)).raise_for_status()
+    assert grpc_code(pair) is grpc.StatusCode.OK
     pair.predictor.send(signal.SIGSTOP)
+    assert grpc_code(pair) is grpc.StatusCode.DEADLINE_EXCEEDED
     with Load(pair.predict_url, body_of(pair)) as load:
         assert load.wait_for(504, 3) > 0.9
         # Whoever does not need the predictor does not notice.
