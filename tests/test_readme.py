@@ -71,15 +71,17 @@ def test_every_make_target_it_names_exists(root: Path, tmp_path: Path) -> None:
         assert re.search(rf"^{target} ", listed, re.MULTILINE), target
 
 
-def test_its_pipeline_commands_work(root: Path, own: tuple[str, ...], tmp_path: Path) -> None:
+def test_its_python_commands_work(root: Path, home: Path, own: tuple[str, ...], tmp_path: Path) -> None:
     shutil.copy(own[1], tmp_path / "my-spec.yaml")
     shutil.copy(own[3], tmp_path / "my-table.csv")
+    shutil.copy(root / "components/healthrisk/data/heart-disease.csv", tmp_path / "my-patients.csv")
+    (tmp_path / "my-bundle").symlink_to(next((home / "bundles" / "heart-disease").iterdir()))
     commands = [command.split() for command in COMMANDS if command.startswith("python ")]
-    assert len(commands) == 3
-    for _, script, *arguments in commands:
+    assert len(commands) == 4
+    for _, *arguments in commands:
         environment = {**os.environ, "HEALTHRISK_HOME": str(tmp_path / "home")}
         done = subprocess.run(
-            [sys.executable, str(root / script), *arguments],
+            [sys.executable, *(str(root / part) if part.endswith(".py") else part for part in arguments)],
             check=False,
             cwd=tmp_path,
             env=environment,
@@ -89,6 +91,7 @@ def test_its_pipeline_commands_work(root: Path, own: tuple[str, ...], tmp_path: 
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "pipeline.yaml").is_file()
+    assert len((tmp_path / "scored.csv").read_text().splitlines()) == 304
     assert list((tmp_path / "home" / "bundles" / "readmission").iterdir())
 
 
