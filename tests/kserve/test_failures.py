@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -292,20 +293,19 @@ def exchange(pair: Pair, *parts: bytes, pause: float = 0.0, seconds: float = 10)
 
 
 def test_slow_clients(lasting: Pair) -> None:
-    name = lasting.bundle.spec.name.encode()
-    head = b"POST /v1/models/" + name + b":predict HTTP/1.1\r\nhost: x\r\n"
-    for parts in (
-        (b"",),
-        (b"POST /v1",),
-        (head,),
-        (head + b"content-length: 100\r\n\r\n",),
-        (head + b"content-length: 100\r\n\r\n", b"{"),
-    ):
+    head = f"POST /v1/models/{lasting.bundle.spec.name}:predict HTTP/1.1\r\nhost: x\r\n".encode()
+    whole = head + b"content-length: 100\r\n\r\n"
+    starts = ((b"",), (b"POST /v1",), (head,), (whole,), (whole, b"{"))
+
+    def wait(parts: tuple[bytes, ...]) -> tuple[bytes, float]:
         began = time.monotonic()
-        answer = exchange(lasting, *parts)
-        assert answer.startswith(b"HTTP/1.1 408"), answer
-        assert b'{"error"' in answer
-        assert 1.5 < time.monotonic() - began < 4
+        return exchange(lasting, *parts), time.monotonic() - began
+
+    with ThreadPoolExecutor(len(starts)) as clients:
+        for answer, seconds in clients.map(wait, starts):
+            assert answer.startswith(b"HTTP/1.1 408"), answer
+            assert b'{"error"' in answer
+            assert 1.5 < seconds < 4
 
 
 def test_slow_drip_does_not_extend_the_time(lasting: Pair) -> None:

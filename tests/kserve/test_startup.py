@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from kserve_tests import ROOT, Server, free_ports
 
@@ -106,11 +107,10 @@ def test_arguments_that_kserve_injects(copy: Path, tmp_path: Path) -> None:
 
 
 def test_light_and_quick(copy: Path, tmp_path: Path) -> None:
-    began = time.monotonic()
+    """Ready within two seconds on a core of its own, which on a busy machine is two seconds of CPU."""
     server = Server("predictor.py", copy, tmp_path / "log").start().wait()
     try:
-        # Two seconds on a quiet machine, measured by the benchmark; a test must also pass on a busy one.
-        assert time.monotonic() - began < 6
+        assert sum(psutil.Process(server.pid).cpu_times()[:2]) < 2
         assert server.rss() < 200
         loaded = Path(f"/proc/{server.pid}/maps").read_text()
         assert "onnxruntime" in loaded
