@@ -24,10 +24,10 @@ attempt() {
   done
 }
 
-# Wait until everything in a namespace runs: ready NAMESPACE SECONDS
+# Wait until everything in a namespace runs: ready NAMESPACE SECONDS [SELECTOR]
 ready() {
   local namespace=$1 until=$((SECONDS + $2)) missing=
-  while missing=$(unready "$namespace") && [ -n "$missing" ]; do
+  while missing=$(unready "$namespace" "${3:-}") && [ -n "$missing" ]; do
     if [ $SECONDS -ge $until ]; then
       explain "$namespace" >&2
       die "namespace $namespace: not ready within $2 s: $missing"
@@ -39,7 +39,7 @@ ready() {
 
 # Print the deployments and stateful sets of a namespace that lack a replica, on one line.
 unready() {
-  kube --namespace "$1" get deployments,statefulsets --no-headers \
+  kube --namespace "$1" get deployments,statefulsets --no-headers --selector "${2:-}" \
     --output custom-columns=NAME:.metadata.name,WANTED:.spec.replicas,READY:.status.readyReplicas \
     | awk '$2 != $3 && $2 > 0 { printf "%s%s", sep, $1; sep = ", " }'
 }

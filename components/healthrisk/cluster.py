@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from kubernetes import client, config  # type: ignore[import-untyped]
+from kubernetes import client, config, dynamic  # type: ignore[import-untyped]
 from kubernetes.client.exceptions import ApiException  # type: ignore[import-untyped]
+from kubernetes.dynamic.exceptions import ResourceNotFoundError  # type: ignore[import-untyped]
 from urllib3.exceptions import HTTPError
 
 from healthrisk.errors import HealthriskError
@@ -18,7 +19,6 @@ NAMESPACE = "healthrisk"
 # The site's InferenceService, written by the installation; every model is deployed in its likeness.
 TEMPLATE = "inference-service"
 _MANAGER = "healthrisk-deploy"
-_GROUP = {"group": "serving.kserve.io", "version": "v1beta1", "plural": "inferenceservices"}
 _BUNDLE, _DIGEST, _NUMBER, _FORMER = (f"healthrisk/{name}" for name in ("bundle", "digest", "version", "former"))
 _COMPONENTS = ("predictor", "transformer")
 
@@ -45,7 +45,10 @@ class Cluster:
             config.load_config(context=context)
         except config.ConfigException as error:
             raise ClusterError(f"no cluster: {error}") from error
-        self._services = client.CustomObjectsApi()
+        with _translated("the cluster cannot be asked for inference services"):
+            self._services = dynamic.DynamicClient(client.ApiClient()).resources.get(
+                api_version="serving.kserve.io/v1beta1", kind="InferenceService"
+            )
         self._core = client.CoreV1Api()
         self._apps = client.AppsV1Api()
 
@@ -68,6 +71,7 @@ class Cluster:
         service = self._template()
         metadata = service["metadata"]
         metadata["name"], metadata["namespace"] = name, self.namespace
+        service["spec"]["predictor"]["model"]["storageUri"] = version.bundle
         kept = {} if former is None else {_FORMER: json.dumps(vars(former))}
         metadata["annotations"] |= {
             _BUNDLE: version.bundle,
@@ -76,21 +80,15 @@ class Cluster:
             **kept,
         }
         with _translated(f"inference service {name!r} cannot be applied"):
-            self._services.patch_namespaced_custom_object(
-                **_GROUP,
-                namespace=self.namespace,
-                name=name,
-                body=service,
-                field_manager=_MANAGER,
-                force=True,
-                _content_type="application/apply-patch+yaml",
+            self._services.server_side_apply(
+                service, name, self.namespace, field_manager=_MANAGER, force_conflicts=True
             )
 
     def delete(self, name: str) -> None:
         """Remove an inference service, if it is there."""
         with _translated(f"inference service {name!r} cannot be removed"):
             if self._find(name):
-                self._services.delete_namespaced_custom_object(**_GROUP, namespace=self.namespace, name=name)
+                self._services.delete(name, self.namespace)
 
     def wait(self, name: str, version: Deployed, seconds: float) -> None:
         """Wait until every replica of both servers runs a version and is ready.
@@ -132,21 +130,17 @@ class Cluster:
         selector = f"serving.kserve.io/inferenceservice={name}"
         with _translated(f"the pods of {name!r} cannot be listed"):
             pods = self._core.list_namespaced_pod(self.namespace, label_selector=selector).items
-        reasons: dict[str, None] = {}
-        for status in (status for pod in pods for status in pod.status.container_statuses or ()):
-            for state in (status.state, status.last_state):
-                for told in (state.waiting, state.terminated):
-                    if told:
-                        message = (told.message or "").strip().splitlines()
-                        reasons[f"{status.name}: {told.reason} {message[-1] if message else ''}".strip()] = None
-        return "; ".join(reasons) or "its pods give no reason"
+        found = [pod.status for pod in pods]
+        statuses = [
+            one for pod in found for one in (pod.init_container_statuses or []) + (pod.container_statuses or [])
+        ]
+        reasons = [_reason(one.name, state) for one in statuses for state in (one.state, one.last_state)]
+        return "; ".join(dict.fromkeys(filter(None, reasons))) or "its pods give no reason"
 
     def _find(self, name: str) -> dict[str, Any] | None:
         with _translated(f"inference service {name!r} cannot be read"):
             try:
-                found: dict[str, Any] = self._services.get_namespaced_custom_object(
-                    **_GROUP, namespace=self.namespace, name=name
-                )
+                found: dict[str, Any] = self._services.get(name, self.namespace).to_dict()
             except ApiException as error:
                 if error.status == 404:
                     return None
@@ -166,6 +160,15 @@ def _deployed(service: dict[str, Any] | None, *keys: str) -> Deployed | None:
     return Deployed(number, bundle, digest) if bundle else None
 
 
+def _reason(name: str, state: Any) -> str:
+    """Return why a container waits or failed, with the last line of what it said; empty if it does neither."""
+    told = state.waiting or state.terminated
+    if told is None or told.reason == "Completed":
+        return ""
+    lines = (told.message or "").strip().splitlines()
+    return f"{name}: {told.reason} {lines[-1] if lines else ''}".strip()
+
+
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
     """Turn what the client of Kubernetes raises into a ClusterError of one line."""
@@ -177,5 +180,5 @@ def _translated(what: str) -> Iterator[None]:
         except (ValueError, KeyError, TypeError):
             reason = f"{error.status} {error.reason}"
         raise ClusterError(f"{what}: {reason}") from error
-    except HTTPError as error:
+    except (HTTPError, ResourceNotFoundError) as error:
         raise ClusterError(f"{what}: {error}") from error
