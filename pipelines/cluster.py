@@ -29,11 +29,11 @@ def _place(task: dsl.PipelineTask, size: dict[str, tuple[str, str]]) -> None:
 
 
 @dsl.pipeline(name=NAME, description="A clinical table to a registered, served risk model")
-def training(spec: str, data: str = "", seed: int = 0, namespace: str = "healthrisk") -> None:
-    """Ingest, validate, preprocess, train three families, evaluate, register, deploy."""
-    tasks = wire(spec, data, seed)
+def training(spec: str, data: str = "", seed: int = 0, level: str = "quick", namespace: str = "healthrisk") -> None:
+    """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register, deploy."""
+    tasks = wire(spec, data, seed, level)
     for task in tasks:
-        _place(task, _LARGE if task.name.startswith("train") else _SMALL)
+        _place(task, _LARGE if task.name.startswith(("train", "evidence")) else _SMALL)
         # A node that goes takes a pod with it. Every step can be repeated.
         task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2, backoff_max_duration="5m")
     deployed = deploy(namespace=namespace, registration=tasks[-1].outputs["registration"])

@@ -37,7 +37,7 @@ def main() -> int:
     try:
         import local
 
-        folder = local.run(spec.to_json(), "", 0)
+        folder = local.run(spec.to_json(), "", 0, settings().evidence)
         print("serving the champion", flush=True)
         with _served(spec.name, port) as url:
             request, response, offline = _ask(spec, url, folder / "preprocess" / "test")

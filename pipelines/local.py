@@ -62,7 +62,7 @@ class Progress(io.TextIOBase):
         print(text, file=self._terminal, flush=True)
 
 
-def run(spec: str, data: str, seed: int) -> Path:
+def run(spec: str, data: str, seed: int, level: str) -> Path:
     """Run the pipeline and return the folder that holds its artifacts, a sub-folder a task.
 
     A run that fails leaves nothing but, where the cause is unknown, its log; the files of one that was killed are
@@ -80,7 +80,7 @@ def run(spec: str, data: str, seed: int) -> Path:
             try:
                 with redirect_stdout(progress), warnings.catch_warnings():
                     warnings.filterwarnings("ignore", message=r"Task .*: settings \['display_name'\] have no effect")
-                    training(spec=spec, data=data, seed=seed)
+                    training(spec=spec, data=data, seed=seed, level=level)
             except RuntimeError as error:
                 cause = progress.cause or f"{error}; see {_keep(log, runs)}"
                 raise PipelineError(f"step '{progress.step}' failed: {cause}") from error

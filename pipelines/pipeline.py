@@ -4,6 +4,7 @@ from kfp import dsl
 
 from healthrisk.spec import FAMILIES
 from healthrisk.steps.evaluate import evaluate
+from healthrisk.steps.evidence import evidence
 from healthrisk.steps.ingest import ingest
 from healthrisk.steps.preprocess import preprocess
 from healthrisk.steps.register import register
@@ -13,7 +14,7 @@ from healthrisk.steps.validate import validate
 NAME = "healthrisk-training"
 
 
-def wire(spec: str, data: str, seed: int) -> list[dsl.PipelineTask]:
+def wire(spec: str, data: str, seed: int, level: str) -> list[dsl.PipelineTask]:
     """Wire the steps within a pipeline; return the tasks, of which the last registers the winner."""
     table = ingest(spec=spec, data=data).set_display_name("Ingest the table")
     checked = validate(spec=spec, table=table.outputs["table"]).set_display_name("Validate it")
@@ -31,19 +32,17 @@ def wire(spec: str, data: str, seed: int) -> list[dsl.PipelineTask]:
         for family in reversed(FAMILIES)
     }
     models = {family: task.outputs["model"] for family, task in trained.items()}
-    known = {
-        "spec": spec,
-        "train": parts.outputs["train"],
-        "test": parts.outputs["test"],
-        "record": table.outputs["record"],
-    }
-    judged = evaluate(seed=seed, **known, **models).set_display_name("Evaluate and choose")
-    registered = register(decision=judged.outputs["decision"], page=judged.outputs["page"], **known, **models)
+    known = {"spec": spec, "train": parts.outputs["train"], "test": parts.outputs["test"], **models}
+    record = table.outputs["record"]
+    chosen = evaluate(seed=seed, **known).set_display_name("Evaluate and choose")
+    judged = evidence(seed=seed, level=level, record=record, decision=chosen.outputs["decision"], **known)
+    judged.set_display_name("Gather evidence")
+    registered = register(record=record, decision=judged.outputs["judged"], page=judged.outputs["page"], **known)
     registered.set_display_name("Register the winner").set_caching_options(enable_caching=False)
-    return [table, checked, parts, *trained.values(), judged, registered]
+    return [table, checked, parts, *trained.values(), chosen, judged, registered]
 
 
 @dsl.pipeline(name=NAME, description="A clinical table to a registered risk model")
-def training(spec: str, data: str = "", seed: int = 0) -> None:
-    """Ingest, validate, preprocess, train three families, evaluate, register."""
-    wire(spec, data, seed)
+def training(spec: str, data: str = "", seed: int = 0, level: str = "quick") -> None:
+    """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register."""
+    wire(spec, data, seed, level)

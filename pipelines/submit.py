@@ -45,7 +45,12 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
             client.terminate_run(arguments.cancel)
             print(f"run {arguments.cancel} is told to stop")
             return 0
-        parameters = {"spec": spec.tojson.dumps(), "data": arguments.data, "seed": arguments.seed}
+        parameters = {
+            "spec": spec.to_json(),
+            "data": arguments.data,
+            "seed": arguments.seed,
+            "level": arguments.evidence,
+        }
         experiment = client.create_experiment(arguments.experiment or spec.name).experiment_id
         pipeline, version = _upload(client)
         if arguments.schedule:

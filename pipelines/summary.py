@@ -6,16 +6,16 @@ from typing import Any
 
 from healthrisk import atomic
 from healthrisk.config import settings
-from healthrisk.report import METRIC_NAMES, family_name
+from healthrisk.report import METRIC_NAMES, family_name, gate_name, verdict
 from healthrisk.spec import DatasetSpec
 
 
 def of_run(spec: DatasetSpec, folder: Path) -> str:
     """Return the summary of a finished run, given its folder; the report is put where it stays."""
-    decision = json.loads((folder / "evaluate" / "decision").read_text("utf-8"))
+    decision = json.loads((folder / "evidence" / "judged").read_text("utf-8"))
     registration = json.loads((folder / "register" / "registration").read_text("utf-8"))
     report = settings().home / "reports" / f"{spec.name}-{registration['digest'][:12]}.html"
-    atomic.write_text(report, (folder / "evaluate" / "page").read_text("utf-8"))
+    atomic.write_text(report, (folder / "evidence" / "page").read_text("utf-8"))
     lines = [
         "",
         f"{spec.title}: {decision['rows']['train']} rows for training, {decision['rows']['test']} held out",
@@ -43,8 +43,5 @@ def _models(decision: dict[str, Any]) -> list[str]:
 
 
 def _gates(decision: dict[str, Any]) -> list[str]:
-    verdicts = [
-        f"{METRIC_NAMES[gate['metric']]} {gate['value']:.3f} {gate['bound']} {'kept' if gate['passed'] else 'missed'}"
-        for gate in decision["gates"]
-    ]
-    return [f"gates     {'; '.join(verdicts)} (hold-out of {decision['rows']['test']} rows)"]
+    verdicts = [f"{gate_name(gate)} {gate['value']:.3f} {gate['bound']} {verdict(gate)}" for gate in decision["gates"]]
+    return [f"{'gates' if not place else '':<10}{line}" for place, line in enumerate(verdicts)]

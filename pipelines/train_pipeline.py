@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from healthrisk import spec as specs
+from healthrisk.config import LEVELS, settings
 from healthrisk.errors import HealthriskError
 
 GOLDEN = Path(__file__).with_name("training.yaml")
@@ -43,12 +44,19 @@ def _run(arguments: argparse.Namespace) -> int:
         return submit.submit(spec, arguments)
     import local
 
-    folder = local.run(spec.to_json(), _absolute(spec, arguments.data), arguments.seed)
+    folder = local.run(spec.to_json(), _absolute(spec, arguments.data), arguments.seed, arguments.evidence)
     # Only now: plotting libraries would otherwise lie in memory while the steps run.
     import summary
 
     print(summary.of_run(spec, folder))
     return 0
+
+
+def _level(text: str) -> str:
+    """Return a level of evidence; unlike choices, a type is checked for a default out of the environment, too."""
+    if text not in LEVELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no level of evidence, expected one of {', '.join(LEVELS)}")
+    return text
 
 
 def _absolute(spec: specs.DatasetSpec, data: str) -> str:
@@ -66,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
         "--data", default="", help="a file or address of the spec's schema, or the name of one of the spec's sources"
     )
     parser.add_argument("--seed", type=int, default=0, help="the seed of the split, the folds and the models")
+    parser.add_argument(
+        "--evidence",
+        default=settings().evidence,
+        type=_level,
+        help="quick, or full: with nested cross-validation, robustness and downloads (default: EVIDENCE, or quick)",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--compile", nargs="?", type=Path, const=GOLDEN, metavar="FILE", help="write the pipeline as YAML"

@@ -6,6 +6,11 @@ Without any of these variables everything stays on this machine: SQLite for MLfl
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+# quick: what follows from the models at hand. full: also what fits models anew, and what must be downloaded.
+Level = Literal["quick", "full"]
+LEVELS: tuple[Level, ...] = ("quick", "full")
 
 
 @dataclass(frozen=True)
@@ -19,14 +24,15 @@ class Settings:
     s3_endpoint: str
     s3_region: str
     revision: str
+    evidence: str
 
 
 def settings() -> Settings:
     """Read the environment.
 
     The variables are HEALTHRISK_HOME, HEALTHRISK_DATA (a folder with sources' files, for machines that cannot
-    download them), MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION and HEALTHRISK_REVISION (the
-    git revision an image was built from).
+    download them), MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION, HEALTHRISK_REVISION (the
+    git revision an image was built from) and EVIDENCE (how much of it a run gathers).
     """
     home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
     return Settings(
@@ -37,4 +43,5 @@ def settings() -> Settings:
         s3_endpoint=os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com",
         s3_region=os.environ.get("AWS_REGION") or "us-east-1",
         revision=os.environ.get("HEALTHRISK_REVISION", ""),
+        evidence=os.environ.get("EVIDENCE") or LEVELS[0],
     )

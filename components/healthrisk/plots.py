@@ -31,7 +31,7 @@ def roc(curves: dict[str, dict[str, Any]]) -> Figure:
     figure, axes = _square("False positive rate", "True positive rate")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     for position, (name, curve) in enumerate(curves.items()):
-        axes.plot(curve["roc"]["fpr"], curve["roc"]["tpr"], label=name, **_look(position))
+        axes.plot(curve["roc"]["fpr"], curve["roc"]["tpr"], label=name, **look(position))
     axes.legend(loc="lower right", fontsize=8, frameon=False)
     return figure
 
@@ -42,7 +42,7 @@ def calibration(curves: dict[str, dict[str, Any]]) -> Figure:
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     for position, (name, curve) in enumerate(curves.items()):
         points = curve["calibration"]
-        axes.plot(points["predicted"], points["observed"], marker="o", markersize=4, label=name, **_look(position))
+        axes.plot(points["predicted"], points["observed"], marker="o", markersize=4, label=name, **look(position))
     axes.legend(loc="upper left", fontsize=8, frameon=False)
     return figure
 
@@ -81,8 +81,8 @@ def importance(rows: list[dict[str, Any]], metric: str) -> Figure:
     return figure
 
 
-def intervals(rows: list[tuple[str, dict[str, float]]], metric: str) -> Figure:
-    """Plot each model's cross-validated mean with its 95 % interval."""
+def intervals(rows: list[tuple[str, dict[str, float]]], title: str) -> Figure:
+    """Plot the mean and the 95 % interval of each row."""
     shown = rows[::-1]
     figure = Figure(figsize=(5.6, 0.4 * len(shown) + 0.9), layout="constrained")
     axes = figure.add_subplot()
@@ -91,7 +91,7 @@ def intervals(rows: list[tuple[str, dict[str, float]]], metric: str) -> Figure:
         axes.plot(value["mean"], position, "o", color=COLOURS[1])
     axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=9)
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_xlabel(f"Cross-validated {metric.replace('_', ' ')}, 95 % interval")
+    axes.set_xlabel(title)
     plain(axes)
     return figure
 
@@ -104,7 +104,8 @@ def _square(x: str, y: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _look(position: int) -> dict[str, Any]:
+def look(position: int) -> dict[str, Any]:
+    """Return the colour and style of a line among several."""
     return {"color": COLOURS[position % len(COLOURS)], "linestyle": STYLES[position % len(STYLES)], "linewidth": 1.6}
 
 

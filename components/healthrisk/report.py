@@ -3,6 +3,7 @@
 from typing import Any
 
 from healthrisk import pages, plots
+from healthrisk.evidence import figures
 from healthrisk.spec import DatasetSpec
 
 METRIC_NAMES = {
@@ -27,7 +28,7 @@ def family_name(family: str) -> str:
     return family.replace("_", " ")
 
 
-def figures(spec: DatasetSpec, decision: dict[str, Any], family: str) -> dict[str, bytes]:
+def model_plots(spec: DatasetSpec, decision: dict[str, Any], family: str) -> dict[str, bytes]:
     """Return the PNG plots of one model: ROC, calibration, confusion matrix and feature importance."""
     model = decision["models"][family]
     names = [cls.name for cls in spec.target.classes]
@@ -40,21 +41,49 @@ def figures(spec: DatasetSpec, decision: dict[str, Any], family: str) -> dict[st
     return {name: plots.to_png(figure) for name, figure in drawn.items()}
 
 
-def render(spec: DatasetSpec, decision: dict[str, Any], data: dict[str, Any], provenance: dict[str, Any]) -> str:
-    """Return the page for an evaluation, the record of the data and the provenance of the code."""
+def gate_name(gate: dict[str, Any]) -> str:
+    """Return what a gate looks at, in words."""
+    return str(gate.get("name") or METRIC_NAMES[gate["metric"]])
+
+
+def verdict(gate: dict[str, Any]) -> str:
+    """Return kept or missed, or abstains where a gate has too few cases to judge."""
+    return str(gate.get("verdict") or ("kept" if gate["passed"] else "missed"))
+
+
+def render(
+    spec: DatasetSpec,
+    decision: dict[str, Any],
+    evidence: dict[str, Any],
+    data: dict[str, Any],
+    provenance: dict[str, Any],
+) -> str:
+    """Return the page for an evaluation, its evidence, the record of the data and the provenance of the code."""
     models = decision["models"]
     measured = [
         (family_name(family), result["cross_validation"]["intervals"][decision["metric"]])
         for family, result in models.items()
     ]
     winner = models[decision["winner"]]
-    shown = figures(spec, decision, decision["winner"])
-    shown["intervals"] = plots.to_png(plots.intervals(measured, decision["metric"]))
-    shown["curves"] = plots.to_png(plots.calibration(_by_model(models)))
+    shown = model_plots(spec, decision, decision["winner"])
+    title = f"Cross-validated {METRIC_NAMES[decision['metric']]}, 95 % interval"
+    more = {
+        "intervals": plots.intervals(measured, title),
+        "curves": plots.calibration(_by_model(models)),
+        "decision_curve": figures.decision_curve(evidence["net_benefit"]),
+        "explanation": figures.explanation(evidence["explanation"]["overall"]),
+        "patient": figures.patient(evidence["explanation"]["example"]),
+    }
+    if places := _areas(decision, evidence):
+        more["areas"] = plots.intervals(places, "ROC AUC, 95 % interval")
+    shown |= {name: plots.to_png(figure) for name, figure in more.items()}
     return pages.render(
         "report.html",
         spec=spec,
         decision=decision,
+        evidence=evidence,
+        gate_name=gate_name,
+        verdict=verdict,
         winner=winner,
         metrics=[(key, name) for key, name in METRIC_NAMES.items() if key in winner["test"]],
         names=METRIC_NAMES,
@@ -63,6 +92,23 @@ def render(spec: DatasetSpec, decision: dict[str, Any], data: dict[str, Any], pr
         data=data,
         provenance=provenance,
     )
+
+
+def _areas(decision: dict[str, Any], evidence: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """The area under the ROC curve inside, in every group and at every site, where it exists."""
+    inside = decision["models"][decision["winner"]]["cross_validation"]["intervals"]["roc_auc"]
+    rows = [("Cross-validation", inside)]
+    rows += [
+        (f"{column['label']}: {row['group']}", row["roc_auc"])
+        for column in evidence["fairness"]
+        for row in column["groups"]
+    ]
+    rows += [
+        (f"{site['name']}, {name} model", found["roc_auc"])
+        for site in evidence["sites"]
+        for name, found in site.get("models", {}).items()
+    ]
+    return [row for row in rows if row[1]]
 
 
 def _by_model(models: dict[str, Any]) -> dict[str, Any]:

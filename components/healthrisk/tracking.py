@@ -79,7 +79,7 @@ def _numbers(measured: dict[str, Any]) -> dict[str, float]:
 
 def _log_files(client: Any, run: str, spec: DatasetSpec, model: Trained, decision: dict[str, Any], page: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for name, png in report.figures(spec, decision, model.family).items():
+        for name, png in report.model_plots(spec, decision, model.family).items():
             (Path(folder) / f"{name}.png").write_bytes(png)
         client.log_artifacts(run, folder, "plots")
     client.log_text(run, page, "report.html")

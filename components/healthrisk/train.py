@@ -20,6 +20,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, RepeatedStratifiedKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
+from sklearn.utils.parallel import Parallel, delayed
 
 from healthrisk import metrics, preprocess, threads
 from healthrisk.errors import TrainingError
@@ -200,7 +201,7 @@ def cross_validate(
         result: NDArray[np.float64] = clone(model).fit(matrix[fit_on], y[fit_on]).predict_proba(matrix[held_out])
         return result
 
-    answers = joblib.Parallel()(joblib.delayed(one)(*fold) for fold in folds)
+    answers = Parallel()(delayed(one)(*fold) for fold in folds)
     pooled = np.zeros((len(y), len(spec.target.classes)))
     for (_, held_out), answer in zip(folds, answers, strict=True):
         pooled[held_out] += answer

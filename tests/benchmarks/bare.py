@@ -10,6 +10,7 @@ import joblib
 
 from healthrisk import spec as specs
 from healthrisk.evaluate import evaluate
+from healthrisk.evidence.gather import gather, judge
 from healthrisk.ingest import ingest
 from healthrisk.parts import read_part, write_parts
 from healthrisk.provenance import git_revision, versions
@@ -35,7 +36,9 @@ with tempfile.TemporaryDirectory() as name:
     for model in models:
         model.save(folder / model.family)
     decision = evaluate(spec, models, *parts, 0)
-    page = render(spec, decision, record, {"git_revision": git_revision(), "versions": versions()})
+    gathered = gather(spec, models, decision["winner"], *parts, 0, "quick")
+    decision = judge(spec, decision, gathered)
+    page = render(spec, decision, gathered, record, {"git_revision": git_revision(), "versions": versions()})
     folders = [folder / family for family in FAMILIES]
     publish(spec, parts=paths, record=record, decision=decision, page=page, models=folders)
 print(json.dumps({"cpu": round(time.process_time(), 2)}))

@@ -129,7 +129,6 @@ def test_scores_curves_and_pages_are_kfp_artifacts(launched: Launcher) -> None:
     declared = IR["components"]["comp-evaluate"]["outputDefinitions"]["artifacts"]
     kinds = {name: output["artifactType"]["schemaTitle"] for name, output in declared.items()}
     assert (kinds["scores"], kinds["curves"]) == ("system.Metrics", "system.ClassificationMetrics")
-    assert kinds["page"] == "system.HTML"
     scores = launched.artifacts["evaluate", "scores"]
     assert 0.5 < scores["metadata"]["test_roc_auc"] <= 1
     curves = launched.artifacts["evaluate", "curves"]
@@ -137,5 +136,7 @@ def test_scores_curves_and_pages_are_kfp_artifacts(launched: Launcher) -> None:
     assert [spec["displayName"] for spec in matrix["annotationSpecs"]] == ["stayed home", "readmitted"]
     assert sum(sum(row["row"]) for row in matrix["rows"]) == 80
     assert len(curves["metadata"]["confidenceMetrics"]) > 5
-    for task in ("evaluate", "validate"):
+    for task in ("evidence", "validate"):
+        declared = IR["components"][f"comp-{task}"]["outputDefinitions"]["artifacts"]
+        assert declared["page"]["artifactType"]["schemaTitle"] == "system.HTML"
         assert Path(launched.artifacts[task, "page"]["uri"]).read_text().startswith("<!doctype html>")

@@ -21,7 +21,7 @@ def the(pattern: str, folder: Path) -> Path:
 
 
 def decision(home: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(the("runs/*/evaluate/decision", home).read_text())
+    found: dict[str, Any] = json.loads(the("runs/*/evidence/judged", home).read_text())
     return found
 
 
@@ -78,7 +78,7 @@ def test_the_same_run_again_registers_no_second_version(home: Path, pipeline: Pi
     assert done.returncode == 0, done.stderr
     assert "version   heart-disease 1, champion: it is the champion already" in done.stdout
     assert the("bundles/heart-disease/*", home).name == before
-    for path in home.glob("runs/*/evaluate/decision"):
+    for path in home.glob("runs/*/evidence/judged"):
         assert json.loads(path.read_text()) == first
 
 

@@ -2,21 +2,19 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk import metrics, reference
+from healthrisk.config import Level
 from healthrisk.evidence import calibration, event, external, fairness, nested_cv, robustness, simpler
 from healthrisk.evidence.explain import Explainer
 from healthrisk.spec import DatasetSpec
 from healthrisk.train import Trained
 
 Part = tuple[NDArray[np.float64], NDArray[np.int64]]
-# quick: what follows from the models at hand. full: also what fits models anew, and what must be downloaded.
-Level = Literal["quick", "full"]
-LEVELS: tuple[Level, ...] = ("quick", "full")
 NESTED_REPEATS = 2
 STRESS_REPEATS = 2
 EXPLAINED_ROWS = 60
@@ -88,10 +86,9 @@ def gates(spec: DatasetSpec, evidence: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def judge(spec: DatasetSpec, decision: dict[str, Any], evidence: dict[str, Any]) -> dict[str, Any]:
-    """Return the decision with the evidence and its gates."""
+    """Return the decision with the evidence's gates. They are the same at every level, and so is the bundle."""
     every = [*decision["gates"], *gates(spec, evidence)]
-    passed = all(gate["passed"] for gate in every)
-    return decision | {"gates": every, "passed": passed, "evidence": evidence}
+    return decision | {"gates": every, "passed": all(gate["passed"] for gate in every)}
 
 
 def _labels(spec: DatasetSpec, y: NDArray[np.int64], out_of_fold: NDArray[np.float64]) -> dict[str, Any]:

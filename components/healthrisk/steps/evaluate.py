@@ -11,14 +11,12 @@ def evaluate(
     seed: int,
     train: dsl.Input[dsl.Dataset],
     test: dsl.Input[dsl.Dataset],
-    record: dsl.Input[dsl.Artifact],
     logistic_regression: dsl.Input[dsl.Model],
     random_forest: dsl.Input[dsl.Model],
     gradient_boosting: dsl.Input[dsl.Model],
     decision: dsl.Output[dsl.Artifact],
     scores: dsl.Output[dsl.Metrics],
     curves: dsl.Output[dsl.ClassificationMetrics],
-    page: dsl.Output[dsl.HTML],
 ) -> None:
     """Measure every model on both parts, name the winner and hold it against the spec's gates.
 
@@ -27,22 +25,18 @@ def evaluate(
         seed: The seed of resampling.
         train: The training part, coded.
         test: The hold-out, coded.
-        record: What ingest wrote of the table's origin.
         logistic_regression: The trained model of that family.
         random_forest: The trained model of that family.
         gradient_boosting: The trained model of that family.
         decision: All figures, the winner, the rule and the gates, as JSON.
         scores: The winner's figures.
         curves: The winner's confusion matrix and, with two classes, its ROC curve.
-        page: The report.
     """
     import json
     from pathlib import Path
 
     from healthrisk.evaluate import evaluate
     from healthrisk.parts import read_part
-    from healthrisk.provenance import git_revision, versions
-    from healthrisk.report import render
     from healthrisk.running import step
     from healthrisk.spec import DatasetSpec
     from healthrisk.train import Trained
@@ -53,10 +47,7 @@ def evaluate(
         models = [Trained.load(Path(folder.path)) for folder in folders]
         parts = read_part(parsed, Path(train.path)), read_part(parsed, Path(test.path))
         found = evaluate(parsed, models, *parts, seed)
-        data = json.loads(Path(record.path).read_text())
-        provenance = {"git_revision": git_revision(), "versions": versions()}
         Path(decision.path).write_text(json.dumps(found, indent=1, allow_nan=False))
-        Path(page.path).write_text(render(parsed, found, data, provenance))
         winner = found["models"][found["winner"]]
         for name, value in winner["test"].items():
             if isinstance(value, float):

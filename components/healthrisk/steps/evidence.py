@@ -18,6 +18,7 @@ def evidence(
     random_forest: dsl.Input[dsl.Model],
     gradient_boosting: dsl.Input[dsl.Model],
     judged: dsl.Output[dsl.Artifact],
+    found: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
 ) -> None:
     """Judge the winner's calibration, subgroups, labels, explanation and other sites; in full, its robustness, too.
@@ -33,14 +34,16 @@ def evidence(
         logistic_regression: The trained model of that family.
         random_forest: The trained model of that family.
         gradient_boosting: The trained model of that family.
-        judged: The decision with the evidence and its gates.
+        judged: The decision with the evidence's gates.
+        found: The evidence, as JSON.
         page: The report.
     """
     import json
     from pathlib import Path
     from typing import cast
 
-    from healthrisk.evidence.gather import Level, gather, judge
+    from healthrisk.config import Level
+    from healthrisk.evidence.gather import gather, judge
     from healthrisk.parts import read_part
     from healthrisk.provenance import git_revision, versions
     from healthrisk.report import render
@@ -53,10 +56,11 @@ def evidence(
         models = [Trained.load(Path(each.path)) for each in (logistic_regression, random_forest, gradient_boosting)]
         parts = read_part(parsed, Path(train.path)), read_part(parsed, Path(test.path))
         decided = json.loads(Path(decision.path).read_text())
-        found = gather(parsed, models, decided["winner"], *parts, seed, cast(Level, level))
-        decided = judge(parsed, decided, found)
+        gathered = gather(parsed, models, decided["winner"], *parts, seed, cast(Level, level))
+        decided = judge(parsed, decided, gathered)
         data = json.loads(Path(record.path).read_text())
         provenance = {"git_revision": git_revision(), "versions": versions()}
         Path(judged.path).write_text(json.dumps(decided, indent=1, allow_nan=False))
-        Path(page.path).write_text(render(parsed, decided, data, provenance))
+        Path(found.path).write_text(json.dumps(gathered, indent=1, allow_nan=False))
+        Path(page.path).write_text(render(parsed, decided, gathered, data, provenance))
         log.info("the report is written (%s)", level)
