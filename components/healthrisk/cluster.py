@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +41,7 @@ class Cluster:
 
     def __init__(self, namespace: str = NAMESPACE, context: str | None = None) -> None:
         self.namespace = namespace
-        try:
-            config.load_config(context=context)
-        except config.ConfigException as error:
-            raise ClusterError(f"no cluster: {error}") from error
+        _load_config(context)
         with _translated("the cluster cannot be asked for inference services"):
             self._services = dynamic.DynamicClient(client.ApiClient()).resources.get(
                 api_version="serving.kserve.io/v1beta1", kind="InferenceService"
@@ -152,6 +149,17 @@ class Cluster:
             kept = self._core.read_namespaced_config_map(TEMPLATE, self.namespace)
         template: dict[str, Any] = yaml.safe_load(kept.data["inference-service.yaml"])
         return template
+
+
+def _load_config(context: str | None) -> None:
+    if context is None:
+        with suppress(config.ConfigException):
+            config.load_incluster_config()
+            return
+    try:
+        config.load_kube_config(context=context)
+    except config.ConfigException as error:
+        raise ClusterError(f"no cluster: {error}") from error
 
 
 def _deployed(service: dict[str, Any] | None, *keys: str) -> Deployed | None:

@@ -1,0 +1,63 @@
+"""Put back the version of a model that was served before.
+
+python pipelines/rollback.py [--dataset NAME|PATH.yaml] [--context NAME]
+
+Each server replays its bundle's golden rows before it says ready, so that what comes back is what was trained.
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from healthrisk import deploy
+from healthrisk import spec as specs
+from healthrisk.cluster import NAMESPACE, Cluster, ClusterError
+from healthrisk.errors import HealthriskError
+
+
+def main() -> int:
+    """Roll back; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="heart-disease", help="a shipped spec's name, or the path of a spec")
+    parser.add_argument("--context", default=None, help="the kube context; else the current one")
+    parser.add_argument("--namespace", default=NAMESPACE, help="where models are served")
+    parser.add_argument("--timeout", type=float, default=deploy.READY_SECONDS, metavar="SECONDS")
+    given = parser.parse_args()
+    try:
+        name = specs.load(given.dataset).name
+        cluster = Cluster(given.namespace, given.context)
+        with _registry(given.namespace, given.context):
+            left, back = deploy.rollback(cluster, name, given.timeout)
+    except HealthriskError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{name}: version {back.number} is served again, version {left.number} is not")
+    return 0
+
+
+@contextlib.contextmanager
+def _registry(namespace: str, context: str | None) -> Iterator[None]:
+    """Reach the cluster's MLflow, unless MLFLOW_TRACKING_URI names one."""
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        yield
+        return
+    command = ["kubectl", *(["--context", context] if context else []), "--namespace", namespace]
+    command += ["port-forward", "service/mlflow", ":5000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as forward:
+        try:
+            line = next(iter(forward.stdout or ()), "")
+            found = re.search(r"127\.0\.0\.1:(\d+)", line)
+            if not found:
+                raise ClusterError(f"MLflow in namespace {namespace} cannot be reached: {line.strip()}")
+            os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{found[1]}"
+            yield
+        finally:
+            forward.terminate()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""A cluster with the platform on it: KUBE_CONTEXT names its kube context; without it these tests skip.
+
+They train an invented, small data set with the cluster's MLflow and object store, and deploy it as `readmission`.
+"""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healthrisk import registry, store
+from healthrisk.bundle import Bundle
+from healthrisk.cluster import Cluster, Deployed
+from healthrisk.deploy import READY_SECONDS
+
+NAMESPACE = "healthrisk"
+Kubectl = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Kubectl:
+    """Run kubectl in the context and return what it prints."""
+    context = os.environ.get("KUBE_CONTEXT")
+    if not context or shutil.which("kubectl") is None:
+        pytest.skip("no cluster: KUBE_CONTEXT names no context, or there is no kubectl")
+
+    def run(*words: str, stdin: str | None = None, check: bool = True) -> str:
+        done = subprocess.run(
+            ["kubectl", "--context", context, *words],
+            check=False,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def forward(kubectl: Kubectl) -> Iterator[Callable[[str, int], str]]:
+    """Return a port of this machine that leads to a service's: HOST:PORT."""
+    with ExitStack() as stack:
+
+        def start(service: str, port: int) -> str:
+            command = ["kubectl", "--context", os.environ["KUBE_CONTEXT"], "--namespace", NAMESPACE]
+            command += ["port-forward", f"service/{service}", f":{port}"]
+            process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            stack.callback(process.terminate)
+            found = re.search(r"127\.0\.0\.1:\d+", next(iter(process.stdout or ()), ""))
+            assert found, f"{service} cannot be reached"
+            return found[0]
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def platform(kubectl: Kubectl, forward: Callable[[str, int], str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Point this process at the cluster's MLflow and object store."""
+    secret = json.loads(kubectl("--namespace", NAMESPACE, "get", "secret", "object-store", "--output", "json"))["data"]
+    os.environ |= {name: base64.b64decode(value).decode() for name, value in secret.items()}
+    os.environ |= {
+        "HEALTHRISK_HOME": str(tmp_path_factory.mktemp("home")),
+        "MLFLOW_TRACKING_URI": f"http://{forward('mlflow', 5000)}",
+        "AWS_ENDPOINT_URL": f"http://{forward('object-store', 9000)}",
+        "AWS_REGION": "us-east-1",
+        "HEALTHRISK_BUNDLES": "s3://healthrisk/bundles",
+    }
+
+
+@pytest.fixture(scope="session")
+def cluster(kubectl: Kubectl) -> Cluster:
+    return Cluster(NAMESPACE, os.environ["KUBE_CONTEXT"])
+
+
+Trained = tuple[Bundle, Deployed]
+
+
+@pytest.fixture(scope="session")
+def train(platform: None, pipeline: Any, own: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Train on the invented data with a seed; return the new champion's bundle and version."""
+
+    def run(seed: int) -> Trained:
+        done = pipeline(Path(os.environ["HEALTHRISK_HOME"]), *own, "--seed", str(seed))
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = registry.champion("readmission")
+        assert found is not None
+        bundle = store.fetch(found.uri, found.digest, tmp_path_factory.mktemp("cache"))
+        return bundle, Deployed(found.number, found.uri, found.digest)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def first(train: Callable[[int], Trained]) -> Trained:
+    return train(1)
+
+
+@pytest.fixture(scope="session")
+def in_cluster(kubectl: Kubectl) -> Callable[..., tuple[str, str]]:
+    """Run Python in a pod of the pipeline's image, account and namespace; return its phase and what it printed."""
+
+    def run(name: str, script: str, **labels: str) -> tuple[str, str]:
+        image = kubectl(
+            *("--namespace", NAMESPACE, "get", "deployment", "mlflow"),
+            *("--output", "jsonpath={.spec.template.spec.containers[0].image}"),
+        )
+        environment = [{"configMapRef": {"name": "healthrisk"}}, {"secretRef": {"name": "object-store"}}]
+        container = {"name": "main", "image": image, "command": ["python", "-c", script], "envFrom": environment}
+        container["securityContext"] = {"runAsUser": 65532, "runAsNonRoot": True}
+        spec = {"serviceAccountName": "pipeline-runner", "restartPolicy": "Never", "containers": [container]}
+        metadata = {"name": name, "namespace": "kubeflow", "labels": labels}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        where = ("--namespace", "kubeflow")
+        kubectl(*where, "delete", "pod", name, "--ignore-not-found")
+        kubectl("apply", "--filename", "-", stdin=json.dumps(pod))
+        until, phase = time.monotonic() + READY_SECONDS, ""
+        while phase not in {"Succeeded", "Failed"} and time.monotonic() < until:
+            time.sleep(2)
+            phase = kubectl(*where, "get", "pod", name, "--output", "jsonpath={.status.phase}")
+        printed = kubectl(*where, "logs", name, check=False)
+        kubectl(*where, "delete", "pod", name)
+        return phase, printed
+
+    return run

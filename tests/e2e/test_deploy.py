@@ -1,0 +1,152 @@
+"""Deploying on a real cluster: by the step's own code in a pod, then good and bad versions, and back again."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from healthrisk import coding, deploy, registry
+from healthrisk.bundle import Bundle
+from healthrisk.cluster import Cluster, Deployed
+from healthrisk.predict import golden_matrix
+
+NAME = "readmission"
+STEP = """
+import json
+from healthrisk.deploy import deploy
+print(deploy(json.loads({registration!r}), "healthrisk"))
+"""
+# Deploys a version, and holds its answers against the golden rows of the bundle at `proof`.
+CHAMPION = """
+from pathlib import Path
+from healthrisk import deploy, store
+from healthrisk.cluster import Cluster, Deployed
+bundle = store.fetch({proof!r}, None, Path("/tmp/cache"))
+url = "http://readmission-transformer.healthrisk"
+deploy.champion(Cluster(), bundle, {version!r}, url, seconds={seconds})
+"""
+
+
+@pytest.fixture(scope="module")
+def served(first: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any) -> tuple[Bundle, Deployed]:
+    """The first version, deployed from nothing by a pod with the pipeline's account."""
+    cluster.delete(NAME)
+    bundle, version = first
+    registration = {"version": version.number, "alias": "champion", "bundle": version.bundle, "digest": version.digest}
+    phase, printed = in_cluster("e2e-deploy", STEP.format(registration=json.dumps(registration)))
+    assert phase == "Succeeded", printed
+    assert f"version {version.number} is served" in printed
+    return first
+
+
+@pytest.fixture(scope="module")
+def second(served: tuple[Bundle, Deployed], train: Callable[[int], tuple[Bundle, Deployed]]) -> tuple[Bundle, Deployed]:
+    """Another version, registered while the first serves."""
+    return train(2)
+
+
+@pytest.fixture(scope="module")
+def url(served: Any, forward: Callable[[str, int], str]) -> Callable[[], str]:
+    """Return the transformer's address by a new connection: one ends with the pod that it leads to."""
+    return lambda: f"http://{forward(f'{NAME}-transformer', 80)}"
+
+
+def test_the_inference_service_is_ready(served: tuple[Bundle, Deployed], kubectl: Callable[..., str]) -> None:
+    found = json.loads(kubectl("--namespace", "healthrisk", "get", "inferenceservice", NAME, "--output", "json"))
+    conditions = {one["type"]: one["status"] for one in found["status"]["conditions"]}
+    assert (conditions["Ready"], conditions["PredictorReady"], conditions["TransformerReady"]) == ("True",) * 3
+    assert found["spec"]["predictor"]["model"]["storageUri"] == served[1].bundle
+
+
+def test_rest_answers_as_offline(served: tuple[Bundle, Deployed], url: Callable[[], str]) -> None:
+    answers = deploy.replay(served[0], url(), served[0].spec)
+    assert len(answers) == 20
+
+
+def test_grpc_answers_as_offline(served: tuple[Bundle, Deployed], kubectl: Callable[..., str]) -> None:
+    from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+    from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+
+    bundle = served[0]
+    golden = bundle.read_json("golden.json")
+    rows = coding.decode(bundle.spec, golden_matrix(bundle.spec, golden["rows"]))
+    request = pb.ModelInferRequest(model_name=NAME)
+    for column, values in zip(bundle.spec.columns, zip(*rows, strict=True), strict=True):
+        tensor = request.inputs.add(
+            name=column.name, shape=[len(values)], datatype="BYTES" if column.is_text else "FP64"
+        )
+        if column.is_text:
+            tensor.contents.bytes_contents.extend(("" if value is None else value).encode() for value in values)
+        else:
+            tensor.contents.fp64_contents.extend(np.nan if value is None else value for value in values)
+    # KServe's service has the REST port only; gRPC is asked of the pod itself.
+    command = ["kubectl", "--context", os.environ["KUBE_CONTEXT"], "--namespace", "healthrisk"]
+    command += ["port-forward", f"deployment/{NAME}-transformer", ":8081"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            address = next(iter(process.stdout or ())).split()[2]
+            with grpc.insecure_channel(address) as channel:
+                answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=30)
+        finally:
+            process.terminate()
+    place = [output.name for output in answer.outputs].index("probability")
+    found = np.frombuffer(answer.raw_output_contents[place], "<f4").reshape(len(rows), -1)
+    np.testing.assert_allclose(found, golden["probability"], atol=1e-6)
+
+
+def test_a_version_that_does_not_come_up_is_taken_back(
+    served: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any, url: Callable[[], str]
+) -> None:
+    bundle, version = served
+    # The registry knows it under a digest that the bundle in the store does not have.
+    tags = {"uri": version.bundle, "digest": "0" * 64, "family": "x", "metric": "roc_auc", "score": "1"}
+    bad = registry.client().create_model_version(NAME, source=version.bundle, tags=tags)
+    registry.client().set_registered_model_alias(NAME, "champion", bad.version)
+    wrong = Deployed(str(bad.version), version.bundle, "0" * 64)
+    phase, printed = in_cluster("e2e-bad", CHAMPION.format(proof=version.bundle, version=wrong, seconds=40))
+    assert phase == "Failed"
+    assert "expected 0000" in printed, "the server's own reason is told"
+    assert f"version {version.number} serves again" in printed
+    assert cluster.deployed(NAME) == version
+    assert registry.champion(NAME).number == version.number
+    assert registry.client().get_model_version(NAME, bad.version).tags["deployment"].startswith("rolled back: ")
+    deploy.replay(bundle, url(), bundle.spec)
+
+
+def test_a_version_that_answers_otherwise_is_taken_back(
+    served: tuple[Bundle, Deployed], second: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any
+) -> None:
+    _, version = served
+    # What is replayed is the first bundle's: the second answers as a wrongly built server would.
+    script = CHAMPION.format(proof=version.bundle, version=second[1], seconds=120)
+    phase, printed = in_cluster("e2e-other", script)
+    assert phase == "Failed"
+    assert "away from what was trained" in printed
+    assert cluster.deployed(NAME) == version
+    assert registry.champion(NAME).number == version.number
+
+
+def test_roll_back_by_hand(
+    served: tuple[Bundle, Deployed], second: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any
+) -> None:
+    _, version = served
+    _, later = second
+    phase, printed = in_cluster("e2e-later", CHAMPION.format(proof=later.bundle, version=later, seconds=120))
+    assert phase == "Succeeded", printed
+    assert cluster.deployed(NAME) == later
+    script = Path(__file__).parents[2] / "pipelines" / "rollback.py"
+    spec = Path(__file__).parents[1] / "pipelines" / "readmission.yaml"
+    command = [sys.executable, str(script), "--dataset", str(spec), "--context", os.environ["KUBE_CONTEXT"]]
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert f"version {version.number} is served again" in done.stdout
+    assert cluster.deployed(NAME) == version
+    assert registry.champion(NAME).number == version.number
