@@ -38,7 +38,7 @@ deploy.champion(Cluster(), bundle, {version!r}, url, seconds={seconds})
 def served(first: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any) -> tuple[Bundle, Deployed]:
     """The first version, deployed from nothing by a pod with the pipeline's account."""
     cluster.delete(NAME)
-    bundle, version = first
+    _, version = first
     registration = {"version": version.number, "alias": "champion", "bundle": version.bundle, "digest": version.digest}
     phase, printed = in_cluster("e2e-deploy", STEP.format(registration=json.dumps(registration)))
     assert phase == "Succeeded", printed
