@@ -123,11 +123,11 @@ def _wait(process: psutil.Popen, url: str, log: Path) -> None:
 
 
 def _end(process: psutil.Popen) -> None:
-    family = [process, *process.children(recursive=True)]
-    process.send_signal(signal.SIGTERM)
-    _, left = psutil.wait_procs(family, timeout=10)
-    for one in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = [process, *process.children(recursive=True)]
+        process.send_signal(signal.SIGTERM)
+        _, left = psutil.wait_procs(family, timeout=10)
+        for one in left:
             one.kill()
     process.wait()
 

@@ -5,6 +5,7 @@
 
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ Answer = kserve.InferRequest | kserve.InferResponse
 
 
 class Transformer(kserve.Model):
-    def __init__(self, config: kserve.PredictorConfig) -> None:
-        super().__init__("risk", predictor_config=config)
+    def __init__(self) -> None:
+        super().__init__("risk")
         self.ready = True
 
     async def preprocess(self, payload: Any, headers: Any = None) -> kserve.InferRequest:
@@ -54,15 +55,10 @@ class Predictor(kserve.Model):
 
 
 if __name__ == "__main__":
-    args = kserve.model_server.parser.parse_args()
+    host = kserve.model_server.args.predictor_host
     server = kserve.ModelServer(enable_latency_logging=False)
     for name in ("uvicorn.access", "kserve", "kserve.trace", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if args.predictor_host:
-        protocol, seconds = args.predictor_protocol, args.predictor_request_timeout_seconds
-        model = Transformer(
-            kserve.PredictorConfig(args.predictor_host, protocol, predictor_request_timeout_seconds=seconds)
-        )
-    else:
-        model = Predictor()
-    server.start([model])
+    # One deprecation warning a request goes to standard error; users of the framework silence it.
+    warnings.simplefilter("ignore")
+    server.start([Transformer() if host else Predictor()])
