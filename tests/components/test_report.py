@@ -1,0 +1,179 @@
+"""The report: one self-contained page, whole in a real browser on a phone and on a desk."""
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healthrisk import report
+
+SECTIONS = (
+    "verdict",
+    "data",
+    "predictors",
+    "missing",
+    "models",
+    "holdout",
+    "calibration",
+    "subgroups",
+    "outside",
+    "explanation",
+    "robustness",
+    "limits",
+    "tripod",
+    "provenance",
+)
+PHONE, DESK = 390, 1280
+
+
+class Page(html.parser.HTMLParser):
+    """The ids, links, pictures, words and rows of tables of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.pictures: list[dict[str, str | None]] = []
+        self.words = ""
+        self.rows: list[list[str]] = []
+        self.in_cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if found.get("id"):
+            self.ids.append(str(found["id"]))
+        if tag == "a":
+            self.links.append(str(found["href"]))
+        if tag == "img":
+            self.pictures.append(found)
+        if tag == "tr":
+            self.rows.append([])
+        if tag == "td":
+            self.in_cell = True
+            self.rows[-1].append("")
+        assert tag not in {"script", "link", "iframe"}
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+        if self.in_cell:
+            self.rows[-1][-1] += data.strip()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "td":
+            self.in_cell = False
+
+
+@pytest.fixture(scope="module")
+def written(home: Path) -> Path:
+    """The report of a finished run."""
+    (path,) = home.glob("reports/*.html")
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(written: Path) -> Page:
+    return Page(written.read_text("utf-8"))
+
+
+def artifact(home: Path, step: str, name: str) -> dict[str, Any]:
+    (path,) = home.glob(f"runs/*/{step}/{name}")
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def test_every_section_is_there_once_and_every_link_leads_to_one(page: Page) -> None:
+    assert set(SECTIONS) <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+
+
+def test_the_page_carries_all_it_shows(page: Page, written: Path) -> None:
+    assert len(page.pictures) >= 9
+    for picture in page.pictures:
+        assert str(picture["src"]).startswith("data:image/png;base64,")
+        assert picture["alt"]
+    assert not re.search(r"url\(|@import", written.read_text("utf-8"))
+    assert written.stat().st_size < 1_500_000
+
+
+def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> None:
+    evidence, decision = artifact(home, "evidence", "found"), artifact(home, "evidence", "judged")
+    for column in evidence["fairness"]:
+        for row in column["groups"]:
+            assert row["group"] in page.words
+    for gate in decision["gates"]:
+        assert [report.gate_name(gate), gate["bound"], f"{gate['value']:.3f}", report.verdict(gate)] in page.rows
+    for site in evidence["sites"]:
+        assert site["name"] in page.words
+        assert "missing: not on this machine" in page.words
+    assert evidence["level"] == "quick"
+    assert "EVIDENCE=full" in page.words
+
+
+def test_every_item_of_the_guideline_is_answered(page: Page) -> None:
+    numbers: set[int] = set()
+    for row in page.rows:
+        # An item, or several: 17, 12a-c, 17-18, with the dash of a range.
+        if len(row) == 3 and (found := re.fullmatch(r"(\d+)[a-g]?(?:\u2013(\d+|[a-g]))?", row[0])):
+            low, high = found[1], found[2] or ""
+            numbers |= set(range(int(low), int(high if high.isdigit() else low) + 1))
+    assert numbers == set(range(1, 28))
+
+
+def test_gates_are_named_in_words() -> None:
+    assert report.gate_name({"metric": "brier"}) == "Brier score"
+    assert report.gate_name({"metric": "x", "name": "Something"}) == "Something"
+    assert report.verdict({"passed": False}) == "missed"
+    assert report.verdict({"passed": True, "verdict": "abstains"}) == "abstains"
+
+
+@pytest.fixture(scope="module")
+def measured(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[str, Any]]:
+    """Return what a real browser measures of the page within a frame of a width."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("there is no Chromium here: make test-tools")
+    folder = tmp_path_factory.mktemp("browser")
+    shutil.copyfile(written, folder / "report.html")
+    script = """
+    const frame = document.querySelector("iframe");
+    frame.onload = () => {
+      const page = frame.contentDocument, width = frame.clientWidth;
+      const wide = [...page.querySelectorAll("main *")].filter((one) => !one.closest(".scroll")
+        && one.getBoundingClientRect().right > width + 1).map((one) => one.tagName);
+      const sizes = [...page.querySelectorAll("p, td")]
+        .map((one) => parseFloat(frame.contentWindow.getComputedStyle(one).fontSize));
+      document.title = JSON.stringify({width: page.documentElement.scrollWidth, wide,
+        pictures: [...page.images].map((one) => one.naturalWidth), small: Math.min(...sizes)});
+    };"""
+
+    def measure(width: int) -> dict[str, Any]:
+        frame = f'<iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe>'
+        outer = folder / f"{width}.html"
+        outer.write_text(f"<!doctype html><title></title>{frame}<script>{script}</script>")
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+        options += [f"--user-data-dir={folder}/profile", f"--window-size={width + 100},1000"]
+        command = [browser, *options, "--virtual-time-budget=10000", "--dump-dom", outer.as_uri()]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        title = re.search(r"<title>(\{.*?\})</title>", done.stdout)
+        assert title, done.stdout[:500] + done.stderr[-500:]
+        found: dict[str, Any] = json.loads(title[1])
+        return found
+
+    return measure
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_a_real_browser_shows_it_whole(measured: Callable[[int], dict[str, Any]], width: int) -> None:
+    found = measured(width)
+    assert found["width"] <= width
+    assert found["wide"] == []
+    assert min(found["pictures"]) > 100
+    assert found["small"] >= 12
