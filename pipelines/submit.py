@@ -2,12 +2,14 @@
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import subprocess
 import tempfile
 import time
 import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +53,17 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
             "seed": arguments.seed,
             "level": arguments.evidence,
         }
-        experiment = client.create_experiment(arguments.experiment or spec.name).experiment_id
-        pipeline, version = _upload(client)
+        # The client prints addresses of its own.
+        with redirect_stdout(io.StringIO()):
+            experiment = client.create_experiment(arguments.experiment or spec.name).experiment_id
+            pipeline, version = _upload(client)
+        what = {"params": parameters, "pipeline_id": pipeline, "version_id": version}
         if arguments.schedule:
-            return _schedule(client, spec, experiment, pipeline, version, parameters, arguments.schedule)
+            print(_schedule(client, spec, experiment, arguments.schedule, what))
+            return 0
         name = f"{spec.name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
-        run = client.run_pipeline(experiment, name, params=parameters, pipeline_id=pipeline, version_id=version).run_id
+        with redirect_stdout(io.StringIO()):
+            run = client.run_pipeline(experiment, name, **what).run_id
     except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError) as error:
         raise SubmitError(f"Kubeflow Pipelines refused: {_reason(error)}") from error
     print(f"run       {run}\npage      {_page(client, run)}", flush=True)
@@ -160,35 +167,18 @@ def _upload(client: kfp.Client) -> tuple[str, str]:
     return pipeline, found[0].pipeline_version_id
 
 
-def _schedule(
-    client: kfp.Client,
-    spec: DatasetSpec,
-    experiment: str,
-    pipeline: str,
-    version: str,
-    parameters: dict[str, Any],
-    cron: str,
-) -> int:
-    """Make the recurring run of a data set, in place of the one it has."""
+def _schedule(client: kfp.Client, spec: DatasetSpec, experiment: str, cron: str, what: dict[str, Any]) -> str:
+    """Make the recurring run of a data set, in place of the one it has; return what was done, in words."""
     name = f"retrain {spec.name}"
     wanted = {"key": "name", "operation": "EQUALS", "stringValue": name}
-    former = client.list_recurring_runs(experiment_id=experiment, filter=json.dumps({"predicates": [wanted]}))
+    found = client.list_recurring_runs(experiment_id=experiment, filter=json.dumps({"predicates": [wanted]}))
+    former = found.recurring_runs or ()
     made = client.create_recurring_run(
-        experiment,
-        name,
-        cron_expression=cron,
-        max_concurrency=1,
-        no_catchup=True,
-        params=parameters,
-        pipeline_id=pipeline,
-        version_id=version,
-    )
-    for one in former.recurring_runs or ():
+        experiment, name, cron_expression=cron, max_concurrency=1, no_catchup=True, **what
+    ).recurring_run_id
+    for one in former:
         client.delete_recurring_run(one.recurring_run_id)
-    print(
-        f"{'changed' if former.recurring_runs else 'made'} the schedule {cron!r} of {name!r}: {made.recurring_run_id}"
-    )
-    return 0
+    return f"{'changed' if former else 'made'} the schedule {cron!r} of {name!r}: {made}"
 
 
 def _page(client: kfp.Client, run: str) -> str:

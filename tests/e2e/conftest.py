@@ -1,6 +1,7 @@
 """A cluster with the platform on it: KUBE_CONTEXT names its kube context; without it these tests skip.
 
-They train an invented, small data set with the cluster's MLflow and object store, and deploy it as `readmission`.
+They register models of an invented data set with the cluster's MLflow and object store, and deploy them as
+`readmission`.
 """
 
 import base64
@@ -9,11 +10,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from healthrisk.cluster import Cluster, Deployed
 from healthrisk.deploy import READY_SECONDS
 
 NAMESPACE = "healthrisk"
+ROOT = Path(__file__).parents[2]
 Kubectl = Callable[..., str]
 
 
@@ -84,27 +86,33 @@ def cluster(kubectl: Kubectl) -> Cluster:
     return Cluster(NAMESPACE, os.environ["KUBE_CONTEXT"])
 
 
-Trained = tuple[Bundle, Deployed]
+Version = tuple[Bundle, Deployed]
 
 
 @pytest.fixture(scope="session")
-def train(platform: None, pipeline: Any, own: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Train on the invented data with a seed; return the new champion's bundle and version."""
+def register(platform: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Version]:
+    """Build, store and register a small model with a seed, as champion; return its bundle and version."""
 
-    def run(seed: int) -> Trained:
-        done = pipeline(Path(os.environ["HEALTHRISK_HOME"]), *own, "--seed", str(seed))
-        assert done.returncode == 0, done.stdout + done.stderr
-        found = registry.champion("readmission")
-        assert found is not None
-        bundle = store.fetch(found.uri, found.digest, tmp_path_factory.mktemp("cache"))
-        return bundle, Deployed(found.number, found.uri, found.digest)
+    def make(seed: int) -> Version:
+        script, spec = ROOT / "tests" / "kserve" / "sample_bundle.py", ROOT / "tests" / "pipelines" / "readmission.yaml"
+        command = [sys.executable, str(script), str(tmp_path_factory.mktemp("bundles")), f"--dataset={spec}"]
+        command += ["--family=logistic_regression", f"--seed={seed}"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        bundle = Bundle.open(Path(done.stdout.strip()))
+        uri = store.put(bundle, os.environ["HEALTHRISK_BUNDLES"])
+        metric, family = bundle.spec.selection.metric, "logistic_regression"
+        scored = {"cross_validation": {"intervals": {metric: {"mean": 0.5 + seed / 1000}}}}
+        decision = {"metric": metric, "winner": family, "models": {family: scored}}
+        version, _ = registry.register(bundle, uri, decision, "")
+        registry.client().set_registered_model_alias(bundle.spec.name, "champion", version.number)
+        return bundle, Deployed(version.number, uri, bundle.digest)
 
-    return run
+    return make
 
 
 @pytest.fixture(scope="session")
-def first(train: Callable[[int], Trained]) -> Trained:
-    return train(1)
+def first(register: Callable[[int], Version]) -> Version:
+    return register(1)
 
 
 @pytest.fixture(scope="session")

@@ -47,9 +47,11 @@ def served(first: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any) ->
 
 
 @pytest.fixture(scope="module")
-def second(served: tuple[Bundle, Deployed], train: Callable[[int], tuple[Bundle, Deployed]]) -> tuple[Bundle, Deployed]:
+def second(
+    served: tuple[Bundle, Deployed], register: Callable[[int], tuple[Bundle, Deployed]]
+) -> tuple[Bundle, Deployed]:
     """Another version, registered while the first serves."""
-    return train(2)
+    return register(2)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,94 @@
+"""Submitting where no Kubeflow Pipelines answers: one line, within seconds. tests/e2e has the rest."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+TRAIN = Path(__file__).parents[2] / "pipelines" / "train_pipeline.py"
+
+
+def submit(*words: str, **environment: str) -> str:
+    """Submit, which must fail soon with one line; return it."""
+    began = time.monotonic()
+    clean = {name: value for name, value in os.environ.items() if name not in {"KF_PIPELINES_ENDPOINT", "KUBECONFIG"}}
+    command = [sys.executable, str(TRAIN), "--submit", *words]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=60, env={**clean, **environment}
+    )
+    assert done.returncode == 1
+    assert time.monotonic() - began < 30
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>some other service</html>")
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def another_service() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("how", ["argument", "environment"])
+def test_nothing_listens(how: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        host = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        line = submit("--host", host) if how == "argument" else submit(KF_PIPELINES_ENDPOINT=host)
+    assert f"no Kubeflow Pipelines at {host}" in line
+
+
+def test_something_else_answers() -> None:
+    with another_service() as host:
+        assert f"no Kubeflow Pipelines at {host}" in submit("--host", host)
+
+
+def test_a_server_that_never_answers() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert f"no Kubeflow Pipelines at {host}" in submit("--host", host)
+
+
+def test_no_host_and_no_cluster(tmp_path: Path) -> None:
+    line = submit(KUBECONFIG=str(tmp_path / "none"))
+    assert "give --host, or KF_PIPELINES_ENDPOINT, or a kube context" in line
+
+
+def test_a_cluster_that_does_not_answer(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],"
+        " clusters: [{name: c, cluster: {server: 'http://127.0.0.1:9'}}], users: [{name: u, user: {}}]}"
+    )
+    assert "the cluster of the kube context does not answer" in submit(KUBECONFIG=str(config))
+
+
+def test_a_file_of_this_machine(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("a,b\n")
+    assert "the cluster cannot read a file of this machine" in submit("--data", str(table))
