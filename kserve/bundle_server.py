@@ -107,7 +107,7 @@ class BundleServer(kserve.ModelServer):
         # Makes kserve's application: what remains of its routes, /metrics above all.
         RESTServer("", self.dataplane, self.model_repository_extension, self.http_port).create_application()
         app = kserve.model_server.app
-        described = openapi.document(service.model.metadata(), self.bundle.spec)
+        described = openapi.document(service.model.metadata(), self.bundle.spec, service.model.actions)
         app.openapi = lambda: described
         LimitedProtocol.limits = self.limits
         http = _Uvicorn(

@@ -23,6 +23,8 @@ class BundleModel(kserve.Model):
     """A model made from a bundle. Sub-classes are handlers in kserve's sense: preprocess, predict, postprocess."""
 
     platform = ""
+    actions = ("predict", "infer")
+    verb = InferenceVerb.PREDICT
 
     def __init__(self, name: str, bundle: Bundle) -> None:
         super().__init__(name)
@@ -36,6 +38,14 @@ class BundleModel(kserve.Model):
     async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:
         """Answer a v1 request, given its JSON document."""
         raise NotImplementedError
+
+    def describe_features(self) -> list[dict[str, Any]]:
+        """Describe raw values as v2 inputs: one tensor a feature."""
+        kinds = {"number": "FP64", "integer": "INT64", "code": "INT64"}
+        return [
+            {"name": column.name, "datatype": "BYTES" if column.is_text else kinds[column.kind], "shape": [-1]}
+            for column in self.bundle.spec.columns
+        ]
 
     def metadata(self) -> dict[str, Any]:
         """Describe inputs and outputs as v2 model metadata."""
@@ -52,8 +62,8 @@ class BundleModel(kserve.Model):
         self, body: Any, headers: dict[str, str] | None = None, verb: InferenceVerb = InferenceVerb.PREDICT
     ) -> tuple[Any, dict[str, str]]:
         """Answer kserve's own message types, so that the model also works behind kserve's own routes."""
-        if verb is not InferenceVerb.PREDICT:
-            raise NotImplementedError("explain")
+        if verb is not self.verb:
+            raise NotImplementedError(verb.name)
         context = Context("v2", (headers or {}).get("x-request-id", ""))
         try:
             if isinstance(body, kserve.InferRequest):

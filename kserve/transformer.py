@@ -51,11 +51,7 @@ class Transformer(BundleModel):
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Describe the inputs: one tensor a feature."""
-        kinds = {"number": "FP64", "integer": "INT64", "code": "INT64"}
-        return [
-            {"name": column.name, "datatype": "BYTES" if column.is_text else kinds[column.kind], "shape": [-1]}
-            for column in self.bundle.spec.columns
-        ]
+        return self.describe_features()
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """Describe the outputs."""

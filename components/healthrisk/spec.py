@@ -5,6 +5,7 @@ and lies in every bundle, so that training and serving read the same one.
 """
 
 import importlib.resources
+import math
 from collections.abc import Collection, Hashable
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +85,14 @@ class Column(_Strict):
         if self.is_text:
             return {code: float(position) for position, code in enumerate(self.meanings)}
         return {code: float(code) for code in self.meanings}
+
+    def in_words(self, coded: float) -> str:
+        """Say a value of the coded matrix as people do: a code's meaning, or a number with its unit."""
+        if math.isnan(coded):
+            return "missing"
+        if self.kind == "code":
+            return next(self.meanings[code] for code, value in self.values.items() if value == coded)
+        return f"{coded:.4g} {self.unit}".strip()
 
     @property
     def allowed(self) -> str:

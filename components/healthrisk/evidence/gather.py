@@ -125,7 +125,7 @@ def _explanation(
             "values": [
                 {
                     "label": spec.columns[i].label,
-                    "shown": _shown(spec, i, invented[i]),
+                    "shown": spec.columns[i].in_words(float(invented[i])),
                     "value": float(one.values[i, k]),
                     "error": float(one.errors[i, k]),
                 }
@@ -133,16 +133,6 @@ def _explanation(
             ],
         },
     }
-
-
-def _shown(spec: DatasetSpec, place: int, value: float) -> str:
-    """Return a coded value in words: a code's meaning, or a number with its unit."""
-    column = spec.columns[place]
-    if np.isnan(value):
-        return "missing"
-    if column.kind == "code":
-        return next(column.meanings[code] for code, coded in column.values.items() if coded == value)
-    return f"{value:.3g} {column.unit}".strip()
 
 
 def _others(spec: DatasetSpec, model: Trained, train: Part, test: Part, seed: int, level: Level) -> dict[str, Any]:

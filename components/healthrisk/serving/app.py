@@ -43,14 +43,15 @@ class ServingApp:
         self._limits = service.gate.limits
         name, version = service.model.name, service.model.version
         model = f"/v2/models/{name}"
-        self._posts = {f"/v1/models/{name}:predict": ("v1", self._predict_v1)}
+        in_v1, in_v2 = service.model.actions
+        self._posts = {f"/v1/models/{name}:{in_v1}": ("v1", self._predict_v1)}
         self._gets: dict[str, Callable[[], tuple[int, dict[str, Any]]]] = {
             "/v2": lambda: (200, server_metadata()),
             "/v2/health/ready": lambda: self._ready({"ready": True}),
             f"/v1/models/{name}": lambda: self._ready({"name": name, "ready": True}),
         }
         for path in (model, f"{model}/versions/{version}"):
-            self._posts[f"{path}/infer"] = ("v2", self._infer)
+            self._posts[f"{path}/{in_v2}"] = ("v2", self._infer)
             self._gets[path] = lambda: (200, service.model.metadata())
             self._gets[f"{path}/ready"] = lambda: self._ready({"name": name, "ready": True})
 

@@ -28,8 +28,8 @@ _MEANINGS = {
 }
 
 
-def document(metadata: dict[str, Any], spec: DatasetSpec) -> dict[str, Any]:
-    """Return the OpenAPI document of a server with this model metadata.
+def document(metadata: dict[str, Any], spec: DatasetSpec, actions: tuple[str, str]) -> dict[str, Any]:
+    """Return the OpenAPI document of a server with this model metadata and these actions of v1 and v2.
 
     A transformer's v1 instances are described by the spec; a predictor's are rows of its one input.
     """
@@ -41,15 +41,17 @@ def document(metadata: dict[str, Any], spec: DatasetSpec) -> dict[str, Any]:
         "/v2/health/live": {"get": _get("Whether the process lives")},
         "/v2/health/ready": {"get": _get("Whether the server takes requests", 503)},
         f"/v1/models/{name}": {"get": _get("Whether the model is ready", 503)},
-        f"/v1/models/{name}:predict": {
-            "post": _post("Predict, protocol v1", {"instances": _array(instance)}, ["instances"])
+        f"/v1/models/{name}:{actions[0]}": {
+            "post": _post(f"{actions[0].capitalize()}, protocol v1", {"instances": _array(instance)}, ["instances"])
         },
     }
     for base in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"):
         paths[base] = {"get": _get("Model metadata")}
         paths[f"{base}/ready"] = {"get": _get("Whether the model is ready", 503)}
         names = [tensor["name"] for tensor in metadata["inputs"]]
-        paths[f"{base}/infer"] = {"post": _post("Infer, protocol v2", _infer(names, metadata), ["inputs"])}
+        paths[f"{base}/{actions[1]}"] = {
+            "post": _post(f"{actions[1].capitalize()}, protocol v2", _infer(names, metadata), ["inputs"])
+        }
     info = {"title": f"{spec.title}: {metadata['platform']}", "version": __version__}
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": {"Error": _ERROR}}}
 

@@ -33,6 +33,8 @@ class Served(Protocol):
 
     name: str
     version: str
+    # What requests ask for, as v1 and v2 name it in their paths.
+    actions: tuple[str, str]
 
     async def infer(self, request: Request, context: Context) -> Response:
         """Answer a v2 request."""
