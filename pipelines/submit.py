@@ -36,6 +36,8 @@ class SubmitError(HealthriskError):
 def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
     """Do on the cluster what the command line says; return the exit code: 0 only if it succeeded.
 
+    Ctrl-C leaves the run going, says how to stop it, and gives 130.
+
     Raises:
         SubmitError: the server cannot be found, refuses, or the run fails or takes too long.
     """
@@ -66,8 +68,12 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
             run = client.run_pipeline(experiment, name, **what).run_id
     except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError) as error:
         raise SubmitError(f"Kubeflow Pipelines refused: {_reason(error)}") from error
-    print(f"run       {run}\npage      {_page(client, run)}", flush=True)
-    return follow(client, run, arguments.timeout) if arguments.wait else 0
+    try:
+        print(f"run       {run}\npage      {_page(client, run)}", flush=True)
+        return follow(client, run, arguments.timeout) if arguments.wait else 0
+    except KeyboardInterrupt:
+        print(f"\nthe run goes on. {_how(run)}")
+        return 130
 
 
 def connect(host: str, context: str) -> kfp.Client:
@@ -106,20 +112,14 @@ def connect(host: str, context: str) -> kfp.Client:
 def follow(client: kfp.Client, run: str, timeout: float) -> int:
     """Print each change of a run's tasks until it has ended; return 0 if it succeeded.
 
-    Ctrl-C leaves the run going, says how to go on, and returns 130.
-
     Raises:
         SubmitError: the run ended otherwise, or goes on after `timeout` seconds.
     """
     began, seen = time.monotonic(), dict[str, str]()
-    try:
-        while (state := _look(client, run, seen)) not in _ENDED:
-            if time.monotonic() - began > timeout:
-                raise SubmitError(f"run {run} is {state or 'waiting'} after {timeout:.0f} s; it goes on. {_how(run)}")
-            time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        print(f"\nthe run goes on. {_how(run)}")
-        return 130
+    while (state := _look(client, run, seen)) not in _ENDED:
+        if time.monotonic() - began > timeout:
+            raise SubmitError(f"run {run} is {state or 'waiting'} after {timeout:.0f} s; it goes on. {_how(run)}")
+        time.sleep(POLL_SECONDS)
     if state != "SUCCEEDED":
         failed = ", ".join(name for name, value in seen.items() if value == "FAILED") or "no task"
         raise SubmitError(f"run {run} ended as {state}; failed: {failed}; see {_page(client, run)}")

@@ -1,0 +1,97 @@
+"""The platform watches what it serves: Prometheus has our series, and load makes more replicas."""
+
+import concurrent.futures
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from healthrisk import deploy
+from healthrisk.bundle import Bundle
+from healthrisk.cluster import Cluster, Deployed
+
+NAME = "readmission"
+SERVE = """
+from pathlib import Path
+from healthrisk import deploy, store
+from healthrisk.cluster import Cluster, Deployed
+version = {version!r}
+deploy.champion(Cluster(), store.fetch(version.bundle, version.digest, Path("/tmp/cache")), version,
+                "http://readmission-transformer.healthrisk")
+"""
+# Four workers ask for half a minute's worth of big requests, from within: a port-forward would be what is measured.
+LOAD = """
+import concurrent.futures, time
+from pathlib import Path
+import numpy as np
+from healthrisk import store
+from healthrisk.predict import golden_matrix
+from healthrisk.serving.client import ServedModel
+bundle = store.fetch({bundle!r}, None, Path("/tmp/cache"))
+rows = np.repeat(golden_matrix(bundle.spec, bundle.read_json("golden.json")["rows"]), 200, axis=0)
+until = time.monotonic() + {seconds}
+def work(_):
+    model = ServedModel("http://readmission-transformer.healthrisk", bundle.spec)
+    while time.monotonic() < until:
+        model.probabilities(rows)
+    model.close()
+with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    list(pool.map(work, range(4)))
+"""
+
+
+@pytest.fixture(scope="module")
+def served(first: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any) -> tuple[Bundle, Deployed]:
+    if cluster.deployed(NAME) != first[1]:
+        phase, printed = in_cluster("e2e-serve", SERVE.format(version=first[1]))
+        assert phase == "Succeeded", printed
+    return first
+
+
+def _until(seconds: float, what: Callable[[], Any]) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := what()) and time.monotonic() < end:
+        time.sleep(3)
+    return found
+
+
+def test_prometheus_has_our_series(served: tuple[Bundle, Deployed], forward: Callable[[str, int], str]) -> None:
+    bundle, version = served
+    deploy.replay(bundle, f"http://{forward(f'{NAME}-transformer', 80)}", bundle.spec)
+    prometheus = f"http://{forward('prometheus', 9090)}"
+
+    def ask(query: str) -> list[Any]:
+        return httpx.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=10).json()["data"]["result"]
+
+    counted = _until(60, lambda: ask(f'prediction_requests_total{{model="{NAME}",code="200"}} > 0'))
+    assert {one["metric"]["component"] for one in counted} >= {"transformer"}
+    up = _until(60, lambda: ask(f'up{{job="model-servers",service="{NAME}"}} == 1'))
+    assert {(one["metric"]["component"], one["metric"]["ready"]) for one in up} == {
+        ("transformer", "true"),
+        ("predictor", "true"),
+    }
+    (served_digest,) = {one["metric"]["digest"] for one in ask(f'healthrisk_model_info{{model="{NAME}"}}')}
+    assert served_digest == version.digest
+    memory = _until(60, lambda: ask('container_memory_working_set_bytes{container="kserve-container"}'))
+    assert memory, "the kubelet's own figures are read, too"
+
+
+def test_load_makes_more_replicas_and_rest_fewer(
+    served: tuple[Bundle, Deployed], kubectl: Callable[..., str], in_cluster: Any
+) -> None:
+    if not kubectl("get", "apiservices", "v1beta1.metrics.k8s.io", "--ignore-not-found"):
+        pytest.skip("the cluster has no metrics server")
+
+    def replicas(component: str) -> int:
+        where = ("--namespace", "healthrisk", "get", "hpa", f"{NAME}-{component}")
+        return int(kubectl(*where, "--output", "jsonpath={.status.desiredReplicas}") or 0)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        load = pool.submit(in_cluster, "e2e-load", LOAD.format(bundle=served[1].bundle, seconds=100))
+        assert _until(160, lambda: max(replicas("transformer"), replicas("predictor")) > 1)
+        phase, printed = load.result()
+        assert phase == "Succeeded", printed
+    # Kubernetes waits five minutes before it believes that the load has gone.
+    assert _until(500, lambda: replicas("transformer") == replicas("predictor") == 1)
