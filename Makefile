@@ -44,7 +44,7 @@ mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000
 test: lint ## check style and types, then run every test
 	@pytest
 
-test-tools: ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
+test-tools: .tools/load/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
 	@tests/install-tools
 
 lint: $(READY) ## check style and types

@@ -3,13 +3,14 @@
 python tests/benchmarks/serving.py [--rounds N] [--seconds S] [--soak REQUESTS] [--only ours] [--json FILE] [--plot PNG]
 
 Every system is started, checked against the model's offline answers, asked and ended in each round. Figures are medians
-over the rounds, 99th percentiles the least of them. Servers have one core, the load the other. Other work on the machine
-makes all of them slower; CPU per request suffers least.
+over the rounds, 99th percentiles the least of them. Servers have one core, the load the other. Other work on the
+machine makes all of them slower; CPU per request suffers least.
 """
 
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from healthrisk.predict import Scorer
 ROOT = Path(__file__).parents[2]
 LOCK = Path(__file__).with_name("serving-peers.txt")
 TABLE_ROWS = 1000
+GROWTH_MB = 2
 
 
 def peers_venv() -> Path:
@@ -141,14 +143,19 @@ class Bench:
         return calls * TABLE_ROWS / (time.process_time() - began)
 
     def soak(self, system: System, requests: int) -> list[dict[str, Any]]:
-        """Return the memory of each process after ever more requests."""
+        """Return the memory of each process after ever more requests; growth ends the benchmark."""
         with systems.run(system, self.scratch / "servers.log") as running:
             done, marks = 0, []
             while done < requests:
                 done += int(wrk(running.url + system.path, self.bodies(system), 16, 10)["requests"])
                 marks.append({"requests": done, "resident_mb": running.resident()})
                 print(f"  {done:>9,} requests: {' + '.join(f'{mb:.1f}' for mb in running.resident())} MB", flush=True)
-            return marks
+        growth = max(last - first for first, last in zip(*(marks[at]["resident_mb"] for at in (0, -1)), strict=True))
+        if growth > GROWTH_MB:
+            raise SystemExit(
+                f"a server grew by {growth:.1f} MB over {done:,} requests, at most {GROWTH_MB} are allowed"
+            )
+        return marks
 
 
 def median(rounds: list[Any]) -> Any:
@@ -209,6 +216,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     parser.add_argument("--plot", type=Path, help="draw requests per second here, as PNG")
     args = parser.parse_args()
+    if not shutil.which("wrk"):
+        raise SystemExit("wrk is missing; `make test-tools` installs it")
     with tempfile.TemporaryDirectory(prefix="healthrisk-serving-") as name:
         benches = {
             family: Bench(make_bundle(Path(name), family), Path(name), args.seconds)

@@ -25,7 +25,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         bars = axes.barh(names, [one[key] for _, one in found], color=colours)
         axes.bar_label(bars, fmt="{:,.0f}", padding=4)
         axes.set_xscale("log")
-        axes.margins(x=0.18)
+        axes.margins(x=0.25)
         axes.set_title(title, loc="left", fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle("One patient a request, forest of 100 trees, servers on one core", fontsize=12)
