@@ -20,7 +20,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-EXAMPLES = int(os.environ.get("HEALTHRISK_FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("HEALTHRISK_FUZZ_EXAMPLES", "100"))
 CHECKS = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large)
 quick = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=CHECKS, database=None)
 REFUSALS = {400, 413}
