@@ -245,8 +245,9 @@ class Evidence(_Strict):
     # Inner bounds of the bands into which a sensitive number is cut; its quartiles where there are none.
     bands: dict[str, tuple[float, ...]] = {}
     fairness: Fairness = Fairness()
-    # The largest share of training labels that may look wrong: above it, the labels were tampered with or are noise.
-    suspect_labels: Share = 0.15
+    # The largest share of training labels that may look wrong. It has no default: where outcomes are hard to predict
+    # many honest labels look wrong, so the bound is to be set from a table that is known to be clean.
+    suspect_labels: Share | None = None
 
 
 class DatasetSpec(_Strict):

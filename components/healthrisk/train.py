@@ -20,7 +20,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, RepeatedStratifiedKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
-from sklearn.utils.parallel import Parallel, delayed
 
 from healthrisk import metrics, preprocess, threads
 from healthrisk.errors import TrainingError
@@ -194,14 +193,18 @@ def cross_validate(
     matrix: NDArray[np.float64],
     y: NDArray[np.int64],
     folds: Sequence[Split],
+    jobs: int | None = None,
 ) -> tuple[list[dict[str, float]], NDArray[np.float64]]:
-    """Return every fold's scores and the mean out-of-fold probabilities [rows, classes]."""
+    """Return every fold's scores and the mean out-of-fold probabilities [rows, classes].
+
+    Folds are fitted side by side as `parallel` says, or `jobs` at once; 1 leaves that to a model that searches.
+    """
 
     def one(fit_on: NDArray[np.intp], held_out: NDArray[np.intp]) -> NDArray[np.float64]:
         result: NDArray[np.float64] = clone(model).fit(matrix[fit_on], y[fit_on]).predict_proba(matrix[held_out])
         return result
 
-    answers = Parallel()(delayed(one)(*fold) for fold in folds)
+    answers = joblib.Parallel(n_jobs=jobs)(joblib.delayed(one)(*fold) for fold in folds)
     pooled = np.zeros((len(y), len(spec.target.classes)))
     for (_, held_out), answer in zip(folds, answers, strict=True):
         pooled[held_out] += answer

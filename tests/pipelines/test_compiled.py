@@ -106,7 +106,8 @@ class Launcher:
 def launched(own: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Launcher:
     """The whole pipeline, task by task, from the golden file alone."""
     spec = specs.load(own[1])
-    launcher = Launcher({"spec": spec.to_json(), "data": own[3], "seed": 0}, tmp_path_factory.mktemp("pods"))
+    parameters = {"spec": spec.to_json(), "data": own[3], "seed": 0, "level": "quick"}
+    launcher = Launcher(parameters, tmp_path_factory.mktemp("pods"))
     # To deploy takes a cluster.
     waiting = {name: task for name, task in IR["root"]["dag"]["tasks"].items() if name != "deploy"}
     done: set[str] = set()

@@ -59,17 +59,17 @@ def gather(
 
 def gates(spec: DatasetSpec, evidence: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the evidence's gates; one that abstains says so, and does not fail."""
-    suspects = evidence["labels"]["suspects"]["mean"]
-    limit = spec.evidence.suspect_labels
-    found = [
-        {
+    found = []
+    if (limit := spec.evidence.suspect_labels) is not None:
+        suspects = evidence["labels"]["suspects"]["mean"]
+        gate = {
             "metric": "suspect_labels",
             "name": "Training labels that look wrong",
             "bound": f"<= {limit:g}",
             "value": suspects,
             "passed": suspects <= limit,
         }
-    ]
+        found.append(gate)
     for column in evidence["fairness"]:
         verdict, widest = column["gate"]["verdict"], column["gate"]["difference"]
         if widest is not None:

@@ -35,7 +35,8 @@ def nested(
             began = time.monotonic()
             folds = outer[repeat * spec.selection.folds : (repeat + 1) * spec.selection.folds]
             with train.parallel(family, len(y)):
-                scores += train.cross_validate(spec, train.search(spec, family, seed, refit=True), matrix, y, folds)[0]
+                model = train.search(spec, family, seed, refit=True)
+                scores += train.cross_validate(spec, model, matrix, y, folds, jobs=1)[0]
             place = f"{repeat + 1}/{repeats}"
             _log.info("nested cross-validation of %s, %s: %.1f s", family, place, time.monotonic() - began)
         found[family] = train.summary(spec, scores)
