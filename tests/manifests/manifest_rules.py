@@ -17,7 +17,8 @@ def pods(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]
         elif document["kind"] == "ServingRuntime":
             yield name, document["spec"]
         elif document["kind"] == "InferenceService":
-            yield f"{name} transformer", document["spec"]["transformer"]
+            for server in ("transformer", "explainer"):
+                yield f"{name} {server}", document["spec"][server]
 
 
 def containers(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
