@@ -106,6 +106,8 @@ def test_a_real_prometheus_scrapes_both(pair: Pair, tmp_path: Path) -> None:
         checked = subprocess.run(
             ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
         )
+        # 3 says that some name is not as it should be; the framework's own metrics are not ours to name.
+        assert checked.returncode in {0, 3}, checked.stderr
         own = [
             line
             for line in (checked.stdout + checked.stderr).splitlines()
