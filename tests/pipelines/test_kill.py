@@ -15,7 +15,7 @@ from healthrisk.bundle import Bundle
 Pipeline = Callable[..., subprocess.CompletedProcess[str]]
 REGISTER = "[9/9]"
 # When to kill: after so many seconds in a step. Registering is where files and database entries appear.
-MOMENTS = [("[1/8]", 0.3), ("[4/8]", 1.0), (REGISTER, 2.5), (REGISTER, 3.3), (REGISTER, 4.1)]
+MOMENTS = [("[1/9]", 0.3), ("[4/9]", 1.0), (REGISTER, 2.5), (REGISTER, 3.3), (REGISTER, 4.1)]
 
 
 def killed(home: Path, arguments: tuple[str, ...], step: str, wait: float, root: Path) -> None:
