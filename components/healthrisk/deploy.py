@@ -16,12 +16,14 @@ from healthrisk import registry, store
 from healthrisk.bundle import Bundle
 from healthrisk.cluster import Cluster, Deployed
 from healthrisk.config import settings
-from healthrisk.errors import HealthriskError
+from healthrisk.errors import HealthriskError, StoreError
 from healthrisk.predict import GOLDEN_TOLERANCE, golden_matrix, risk_levels
 from healthrisk.serving.client import ServedModel
 from healthrisk.spec import DatasetSpec
 
 READY_SECONDS = 600.0
+# A pod is ready a moment before every node has heard of its service.
+REACHED_WITHIN = 30.0
 _log = logging.getLogger("healthrisk.deploy")
 
 
@@ -141,8 +143,15 @@ def _golden_rows(bundle: Bundle) -> NDArray[np.float64]:
 
 
 def _ask(url: str, served: DatasetSpec, rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    with closing(ServedModel(url, served)) as model:
-        return model.probabilities(rows)
+    until = time.monotonic() + REACHED_WITHIN
+    while True:
+        try:
+            with closing(ServedModel(url, served)) as model:
+                return model.probabilities(rows)
+        except StoreError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
 
 
 def _serve(cluster: Cluster, name: str, version: Deployed, former: Deployed | None, seconds: float) -> None:
