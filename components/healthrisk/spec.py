@@ -231,9 +231,13 @@ class Reduced(_Strict):
 
 
 class Fairness(_Strict):
-    """How far true positive rates of groups may lie apart, and how many cases a group needs to be judged."""
+    """How far true positive rates of groups may lie apart, and how many cases a group needs to be judged.
 
-    max_difference: Share = 0.2
+    Without a bound, groups are shown and nothing is judged: where a sensitive column is itself a strong predictor, an
+    honest model finds more of the cases that are more likely.
+    """
+
+    max_difference: Share | None = None
     min_cases: int = Field(default=20, ge=2)
 
 

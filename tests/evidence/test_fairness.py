@@ -7,7 +7,7 @@ from sklearn.metrics import recall_score
 from healthrisk import spec as specs
 from healthrisk.evidence import event, fairness
 from healthrisk.evidence.event import Event
-from healthrisk.spec import DatasetSpec
+from healthrisk.spec import DatasetSpec, Fairness
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 
@@ -34,6 +34,14 @@ def test_the_gate_keeps_misses_or_abstains(cases: int, rates: tuple[float, float
     assert by_sex["difference"]["true_positive_rate"] == pytest.approx(abs(rates[0] - rates[1]))
     if cases == 5:
         assert "fewer than two groups have 20 cases" in by_sex["gate"]["reason"]
+
+
+def test_without_a_bound_groups_are_shown_and_not_judged() -> None:
+    spec = specs.load("heart-disease")
+    free = spec.model_copy(update={"evidence": spec.evidence.model_copy(update={"fairness": Fairness()})})
+    by_sex, _ = fairness.audit(free, *invented(spec, 2000, (0.8, 0.2)), seed=0)
+    assert by_sex["gate"]["verdict"] == "none"
+    assert by_sex["gate"]["difference"]["mean"] == pytest.approx(0.6)
 
 
 def test_groups_cover_every_row_and_rates_are_scikit_learns(heart: Heart) -> None:

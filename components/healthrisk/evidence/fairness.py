@@ -94,25 +94,28 @@ def _group(name: str, event: Event, seed: int) -> dict[str, Any]:
 
 
 def _judge(spec: DatasetSpec, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a verdict on the widest difference of true positive rates: kept, missed, or abstains."""
+    """Return a verdict on the widest difference of true positive rates: kept, missed, abstains, or none."""
     rule = spec.evidence.fairness
+    bound = rule.max_difference
     fit = [row for row in rows if row["cases"] >= rule.min_cases]
     if len(fit) < 2:
         few = f"fewer than two groups have {rule.min_cases} cases"
-        return {"verdict": "abstains", "bound": rule.max_difference, "reason": few, "difference": None}
+        return {"verdict": "none" if bound is None else "abstains", "bound": bound, "reason": few, "difference": None}
     pairs = list(combinations(fit, 2))
     # Bonferroni: the widest of several differences is judged as one of several.
     confidence = 1 - (1 - metrics.CONFIDENCE) / len(pairs)
     found = {(a["group"], b["group"]): _apart(a, b, confidence) for a, b in pairs}
     (one, other), widest = max(found.items(), key=lambda item: item[1]["mean"])
-    if widest["low"] > rule.max_difference:
+    if bound is None:
+        verdict, reason = "none", "the spec sets no bound"
+    elif widest["low"] > bound:
         verdict, reason = "missed", "even the lower end of the interval lies above the bound"
-    elif widest["high"] <= rule.max_difference:
+    elif widest["high"] <= bound:
         verdict, reason = "kept", "even the upper end of the interval lies within the bound"
     else:
         verdict, reason = "abstains", "too few cases: the interval reaches across the bound"
     words = f"{one} against {other}: {reason}"
-    return {"verdict": verdict, "bound": rule.max_difference, "reason": words, "difference": widest}
+    return {"verdict": verdict, "bound": bound, "reason": words, "difference": widest}
 
 
 def _apart(a: dict[str, Any], b: dict[str, Any], confidence: float) -> dict[str, float]:

@@ -72,7 +72,7 @@ def gates(spec: DatasetSpec, evidence: dict[str, Any]) -> list[dict[str, Any]]:
         found.append(gate)
     for column in evidence["fairness"]:
         verdict, widest = column["gate"]["verdict"], column["gate"]["difference"]
-        if widest is not None:
+        if widest is not None and verdict != "none":
             gate = {
                 "metric": f"sensitivity_difference_by_{column['column']}",
                 "name": f"Difference of sensitivity by {column['label'].lower()}",
