@@ -20,6 +20,7 @@ import kubernetes
 import urllib3
 
 from healthrisk.errors import HealthriskError
+from healthrisk.retrain import schedule_name
 from healthrisk.spec import DatasetSpec
 
 ROOT = Path(__file__).parents[1]
@@ -169,7 +170,7 @@ def _upload(client: kfp.Client) -> tuple[str, str]:
 
 def _schedule(client: kfp.Client, spec: DatasetSpec, experiment: str, cron: str, what: dict[str, Any]) -> str:
     """Make the recurring run of a data set, in place of the one it has; return what was done, in words."""
-    name = f"retrain {spec.name}"
+    name = schedule_name(spec.name)
     wanted = {"key": "name", "operation": "EQUALS", "stringValue": name}
     found = client.list_recurring_runs(experiment_id=experiment, filter=json.dumps({"predicates": [wanted]}))
     former = found.recurring_runs or ()

@@ -1,4 +1,4 @@
-"""The command line: `python -m healthrisk predict FILE --out FILE` and `drift --reference BUNDLE FILE`."""
+"""The command line: `python -m healthrisk predict FILE --out FILE`, `drift --reference BUNDLE FILE` and `watch`."""
 
 import argparse
 import json
@@ -15,6 +15,7 @@ def main() -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_predict(commands.add_parser("predict", help="score every row of a CSV or Parquet file"))
     _add_drift(commands.add_parser("drift", help="compare a table, or live traffic, with a bundle's reference"))
+    _add_watch(commands.add_parser("watch", help="push the drift of what is served; retrain where alerts ask"))
     args = parser.parse_args()
     try:
         print(json.dumps(args.run(args), indent=1))  # noqa: T201 - the command's result
@@ -93,6 +94,23 @@ def _drift(args: argparse.Namespace) -> dict[str, object]:
     if args.exposition:
         atomic.write_text(args.exposition, drift.exposition(found, model, bundle.version))
     return {**found, "rejected_rows": rejected, "version": bundle.version}
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prometheus", required=True, help="who is served, and with what traffic: http://HOST:PORT")
+    parser.add_argument("--push", required=True, metavar="URL", help="the push gateway that takes the gauges")
+    parser.add_argument(
+        "--retrain", metavar="URL", help="Kubeflow Pipelines' API, to answer alerts that ask to retrain"
+    )
+    parser.add_argument("--window", default="1d", help="how far to look back (default: %(default)s)")
+    parser.set_defaults(run=_watch)
+
+
+def _watch(args: argparse.Namespace) -> dict[str, object]:
+    from healthrisk import watch
+
+    verdicts = watch.look(args.prometheus, args.push, args.window)
+    return {"drift": verdicts, "retraining": watch.answer_alerts(args.prometheus, args.retrain) if args.retrain else {}}
 
 
 def _champion(dataset: str) -> tuple[str, str]:

@@ -11,19 +11,24 @@ from healthrisk.errors import SourceError
 TIMEOUT = httpx.Timeout(30, connect=5)
 
 
+class NoTrafficError(SourceError):
+    """Prometheus answers, and holds no prediction of the version that was asked for."""
+
+
 def counts(bundle: Bundle, url: str, model: str, window: str) -> dict[str, Any]:
     """Return what all replicas of a model's version counted within a window, such as 1d, in the reference's form.
 
     Raises:
-        SourceError: Prometheus does not answer, or holds nothing of this version.
+        SourceError: Prometheus does not answer.
+        NoTrafficError: it holds nothing of this version.
     """
     own = f'model="{model}",version="{bundle.version}"'
-    ask = _Asker(url, own, window)
+    increases = _Increases(url, own, window)
     reference = bundle.read_json("reference.json")
-    below = ask("feature_values_bucket", "feature", "le")
-    codes = ask("feature_codes_total", "feature", "code")
-    missing = ask("feature_missing_total", "feature")
-    classes = ask("predictions_by_class_total", "class")
+    below = increases("feature_values_bucket", "feature", "le")
+    codes = increases("feature_codes_total", "feature", "code")
+    missing = increases("feature_missing_total", "feature")
+    classes = increases("predictions_by_class_total", "class")
     features = {}
     for name, known in reference["features"].items():
         if known["kind"] == "number":
@@ -37,27 +42,37 @@ def counts(bundle: Bundle, url: str, model: str, window: str) -> dict[str, Any]:
     values = reference["predictions"]["classes"]
     predicted = [classes.get((str(value),), 0.0) for value in values]
     if not (rows := round(sum(predicted))):
-        raise SourceError(f"{url} holds no prediction of {model!r}, version {bundle.version}, within {window}")
+        raise NoTrafficError(f"{url} holds no prediction of {model!r}, version {bundle.version}, within {window}")
     return {"rows": rows, "features": features, "predictions": {"classes": values, "counts": predicted}}
 
 
-class _Asker:
+def ask(url: str, query: str) -> list[dict[str, Any]]:
+    """Return the samples of an instant query, each with its labels in `metric` and its number in `value`.
+
+    Raises:
+        SourceError: Prometheus does not answer, or refuses.
+    """
+    url = url.rstrip("/")
+    try:
+        document = httpx.get(f"{url}/api/v1/query", params={"query": query}, timeout=TIMEOUT).json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise SourceError(f"{url} does not answer as a Prometheus does: {error}") from error
+    if document.get("status") != "success":
+        raise SourceError(f"{url} refuses {query!r}: {document.get('error')}")
+    samples: list[dict[str, Any]] = document["data"]["result"]
+    return samples
+
+
+class _Increases:
     """Asks one Prometheus for increases of one model's counters."""
 
     def __init__(self, url: str, own: str, window: str) -> None:
-        self._url, self._own, self._window = url.rstrip("/"), own, window
+        self._url, self._own, self._window = url, own, window
 
     def __call__(self, metric: str, *labels: str) -> dict[tuple[str, ...], float]:
         """Return the increase of a counter by labels, summed over replicas, in whole events."""
         query = f"sum by ({', '.join(labels)}) (increase({metric}{{{self._own}}}[{self._window}]))"
-        try:
-            answer = httpx.get(f"{self._url}/api/v1/query", params={"query": query}, timeout=TIMEOUT)
-            document = answer.json()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise SourceError(f"{self._url} does not answer as a Prometheus does: {error}") from error
-        if document.get("status") != "success":
-            raise SourceError(f"{self._url} refuses {query!r}: {document.get('error')}")
         return {
-            tuple(series["metric"][label] for label in labels): float(round(float(series["value"][1])))
-            for series in document["data"]["result"]
+            tuple(sample["metric"][label] for label in labels): float(round(float(sample["value"][1])))
+            for sample in ask(self._url, query)
         }

@@ -1,19 +1,18 @@
 """Drift: few false alarms, real shifts found and named, in files and in a real Prometheus."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from kserve_tests import free_ports
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from healthrisk import drift, live, reference
@@ -123,30 +122,14 @@ def test_what_cannot_be_compared_is_said_in_a_line(bundle: Bundle, tmp_path: Pat
 
 
 @pytest.fixture
-def traffic(bundle: Bundle, tmp_path: Path) -> Iterator[tuple[Distributions, str]]:
+def traffic(
+    bundle: Bundle, scraping: Callable[..., AbstractContextManager[str]]
+) -> Iterator[tuple[Distributions, str]]:
     """The servers' own counters, scraped by a real Prometheus; yields them and its address."""
-    binary = shutil.which("prometheus")
-    if binary is None:
-        pytest.skip("there is no Prometheus here: make test-tools")
     registry = CollectorRegistry()
     seen = Distributions("heart-disease", bundle, registry)
-    exporter, port = free_ports(2)
-    server, thread = start_http_server(exporter, "127.0.0.1", registry)
-    config: dict[str, Any] = {
-        "global": {"scrape_interval": "1s"},
-        "scrape_configs": [{"job_name": "s", "static_configs": [{"targets": [f"127.0.0.1:{exporter}"]}]}],
-    }
-    (tmp_path / "prometheus.yml").write_text(json.dumps(config))
-    command = [binary, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
-    command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield seen, f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            server.shutdown()
-            server.server_close()
-            thread.join()
+    with scraping(registry) as url:
+        yield seen, url
 
 
 def test_live_traffic_is_compared_from_prometheus_histograms(

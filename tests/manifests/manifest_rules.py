@@ -14,6 +14,8 @@ def pods(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]
         name = f"{document['kind']}/{document['metadata']['name']}"
         if "template" in document.get("spec", {}):
             yield name, document["spec"]["template"]["spec"]
+        elif document["kind"] == "CronJob":
+            yield name, document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         elif document["kind"] == "ServingRuntime":
             yield name, document["spec"]
         elif document["kind"] == "InferenceService":
