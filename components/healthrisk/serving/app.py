@@ -26,7 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 Headers = dict[bytes, bytes]
 
-_FRAMEWORK = frozenset({"/", "/metrics", "/v2/health/live", "/v2/models", "/v1/models", "/openapi.json", "/docs"})
+_FRAMEWORK = frozenset({"/", "/metrics", "/v2/health/live", "/v2/models", "/v1/models", "/openapi.json"})
 _JSON = (b"application/json", b"")
 _BINARY = b"application/octet-stream"
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
@@ -92,8 +92,6 @@ class ServingApp:
         answer, failure = await self._service.run(context, lambda own: handle(own, headers, receive))
         if failure is not None:
             more = [(b"x-request-id", context.request_id.encode())] if context.request_id else []
-            if failure.status == 503:
-                more.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
             if failure.status == 413:
                 await self._refuse_body(send, receive, failure, more)
             else:
@@ -136,20 +134,17 @@ class ServingApp:
         announced = headers.get(b"content-length")
         if announced is not None and int(announced) > limit:
             raise too_large(f"the body has {int(announced)} bytes, at most {limit} are allowed")
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            _check_connected(message)
-            return body
-        parts = [body]
-        size = len(body)
-        while message.get("more_body"):
-            message = await receive()
-            _check_connected(message)
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limit:
-                raise too_large(f"the body has more than {limit} bytes")
+        parts: list[bytes] = []
+        more = True
+        with self._service.gate.receiving() as add:
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RequestError(499, "disconnected", "the client went away before its request had come in")
+                parts.append(message["body"])
+                more = message["more_body"]
+                if add(len(parts[-1])) > limit:
+                    raise too_large(f"the body has more than {limit} bytes")
         return b"".join(parts)
 
     async def _respond(
@@ -161,6 +156,8 @@ class ServingApp:
 
     async def _send(self, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         headers.append((b"content-length", b"%d" % len(body)))
+        if status == 503:
+            headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
         if self._service.gate.draining:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -201,8 +198,3 @@ def _content_type(headers: Headers, accepted: tuple[bytes, ...]) -> bytes:
 def _request_id(headers: Headers) -> str:
     given = headers.get(b"x-request-id", b"")
     return given.decode() if _REQUEST_ID.fullmatch(given) else ""
-
-
-def _check_connected(message: Message) -> None:
-    if message["type"] == "http.disconnect":
-        raise RequestError(499, "disconnected", "the client went away before its request had come in")

@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP protocol with the limits it lacks: of time for a whole request, of headers, of connections."""
+"""Uvicorn's HTTP protocol with the limits it lacks: of time for request and answer, of headers, of connections."""
 
 import asyncio
 from typing import Any
@@ -7,9 +7,11 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from healthrisk.serving.errors import RETRY_AFTER_SECONDS
 from healthrisk.serving.gate import Limits
 
 _LINGER_SECONDS = 0.3
+_OFFERS = {b"upgrade", b"connection", b"http2-settings"}
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -20,7 +22,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
+        self._write_deadline: asyncio.TimerHandle | None = None
+        # Bytes of the head: as parsed, and as they come in pieces in which it neither begins nor ends.
+        self._parsed_bytes = self._raw_bytes = 0
+        self._begun = False
         # From the first byte of a request to its last; true also before the first request, so that a connection
         # on which nothing is ever sent ends too.
         self._incomplete = True
@@ -38,20 +43,48 @@ class LimitedProtocol(HttpToolsProtocol):
         """Forget the connection."""
         super().connection_lost(exc)
         self._unwatch()
+        self._unwatch_writing()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come in, and watch the clock while a request is not whole."""
         if self.transport.is_closing():
             return
-        super().data_received(data)
-        if self._incomplete and self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self.limits.max_header_bytes:
-                self._refuse(431, f"the headers have more than {self.limits.max_header_bytes} bytes")
+        self._begun = False
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse_malformed()
+            return
+        if self._incomplete and self._in_head and not self._begun:
+            self._raw_bytes += len(data)
+            if self._raw_bytes > self.limits.max_header_bytes:
+                self._refuse_malformed()
         if not self._incomplete:
             self._unwatch()
         elif self._deadline is None:
             self._watch()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # An offer of another protocol may be ignored, and Java's client makes one with its first request; but the
+            # parser drops that request's body. So the request is read again without the offer.
+            kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] not in _OFFERS]
+            head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self.parser.get_method(), self.url, b"".join(kept))
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.feed_data(head + data[upgrade.args[0] :])
+
+    def pause_writing(self) -> None:
+        """Watch the clock while a client does not take its answer."""
+        super().pause_writing()
+        self._write_deadline = self.loop.call_later(self.limits.request_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on once a client has taken most of its answer."""
+        super().resume_writing()
+        self._unwatch_writing()
 
     def shutdown(self) -> None:
         """Close when the server goes: at once after the answer under way, or a moment later where none is.
@@ -66,32 +99,43 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._incomplete = self._in_head = True
-        self._head_bytes = 0
+        self._incomplete = self._in_head = self._begun = True
+        self._parsed_bytes = self._raw_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the address, which counts as a header does."""
+        self._count(len(url))
+        super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, up to the limit."""
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > self.limits.max_header_bytes:
-            raise httptools.HttpParserError(f"the headers have more than {self.limits.max_header_bytes} bytes")
+        self._count(len(name) + len(value))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """End the headers."""
-        self._in_head = False
-        super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            self._in_head = False
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """End the request."""
-        self._incomplete = False
-        super().on_message_complete()
+        if not self.parser.should_upgrade():
+            self._incomplete = False
+            super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, or has too many headers, in JSON."""
-        if self._head_bytes > self.limits.max_header_bytes:
-            self._refuse(431, f"the headers have more than {self.limits.max_header_bytes} bytes")
+    def _count(self, size: int) -> None:
+        self._parsed_bytes += size
+        if self._parsed_bytes > self.limits.max_header_bytes:
+            raise httptools.HttpParserError("the headers are too large")
+
+    def _refuse_malformed(self) -> None:
+        """Refuse what is not HTTP, or has too large headers."""
+        limit = self.limits.max_header_bytes
+        if max(self._parsed_bytes, self._raw_bytes) > limit:
+            self._refuse(431, f"the headers have more than {limit} bytes")
         else:
-            self._refuse(400, msg)
+            self._refuse(400, "this is not a valid HTTP/1.1 request")
 
     def _watch(self) -> None:
         self._deadline = self.loop.call_later(self.limits.request_seconds, self._expire)
@@ -101,6 +145,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _unwatch_writing(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
     def _expire(self) -> None:
         self._refuse(408, f"the request did not come in within {self.limits.request_seconds:g} s")
 
@@ -108,8 +157,12 @@ class LimitedProtocol(HttpToolsProtocol):
         """Answer and close. An application that waits for the body is told that the client is gone."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        cycle = self.cycle
+        # While a head comes in, the cycle is the former request's, which must have its answer first.
+        if cycle is None or (cycle.response_complete if self._in_head else not cycle.response_started):
             body = orjson.dumps({"error": message})
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-            self.transport.write(STATUS_LINE[status] + head + body)
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+            if status == 503:
+                head += b"retry-after: %d\r\n" % RETRY_AFTER_SECONDS
+            self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
         self.transport.close()

@@ -37,6 +37,7 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
     logging.getLogger("healthrisk").setLevel(level.upper())
     # kserve brings handlers of its own unless its logger has some; these write a line or two for every request.
     for name in ("kserve", "uvicorn", "uvicorn.error", "uvicorn.access"):

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from healthrisk.serving.errors import RequestError
+
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -44,26 +46,39 @@ class OpenTelemetryTracer(Tracer):
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.trace import SpanKind
+        from opentelemetry.trace import SpanKind, StatusCode
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         provider = TracerProvider(resource=Resource.create({"service.name": service}))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = provider.get_tracer("healthrisk")
         self._propagator = TraceContextTextMapPropagator()
-        self._kind = SpanKind.SERVER
+        self._kind, self._error = SpanKind.SERVER, StatusCode.ERROR
 
     @contextlib.contextmanager
     def span(self, carrier: Carrier) -> Iterator[None]:
-        """Return a context in which the request is answered, as a child of the caller's span."""
+        """Return a context in which the request is answered, as a child of the caller's span.
+
+        Of a failure only the kind is exported: its message may quote a value of a patient.
+        """
         parent = self._propagator.extract({"traceparent": carrier.traceparent})
         with self._tracer.start_as_current_span(
-            f"infer {carrier.protocol}", context=parent, kind=self._kind, record_exception=False
-        ):
+            f"infer {carrier.protocol}",
+            context=parent,
+            kind=self._kind,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
             headers: dict[str, str] = {}
             self._propagator.inject(headers)
             carrier.traceparent = headers["traceparent"]
-            yield
+            try:
+                yield
+            except RequestError as error:
+                span.set_attribute("error.type", error.reason)
+                if error.status >= 500:
+                    span.set_status(self._error)
+                raise
 
 
 def tracer(service: str) -> Tracer:
