@@ -20,7 +20,7 @@ NAMESPACE = "healthrisk"
 TEMPLATE = "inference-service"
 _MANAGER = "healthrisk-deploy"
 _BUNDLE, _DIGEST, _NUMBER, _FORMER = (f"healthrisk/{name}" for name in ("bundle", "digest", "version", "former"))
-_COMPONENTS = ("predictor", "transformer")
+_COMPONENTS = ("predictor", "transformer", "explainer")
 
 
 class ClusterError(HealthriskError):
@@ -88,7 +88,7 @@ class Cluster:
                 self._services.delete(name, self.namespace)
 
     def wait(self, name: str, version: Deployed, seconds: float) -> None:
-        """Wait until every replica of both servers runs a version and is ready.
+        """Wait until every replica of every server runs a version and is ready.
 
         Raises:
             ClusterError: that takes longer than `seconds`; the message says what is missing, and why.

@@ -25,6 +25,14 @@ from healthrisk.deploy import READY_SECONDS
 
 NAMESPACE = "healthrisk"
 ROOT = Path(__file__).parents[2]
+SERVE = """
+from pathlib import Path
+from healthrisk import deploy, store
+from healthrisk.cluster import Cluster, Deployed
+version = {version!r}
+deploy.champion(Cluster(), store.fetch(version.bundle, version.digest, Path("/tmp/cache")), version,
+                "http://readmission-transformer.healthrisk")
+"""
 Kubectl = Callable[..., str]
 
 
@@ -119,7 +127,7 @@ def first(register: Callable[[int], Version]) -> Version:
 def in_cluster(kubectl: Kubectl) -> Callable[..., tuple[str, str]]:
     """Run Python in a pod of the pipeline's image, account and namespace; return its phase and what it printed."""
 
-    def run(name: str, script: str, **labels: str) -> tuple[str, str]:
+    def run(name: str, script: str) -> tuple[str, str]:
         image = kubectl(
             *("--namespace", NAMESPACE, "get", "deployment", "mlflow"),
             *("--output", "jsonpath={.spec.template.spec.containers[0].image}"),
@@ -128,7 +136,7 @@ def in_cluster(kubectl: Kubectl) -> Callable[..., tuple[str, str]]:
         container = {"name": "main", "image": image, "command": ["python", "-c", script], "envFrom": environment}
         container["securityContext"] = {"runAsUser": 65532, "runAsNonRoot": True}
         spec = {"serviceAccountName": "pipeline-runner", "restartPolicy": "Never", "containers": [container]}
-        metadata = {"name": name, "namespace": "kubeflow", "labels": labels}
+        metadata = {"name": name, "namespace": "kubeflow"}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
         where = ("--namespace", "kubeflow")
         kubectl(*where, "delete", "pod", name, "--ignore-not-found")
@@ -142,3 +150,12 @@ def in_cluster(kubectl: Kubectl) -> Callable[..., tuple[str, str]]:
         return phase, printed
 
     return run
+
+
+@pytest.fixture(scope="module")
+def served(first: Version, cluster: Cluster, in_cluster: Callable[..., tuple[str, str]]) -> Version:
+    """The first version, which serves as `readmission` now."""
+    if cluster.deployed(first[0].spec.name) != first[1]:
+        phase, printed = in_cluster("e2e-serve", SERVE.format(version=first[1]))
+        assert phase == "Succeeded", printed
+    return first

@@ -63,7 +63,8 @@ def url(served: Any, forward: Callable[[str, int], str]) -> Callable[[], str]:
 def test_the_inference_service_is_ready(served: tuple[Bundle, Deployed], kubectl: Callable[..., str]) -> None:
     found = json.loads(kubectl("--namespace", "healthrisk", "get", "inferenceservice", NAME, "--output", "json"))
     conditions = {one["type"]: one["status"] for one in found["status"]["conditions"]}
-    assert (conditions["Ready"], conditions["PredictorReady"], conditions["TransformerReady"]) == ("True",) * 3
+    parts = ("Ready", "PredictorReady", "TransformerReady", "ExplainerReady")
+    assert [conditions[part] for part in parts] == ["True"] * 4
     assert found["spec"]["predictor"]["model"]["storageUri"] == served[1].bundle
 
 
@@ -101,6 +102,26 @@ def test_grpc_answers_as_offline(served: tuple[Bundle, Deployed], kubectl: Calla
     place = [output.name for output in answer.outputs].index("probability")
     found = np.frombuffer(answer.raw_output_contents[place], "<f4").reshape(len(rows), -1)
     np.testing.assert_allclose(found, golden["probability"], atol=1e-6)
+
+
+def test_a_challenger_is_served_beside_the_champion(
+    served: tuple[Bundle, Deployed], second: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any
+) -> None:
+    _, version = second
+    registration = {
+        "version": version.number,
+        "alias": "challenger",
+        "bundle": version.bundle,
+        "digest": version.digest,
+    }
+    phase, printed = in_cluster("e2e-challenger", STEP.format(registration=json.dumps(registration)))
+    assert phase == "Succeeded", printed
+    assert f"version {version.number} is served beside the champion as {NAME}-challenger" in printed
+    assert cluster.deployed(NAME) == served[1]
+    assert cluster.deployed(f"{NAME}-challenger") == version
+    tags = registry.client().get_model_version(NAME, version.number).tags
+    assert 0 < float(tags["mean_difference"]) <= float(tags["largest_difference"]) < 1
+    cluster.delete(f"{NAME}-challenger")
 
 
 def test_a_version_that_does_not_come_up_is_taken_back(

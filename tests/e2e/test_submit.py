@@ -1,31 +1,44 @@
-"""Submitting to a real Kubeflow Pipelines, whose API server KF_PIPELINES_ENDPOINT names."""
+"""Submitting to the cluster's Kubeflow Pipelines, from a run that serves what it trained to a retraining."""
 
 import os
 import re
 import signal
 import subprocess
 import sys
+import uuid
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import kfp
 import pytest
 
+from healthrisk import deploy, store
+from healthrisk.cluster import Cluster
+
 TRAIN = Path(__file__).parents[2] / "pipelines" / "train_pipeline.py"
+# What the drift job does where an alert fires, twice.
+RETRAIN = """
+from healthrisk.retrain import retrain
+for _ in range(2):
+    print(retrain("http://ml-pipeline.kubeflow:8888", "heart-disease", {version!r}))
+"""
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-u", str(TRAIN), "--submit", "--context", os.environ["KUBE_CONTEXT"], *words]
 
 
 def submit(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(TRAIN), "--submit", *words]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command(*words), check=False, capture_output=True, text=True, timeout=timeout)
 
 
 @pytest.fixture(scope="module")
-def client() -> kfp.Client:
-    if "KF_PIPELINES_ENDPOINT" not in os.environ:
-        pytest.skip("no Kubeflow Pipelines: KF_PIPELINES_ENDPOINT names none")
+def client(kubectl: Any) -> kfp.Client:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return kfp.Client()
+        return kfp.Client(kube_context=os.environ["KUBE_CONTEXT"])
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +78,9 @@ def test_waiting_ends(run: str) -> None:
 
 
 def test_ctrl_c_leaves_the_run_going(client: kfp.Client, run: str) -> None:
-    command = [sys.executable, "-u", str(TRAIN), "--submit", "--experiment", "e2e"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command("--experiment", "e2e"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         started = next(line.split()[1] for line in process.stdout or () if line.startswith("run "))
         # Once the page is told the run is followed.
         next(iter(process.stdout or ()))
@@ -90,8 +104,10 @@ def test_an_unknown_run_cannot_be_cancelled(client: kfp.Client) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_schedule_is_made_then_changed(client: kfp.Client) -> None:
-    experiment = "e2e schedule"
+def test_a_schedule_is_made_then_changed_and_an_alert_starts_it(
+    client: kfp.Client, in_cluster: Callable[..., tuple[str, str]]
+) -> None:
+    experiment, version = "e2e schedule", uuid.uuid4().hex[:12]
     for cron, verb in (("0 0 3 * * 0", "made"), ("0 30 4 * * 6", "changed")):
         done = submit("--experiment", experiment, "--schedule", cron)
         assert done.returncode == 0, done.stderr
@@ -99,6 +115,15 @@ def test_a_schedule_is_made_then_changed(client: kfp.Client) -> None:
     found = client.list_recurring_runs(experiment_id=client.get_experiment(experiment_name=experiment).experiment_id)
     (schedule,) = found.recurring_runs
     assert schedule.trigger.cron_schedule.cron == "0 30 4 * * 6"
+    name = f"retrain heart-disease: drift of {version}"
+    phase, printed = in_cluster("e2e-retrain", RETRAIN.format(version=version))
+    assert phase == "Succeeded", printed
+    assert printed.splitlines() == [f"run {name!r} is started", f"run {name!r} was started before"]
+    newest = client.list_runs(experiment_id=schedule.experiment_id, sort_by="created_at desc", page_size=1)
+    (run,) = newest.runs
+    assert run.display_name == name
+    assert run.runtime_config.parameters == schedule.runtime_config.parameters
+    client.terminate_run(run.run_id)
     client.delete_recurring_run(schedule.recurring_run_id)
 
 
@@ -106,3 +131,14 @@ def test_a_bad_schedule_is_refused(client: kfp.Client) -> None:
     done = submit("--schedule", "sometimes")
     assert done.returncode == 1
     assert done.stderr.startswith("error: Kubeflow Pipelines refused: ")
+
+
+def test_a_run_trains_and_serves(platform: None, cluster: Cluster, forward: Callable[..., str], tmp_path: Path) -> None:
+    done = submit("--timeout", "2400", timeout=2460)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Deploy it: succeeded" in done.stdout
+    served = cluster.deployed("heart-disease")
+    assert served
+    bundle = store.fetch(served.bundle, served.digest, tmp_path)
+    answers = deploy.replay(bundle, f"http://{forward('heart-disease-transformer', 80)}", bundle.spec)
+    assert len(answers) == len(bundle.read_json("golden.json")["rows"])

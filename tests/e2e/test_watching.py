@@ -1,26 +1,17 @@
-"""The platform watches what it serves: Prometheus has our series, and load makes more replicas."""
+"""The platform watches what it serves: series, drift, replicas and alerts."""
 
 import concurrent.futures
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 
-from healthrisk import deploy
+from healthrisk import deploy, live
 from healthrisk.bundle import Bundle
 from healthrisk.cluster import Cluster, Deployed
 
 NAME = "readmission"
-SERVE = """
-from pathlib import Path
-from healthrisk import deploy, store
-from healthrisk.cluster import Cluster, Deployed
-version = {version!r}
-deploy.champion(Cluster(), store.fetch(version.bundle, version.digest, Path("/tmp/cache")), version,
-                "http://readmission-transformer.healthrisk")
-"""
 # Four workers ask for half a minute's worth of big requests, from within: a port-forward would be what is measured.
 LOAD = """
 import concurrent.futures, time
@@ -43,11 +34,19 @@ with concurrent.futures.ThreadPoolExecutor(4) as pool:
 
 
 @pytest.fixture(scope="module")
-def served(first: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any) -> tuple[Bundle, Deployed]:
-    if cluster.deployed(NAME) != first[1]:
-        phase, printed = in_cluster("e2e-serve", SERVE.format(version=first[1]))
-        assert phase == "Succeeded", printed
-    return first
+def broken(served: tuple[Bundle, Deployed], cluster: Cluster) -> Iterator[str]:
+    """A service whose bundle is not the one it was told to serve: its pods never come up."""
+    name = f"{NAME}-broken"
+    cluster.apply(name, Deployed("0", served[1].bundle, "0" * 64), None)
+    yield name
+    cluster.delete(name)
+
+
+@pytest.fixture(scope="module")
+def ask(forward: Callable[[str, int], str]) -> Callable[[str], list[Any]]:
+    """Ask the cluster's Prometheus."""
+    url = f"http://{forward('prometheus', 9090)}"
+    return lambda query: live.ask(url, query)
 
 
 def _until(seconds: float, what: Callable[[], Any]) -> Any:
@@ -57,17 +56,14 @@ def _until(seconds: float, what: Callable[[], Any]) -> Any:
     return found
 
 
-def test_prometheus_has_our_series(served: tuple[Bundle, Deployed], forward: Callable[[str, int], str]) -> None:
+def test_prometheus_has_our_series(
+    served: tuple[Bundle, Deployed], forward: Callable[[str, int], str], ask: Callable[[str], list[Any]]
+) -> None:
     bundle, version = served
     deploy.replay(bundle, f"http://{forward(f'{NAME}-transformer', 80)}", bundle.spec)
-    prometheus = f"http://{forward('prometheus', 9090)}"
-
-    def ask(query: str) -> list[Any]:
-        return httpx.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=10).json()["data"]["result"]
-
     asked = f'prediction_requests_total{{model="{NAME}",code="200",component="transformer"}} > 0'
     assert _until(60, lambda: ask(asked))
-    for component in ("transformer", "predictor"):
+    for component in ("transformer", "predictor", "explainer"):
         up = f'up{{job="model-servers",service="{NAME}",component="{component}",ready="true"}} == 1'
         assert _until(60, lambda up=up: ask(up)), component
     # Pods of another version that have just gone are remembered for a while.
@@ -76,6 +72,21 @@ def test_prometheus_has_our_series(served: tuple[Bundle, Deployed], forward: Cal
     assert memory, "the kubelet's own figures are read, too"
 
 
+def test_the_drift_job_exports_gauges(
+    served: tuple[Bundle, Deployed], kubectl: Callable[..., str], ask: Callable[[str], list[Any]]
+) -> None:
+    where = ("--namespace", "healthrisk")
+    kubectl(*where, "delete", "job", "e2e-drift", "--ignore-not-found")
+    kubectl(*where, "create", "job", "e2e-drift", "--from=cronjob/drift")
+    kubectl(*where, "wait", "--for=condition=complete", "--timeout=240s", "job/e2e-drift")
+    assert f'"{NAME}": ' in kubectl(*where, "logs", "job/e2e-drift")
+    gauges = _until(60, lambda: ask(f'healthrisk_drift_distance{{model="{NAME}"}}'))
+    assert {one["metric"]["feature"] for one in gauges} >= set(served[0].spec.features)
+    kubectl(*where, "delete", "job", "e2e-drift")
+
+
+# The alert's five minutes pass in the meantime.
+@pytest.mark.usefixtures("broken")
 def test_load_makes_more_replicas_and_rest_fewer(
     served: tuple[Bundle, Deployed], kubectl: Callable[..., str], in_cluster: Any
 ) -> None:
@@ -93,3 +104,9 @@ def test_load_makes_more_replicas_and_rest_fewer(
         assert phase == "Succeeded", printed
     # Kubernetes waits five minutes before it believes that the load has gone.
     assert _until(500, lambda: replicas("transformer") == replicas("predictor") == 1)
+
+
+def test_an_alert_fires_when_it_should(broken: str, ask: Callable[[str], list[Any]]) -> None:
+    firing = 'ALERTS{{alertname="PodNotReady",alertstate="firing",service="{}"}}'
+    assert _until(420, lambda: ask(firing.format(broken)))
+    assert ask(firing.format(NAME)) == []
