@@ -174,6 +174,8 @@ def test_logs_are_json_and_hold_no_value(pair: Pair) -> None:
         httpx.post(pair.infer_url, json={"id": "MARK-id", "inputs": [tensor]})
     httpx.post(pair.infer_url, content=b'{"MARK-broken": 987654.321')
     httpx.post(f"{pair.transformer.url}/v2/models/MARK-model/infer", json={})
+    for path in ("/v2/models", "/v1/models", "/openapi.json", "/metrics", "/"):
+        httpx.get(pair.transformer.url + path).raise_for_status()
     logs = pair.logs()
     for mark in ("123.4567", "987654", "MARK"):
         assert mark not in logs
@@ -238,16 +240,21 @@ def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -
         pair = start_pair(make_bundle("heart-disease", "logistic_regression"), environment=environment)
         try:
             ask(pair, pair.bundle.read_json("golden.json")["rows"][:1], traceparent=TRACEPARENT).raise_for_status()
-            spans = wait_for_spans(server, trace_service)
+            names = pair.bundle.spec.features
+            assert ask(pair, [[987654.0] * len(names)], traceparent=TRACEPARENT).status_code == 400
+            spans = wait_for_spans(server, trace_service, 3)
         finally:
             pair.end()
     assert {span.trace_id.hex() for span in spans} == {TRACE}
     by_id = {span.span_id: span for span in spans}
     (inner,) = [span for span in spans if span.parent_span_id in by_id]
     assert by_id[inner.parent_span_id].parent_span_id.hex() == "00f067aa0ba902b7"
+    (refused,) = [span for span in spans if span.attributes]
+    assert {one.key: one.value.string_value for one in refused.attributes} == {"error.type": "range"}
+    assert not any(b"987654" in body for body in server.bodies)
 
 
-def wait_for_spans(server: Any, trace_service: Any) -> list[Any]:
+def wait_for_spans(server: Any, trace_service: Any, least: int) -> list[Any]:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         requests = [trace_service.ExportTraceServiceRequest.FromString(body) for body in list(server.bodies)]
@@ -258,7 +265,7 @@ def wait_for_spans(server: Any, trace_service: Any) -> list[Any]:
             for scope in found.scope_spans
             for span in scope.spans
         ]
-        if len(spans) >= 2:
+        if len(spans) >= least:
             return spans
         time.sleep(0.1)
     raise TimeoutError("no spans came")

@@ -1,6 +1,7 @@
 """W3C trace context across the hop, and OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-Without an endpoint a request's `traceparent` is only passed on and logged, and OpenTelemetry is not even imported.
+Without an endpoint a request's `traceparent` is only passed on and logged, and no part of OpenTelemetry that makes or
+sends spans is even imported.
 """
 
 import contextlib
