@@ -98,18 +98,21 @@ def calibration_points(outcome: NDArray[np.bool_], probability: NDArray[np.float
     }
 
 
-def resampled_interval(scores: NDArray[np.float64], folds: int, highest: float = math.inf) -> dict[str, float]:
+def resampled_interval(
+    scores: NDArray[np.float64], folds: int, highest: float = math.inf, lowest: float = 0.0
+) -> dict[str, float]:
     """Return mean, standard error and 95 % interval of scores [repeats * folds] of a repeated cross-validation.
 
     Training parts overlap, so the naive variance of the mean is too small; Nadeau and Bengio's correction adds
-    the ratio of test to training rows, 1 / (folds - 1). The interval is cut at 0 and at `highest`, the metric's bounds.
+    the ratio of test to training rows, 1 / (folds - 1). The interval is cut at the metric's bounds.
     """
     count = len(scores)
     variance = float(scores.var(ddof=1)) if count > 1 else 0.0
     error = float(np.sqrt((1 / count + 1 / (folds - 1)) * variance))
     margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error if count > 1 else 0.0
     mean = float(scores.mean())
-    return {"mean": mean, "standard_error": error, "low": max(0.0, mean - margin), "high": min(highest, mean + margin)}
+    low, high = max(lowest, mean - margin), min(highest, mean + margin)
+    return {"mean": mean, "standard_error": error, "low": low, "high": high}
 
 
 def bootstrap_interval(metric: Metric, y: Labels, p: Probabilities, seed: int) -> dict[str, float]:

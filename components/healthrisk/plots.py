@@ -5,19 +5,23 @@ Colours are those of Okabe and Ito (2008); lines differ in style as well as in c
 
 import base64
 import io
+import textwrap
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DPI = 150
+# Narrow, so that letters stay legible where a phone shrinks a plot to its width.
+WIDTH = 4.8
 STYLES = ("-", "--", "-.", ":")
 
 
 def to_png(figure: Figure) -> bytes:
     """Return a figure as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -67,15 +71,13 @@ def confusion(matrix: list[list[int]], names: list[str]) -> Figure:
 
 
 def importance(rows: list[dict[str, Any]], metric: str) -> Figure:
-    """Plot the loss of a metric when each feature is shuffled, with one standard deviation."""
+    """Plot the loss of a metric, named in words, when each feature is shuffled, with one standard deviation."""
     shown = rows[:15][::-1]
-    figure = Figure(figsize=(5.6, 0.28 * len(shown) + 1.0), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.32 * len(shown) + 0.8), layout="constrained")
     axes = figure.add_subplot()
-    spread = [row["sd"] for row in shown]
-    axes.barh(
-        [row["label"] for row in shown], [row["mean"] for row in shown], xerr=spread, color=COLOURS[0], ecolor="#444444"
-    )
-    axes.set_xlabel(f"Loss of {metric.replace('_', ' ')} when shuffled")
+    labels, means, spread = zip(*((broken(row["label"]), row["mean"], row["sd"]) for row in shown), strict=True)
+    axes.barh(labels, means, xerr=spread, color=COLOURS[0], ecolor="#444444")
+    axes.set_xlabel(f"Loss of {metric} when shuffled")
     axes.tick_params(labelsize=8)
     plain(axes)
     return figure
@@ -84,12 +86,12 @@ def importance(rows: list[dict[str, Any]], metric: str) -> Figure:
 def intervals(rows: list[tuple[str, dict[str, float]]], title: str) -> Figure:
     """Plot the mean and the 95 % interval of each row."""
     shown = rows[::-1]
-    figure = Figure(figsize=(5.6, 0.4 * len(shown) + 0.9), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.34 * len(shown) + 0.9), layout="constrained")
     axes = figure.add_subplot()
     for position, (_, value) in enumerate(shown):
         axes.plot([value["low"], value["high"]], [position, position], color=COLOURS[0], linewidth=2)
         axes.plot(value["mean"], position, "o", color=COLOURS[1])
-    axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=9)
+    axes.set_yticks(range(len(shown)), [broken(name) for name, _ in shown], fontsize=9)
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlabel(title)
     plain(axes)
@@ -107,6 +109,11 @@ def _square(x: str, y: str) -> tuple[Figure, Any]:
 def look(position: int) -> dict[str, Any]:
     """Return the colour and style of a line among several."""
     return {"color": COLOURS[position % len(COLOURS)], "linestyle": STYLES[position % len(STYLES)], "linewidth": 1.6}
+
+
+def broken(label: str) -> str:
+    """Return a long label in lines, so that it leaves the plot its width."""
+    return textwrap.fill(label, 26)
 
 
 def plain(axes: Any) -> None:

@@ -23,6 +23,25 @@ METRIC_NAMES = {
 }
 
 
+SECTIONS = (
+    ("verdict", "Verdict"),
+    ("data", "Data"),
+    ("models", "Models"),
+    ("nested", "Validation inside"),
+    ("holdout", "Hold-out"),
+    ("discrimination", "Discrimination"),
+    ("calibration", "Calibration and benefit"),
+    ("subgroups", "Subgroups"),
+    ("outside", "Validation outside"),
+    ("simpler", "Simpler things"),
+    ("explanation", "Explanation"),
+    ("robustness", "Robustness"),
+    ("limits", "Limits of use"),
+    ("tripod", "TRIPOD+AI"),
+    ("provenance", "Provenance"),
+)
+
+
 def family_name(family: str) -> str:
     """Return a family's name as people write it."""
     return family.replace("_", " ")
@@ -36,7 +55,7 @@ def model_plots(spec: DatasetSpec, decision: dict[str, Any], family: str) -> dic
         "roc": plots.roc(model["curves"]),
         "calibration": plots.calibration(model["curves"]),
         "confusion": plots.confusion(model["test"]["confusion"], names),
-        "importance": plots.importance(model["importance"], decision["metric"]),
+        "importance": plots.importance(model["importance"], METRIC_NAMES[decision["metric"]]),
     }
     return {name: plots.to_png(figure) for name, figure in drawn.items()}
 
@@ -79,6 +98,7 @@ def render(
     shown |= {name: plots.to_png(figure) for name, figure in more.items()}
     return pages.render(
         "report.html",
+        sections=_sections(evidence),
         spec=spec,
         decision=decision,
         evidence=evidence,
@@ -87,11 +107,22 @@ def render(
         winner=winner,
         metrics=[(key, name) for key, name in METRIC_NAMES.items() if key in winner["test"]],
         names=METRIC_NAMES,
+        cross_validated={family: result["cross_validation"] for family, result in models.items()},
         family_name=family_name,
         plots={name: plots.data_uri(png) for name, png in shown.items()},
         data=data,
         provenance=provenance,
     )
+
+
+def _sections(evidence: dict[str, Any]) -> list[tuple[str, str]]:
+    """The sections of the page, as anchor and title, without those that have nothing to say."""
+    absent = set()
+    if "nested" not in evidence:
+        absent.add("nested")
+    if not (evidence["baselines"] or evidence["reduced"]):
+        absent.add("simpler")
+    return [section for section in SECTIONS if section[0] not in absent]
 
 
 def _areas(decision: dict[str, Any], evidence: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
@@ -104,7 +135,7 @@ def _areas(decision: dict[str, Any], evidence: dict[str, Any]) -> list[tuple[str
         for row in column["groups"]
     ]
     rows += [
-        (f"{site['name']}, {name} model", found["roc_auc"])
+        (f"{site['label']}, {name} model", found["roc_auc"])
         for site in evidence["sites"]
         for name, found in site.get("models", {}).items()
     ]

@@ -150,6 +150,8 @@ class Source(_Strict):
     """Where a table can be had. `package:NAME` means a file shipped with healthrisk."""
 
     name: Name
+    # How a report names the place.
+    label: str = ""
     uri: str
     # The file within the archive, where the address is a .zip; the digest is then the member's.
     member: str = ""

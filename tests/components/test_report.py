@@ -6,9 +6,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 
 from healthrisk import report
@@ -18,8 +20,11 @@ SECTIONS = (
     "data",
     "predictors",
     "missing",
+    "participants",
     "models",
     "holdout",
+    "operating",
+    "discrimination",
     "calibration",
     "subgroups",
     "outside",
@@ -42,6 +47,8 @@ class Page(html.parser.HTMLParser):
         self.pictures: list[dict[str, str | None]] = []
         self.words = ""
         self.rows: list[list[str]] = []
+        self.headings: list[int] = []
+        self.unnamed: list[str] = []
         self.in_cell = False
         self.feed(text)
 
@@ -49,6 +56,10 @@ class Page(html.parser.HTMLParser):
         found = dict(attrs)
         if found.get("id"):
             self.ids.append(str(found["id"]))
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if (tag == "th" and not found.get("scope")) or ("tabindex" in found and not found.get("aria-label")):
+            self.unnamed.append(f"{tag} {found}")
         if tag == "a":
             self.links.append(str(found["href"]))
         if tag == "img":
@@ -98,9 +109,27 @@ def test_the_page_carries_all_it_shows(page: Page, written: Path) -> None:
     assert len(page.pictures) >= 9
     for picture in page.pictures:
         assert str(picture["src"]).startswith("data:image/png;base64,")
-        assert picture["alt"]
+        assert len(str(picture["alt"])) > 20
     assert not re.search(r"url\(|@import", written.read_text("utf-8"))
     assert written.stat().st_size < 1_500_000
+
+
+def test_who_cannot_see_finds_their_way(page: Page) -> None:
+    assert page.unnamed == []
+    assert page.headings[0] == 1
+    assert page.headings.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(page.headings))
+
+
+def test_mlflow_and_the_pipeline_s_pages_hold_it_too(home: Path, written: Path, tmp_path: Path) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("heart-disease").experiment_id])
+    assert len(runs) == 3
+    for run in runs:
+        logged = client.download_artifacts(run.info.run_id, "report.html", str(tmp_path))
+        assert Path(logged).read_bytes() == written.read_bytes()
+    (page,) = home.glob("runs/*/evidence/page")
+    assert page.read_bytes() == written.read_bytes()
 
 
 def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> None:
@@ -111,8 +140,10 @@ def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> Non
     for gate in decision["gates"]:
         assert [report.gate_name(gate), gate["bound"], f"{gate['value']:.3f}", report.verdict(gate)] in page.rows
     for site in evidence["sites"]:
-        assert site["name"] in page.words
-        assert "missing: not on this machine" in page.words
+        assert site["label"] in page.words
+    assert page.words.count("missing: not on this machine") == len(evidence["sites"]) == 3
+    age = evidence["cohort"]["predictors"][0]["lines"][0]["sides"][1]
+    assert f"{age['median']:.3g} ({age['low']:.3g} to {age['high']:.3g})" in page.words
     assert evidence["level"] == "quick"
     assert "EVIDENCE=full" in page.words
 

@@ -1,23 +1,29 @@
 """All evidence together on a real winner, and gates that a poisoned training set does not pass."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from healthrisk import preprocess, sources, train
+from healthrisk import coding, preprocess, report, sources, train
+from healthrisk import spec as specs
 from healthrisk.evaluate import evaluate
 from healthrisk.evidence import gather, robustness
+from healthrisk.ingest import ingest
 from healthrisk.spec import DatasetSpec
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
+RECORD: dict[str, Any] = {"source": "uci", "uri": "https://host/table", "sha256": "0" * 64, "rows": 1}
 
 
 def judged(heart: Heart, level: Any, flips: float = 0.0) -> tuple[dict[str, Any], dict[str, Any]]:
     """Train one family on a table with some labels flipped; return the judged decision and the evidence."""
     spec, matrix, y = heart
-    small = spec.model_copy(update={"search": {"logistic_regression": {"C": (0.03,)}}})
+    small = spec if spec.search else spec.model_copy(update={"search": {"logistic_regression": {"C": (0.03,)}}})
     y = robustness.flip(y, np.ones(len(y), dtype=bool), flips, 2, np.random.default_rng(5))
     held_out = preprocess.split(y, 0)
     parts = (matrix[~held_out], y[~held_out]), (matrix[held_out], y[held_out])
@@ -70,3 +76,43 @@ def test_the_explained_patient_adds_up(full: tuple[dict[str, Any], dict[str, Any
     assert total == pytest.approx(example["probability"], abs=1e-6)
     assert len(full[1]["explanation"]["overall"]) == 13
     assert full[1]["explanation"]["rows"] == 60
+
+
+def words(spec: DatasetSpec, decision: dict[str, Any], found: dict[str, Any]) -> str:
+    """The report's text without marks, a cell or a line apart by one blank."""
+    record = RECORD | {"missing": dict.fromkeys(spec.features, 0)}
+    page = report.render(spec, decision, found, record, {"git_revision": "0" * 40, "versions": {}})
+    return " ".join(re.sub("<[^>]+>", " ", re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)).split())
+
+
+def test_the_full_report_tells_what_only_full_evidence_knows(
+    heart: Heart, full: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    text = words(heart[0], *full)
+    inside = full[1]["nested"]["logistic_regression"]["intervals"]["roc_auc"]
+    assert f"{inside['mean']:.3f} {inside['low']:.3f} to {inside['high']:.3f}" in text
+    assert "By nested cross-validation" in text
+    for row in full[1]["stress"][1:]:
+        change = row["roc_auc"]["change"]
+        assert f"{change['mean']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})" in text
+    assert "20 %, everybody" in text
+    assert "misses the gate" in text
+    assert "EVIDENCE=full" not in text
+
+
+def test_obesity_stands_beside_its_rule_with_its_caveats(shared_data: Path, tmp_path: Path) -> None:
+    spec = specs.load("obesity")
+    ingest(spec, str(shared_data / "ObesityDataSet_raw_and_data_sinthetic.csv"), tmp_path / "table")
+    table = pq.read_table(tmp_path / "table")
+    small = spec.model_copy(
+        update={
+            "search": {"logistic_regression": {"C": (3.0,)}},
+            "selection": spec.selection.model_copy(update={"repeats": 1}),
+        }
+    )
+    decision, found = judged((small, coding.encode(spec, table), coding.encode_target(spec, table)), "quick")
+    text = words(spec, decision, found)
+    assert "A rule alone, body mass index, has an accuracy of 0.919 (0.907 to 0.930)" in text
+    assert "without height and weight does without Height, Weight" in text
+    assert "77 % of the rows are synthetic" in text
+    assert "Where this page speaks of one event, it is obesity I or obesity II or obesity III" in text

@@ -33,7 +33,7 @@ def sites(spec: DatasetSpec, models: Mapping[str, Score], seed: int, *, download
 def _site(
     spec: DatasetSpec, source: Source, models: Mapping[str, Score], seed: int, *, download: bool
 ) -> dict[str, Any]:
-    known = {"name": source.name, "uri": source.uri}
+    known = {"name": source.name, "label": source.label or source.name, "uri": source.uri}
     if not download and not sources.is_at_hand(source):
         return known | {"missing": "not on this machine: put it into HEALTHRISK_DATA, or run with EVIDENCE=full"}
     try:

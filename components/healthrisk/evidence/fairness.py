@@ -5,6 +5,8 @@ The gate compares true positive rates (equal opportunity: Hardt, Price and Srebr
 few cases: a difference whose interval reaches across the bound is neither kept nor missed.
 """
 
+import math
+from collections.abc import Callable
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -17,11 +19,13 @@ from healthrisk.evidence import calibration
 from healthrisk.evidence.event import Event
 from healthrisk.spec import Column, DatasetSpec
 
-RATES = {
-    "selection_rate": fl.selection_rate,
-    "true_positive_rate": fl.true_positive_rate,
-    "false_negative_rate": fl.false_negative_rate,
-    "false_positive_rate": fl.false_positive_rate,
+Rate = Callable[[NDArray[np.int64], NDArray[np.int64]], float]
+# Each rate, and the rows of a group that it is a share of.
+RATES: dict[str, tuple[Rate, str]] = {
+    "selection_rate": (fl.selection_rate, "rows"),
+    "true_positive_rate": (fl.true_positive_rate, "cases"),
+    "false_negative_rate": (fl.false_negative_rate, "cases"),
+    "false_positive_rate": (fl.false_positive_rate, "others"),
 }
 JUDGED = "true_positive_rate"
 
@@ -58,39 +62,65 @@ def groups(
 
 def _column(spec: DatasetSpec, column: Column, values: NDArray[np.float64], event: Event, seed: int) -> dict[str, Any]:
     names, places = groups(spec, column, values)
-    predicted = event.predicted.astype(np.int64)
-    frame = fl.MetricFrame(metrics=RATES, y_true=event.labels, y_pred=predicted, sensitive_features=names[places])
     rows = [_group(str(names[place]), event.where(places == place), seed) for place in np.unique(places)]
+    frame = fl.MetricFrame(
+        metrics={name: _where_defined(rate, among) for name, (rate, among) in RATES.items()},
+        y_true=event.labels,
+        y_pred=event.predicted.astype(np.int64),
+        sensitive_features=names[places],
+    )
+    apart, ratio = frame.difference(), frame.ratio()
+    difference = {rate: _spread(rows, rate, float(apart[rate])) for rate in RATES}
     return {
         "column": column.name,
         "label": column.label,
         "unit": column.unit,
         "groups": rows,
-        "difference": {rate: float(value) for rate, value in frame.difference().items()},
-        "ratio": {rate: _finite(value) for rate, value in frame.ratio().items()},
+        "difference": difference,
+        "ratio": {
+            rate: float(ratio[rate]) if difference[rate] and np.isfinite(ratio[rate]) else None for rate in RATES
+        },
         "gate": _judge(spec, rows),
     }
 
 
+def _where_defined(rate: Rate, among: str) -> Rate:
+    """Return a rate that is NaN in a group without a row that it is a share of; there fairlearn says 0."""
+
+    def defined(y_true: NDArray[np.int64], y_pred: NDArray[np.int64]) -> float:
+        cases = int((y_true == 1).sum())
+        of = {"rows": len(y_true), "cases": cases, "others": len(y_true) - cases}[among]
+        return float(rate(y_true, y_pred)) if of else math.nan
+
+    return defined
+
+
 def _group(name: str, event: Event, seed: int) -> dict[str, Any]:
-    cases, others = int(event.happened.sum()), int((~event.happened).sum())
+    rows, cases = len(event.happened), int(event.happened.sum())
     hit = int((event.happened & event.predicted).sum())
     alarm = int((~event.happened & event.predicted).sum())
     row: dict[str, Any] = {
         "group": name,
-        "rows": len(event.happened),
+        "rows": rows,
         "cases": cases,
-        "selection_rate": metrics.proportion(hit + alarm, len(event.happened)),
+        "others": rows - cases,
+        "selection_rate": metrics.proportion(hit + alarm, rows),
         "true_positive_rate": metrics.proportion(hit, cases) if cases else None,
         "false_negative_rate": metrics.proportion(cases - hit, cases) if cases else None,
-        "false_positive_rate": metrics.proportion(alarm, others) if others else None,
+        "false_positive_rate": metrics.proportion(alarm, rows - cases) if rows - cases else None,
         "roc_auc": None,
         "calibration": calibration.measure(event)["in_the_large"],
     }
-    if cases > 1 and others > 1:
+    if cases > 1 and rows - cases > 1:
         area = metrics.roc_auc(event.labels, event.both)
         row["roc_auc"] = {"mean": area, **metrics.bootstrap_interval("roc_auc", event.labels, event.both, seed)}
     return row
+
+
+def _spread(rows: list[dict[str, Any]], rate: str, apart: float) -> dict[str, float] | None:
+    """Return fairlearn's difference of a rate, with the interval of the groups that lie farthest apart."""
+    known = [row for row in rows if row[rate]]
+    return {**_widest(known, rate)[1], "mean": apart} if len(known) > 1 else None
 
 
 def _judge(spec: DatasetSpec, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -101,11 +131,7 @@ def _judge(spec: DatasetSpec, rows: list[dict[str, Any]]) -> dict[str, Any]:
     if len(fit) < 2:
         few = f"fewer than two groups have {rule.min_cases} cases"
         return {"verdict": "none" if bound is None else "abstains", "bound": bound, "reason": few, "difference": None}
-    pairs = list(combinations(fit, 2))
-    # Bonferroni: the widest of several differences is judged as one of several.
-    confidence = 1 - (1 - metrics.CONFIDENCE) / len(pairs)
-    found = {(a["group"], b["group"]): _apart(a, b, confidence) for a, b in pairs}
-    (one, other), widest = max(found.items(), key=lambda item: item[1]["mean"])
+    between, widest = _widest(fit, JUDGED)
     if bound is None:
         verdict, reason = "none", "the spec sets no bound"
     elif widest["low"] > bound:
@@ -114,16 +140,24 @@ def _judge(spec: DatasetSpec, rows: list[dict[str, Any]]) -> dict[str, Any]:
         verdict, reason = "kept", "even the upper end of the interval lies within the bound"
     else:
         verdict, reason = "abstains", "too few cases: the interval reaches across the bound"
-    words = f"{one} against {other}: {reason}"
-    return {"verdict": verdict, "bound": bound, "reason": words, "difference": widest}
+    return {"verdict": verdict, "bound": bound, "reason": f"{between}: {reason}", "difference": widest}
 
 
-def _apart(a: dict[str, Any], b: dict[str, Any], confidence: float) -> dict[str, float]:
+def _widest(rows: list[dict[str, Any]], rate: str) -> tuple[str, dict[str, float]]:
+    """Return which two of several groups lie farthest apart in a rate, and by how much.
+
+    Bonferroni: the widest of several differences has the confidence of one of several.
+    """
+    pairs = list(combinations(rows, 2))
+    confidence = 1 - (1 - metrics.CONFIDENCE) / len(pairs)
+    found = {f"{a['group']} against {b['group']}": _apart(a, b, rate, confidence) for a, b in pairs}
+    return max(found.items(), key=lambda item: item[1]["mean"])
+
+
+def _apart(a: dict[str, Any], b: dict[str, Any], rate: str, confidence: float) -> dict[str, float]:
+    sizes = (a[RATES[rate][1]], b[RATES[rate][1]])
     one, other = (
-        metrics.proportion(round(row[JUDGED]["mean"] * row["cases"]), row["cases"], confidence) for row in (a, b)
+        metrics.proportion(round(row[rate]["mean"] * size), size, confidence)
+        for row, size in zip((a, b), sizes, strict=True)
     )
     return metrics.difference(one, other) if one["mean"] >= other["mean"] else metrics.difference(other, one)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -7,12 +7,10 @@ from matplotlib.figure import Figure
 
 from healthrisk import plots
 
-_WIDTH = 5.6
-
 
 def decision_curve(curve: dict[str, list[float]]) -> Figure:
     """Plot net benefit against the threshold of acting, beside acting on all and on nobody."""
-    figure = Figure(figsize=(_WIDTH, 3.4), layout="constrained")
+    figure = Figure(figsize=(plots.WIDTH, 3.4), layout="constrained")
     axes = figure.add_subplot()
     for position, (name, label) in enumerate(
         (("model", "by the model"), ("all", "on everybody"), ("none", "on nobody"))
@@ -29,9 +27,9 @@ def decision_curve(curve: dict[str, list[float]]) -> Figure:
 def explanation(rows: list[dict[str, Any]]) -> Figure:
     """Plot mean absolute Shapley values."""
     shown = rows[:15][::-1]
-    figure = Figure(figsize=(_WIDTH, 0.28 * len(shown) + 1.0), layout="constrained")
+    figure = Figure(figsize=(plots.WIDTH, 0.32 * len(shown) + 0.8), layout="constrained")
     axes = figure.add_subplot()
-    axes.barh([row["label"] for row in shown], [row["mean"] for row in shown], color=plots.COLOURS[0])
+    axes.barh([plots.broken(row["label"]) for row in shown], [row["mean"] for row in shown], color=plots.COLOURS[0])
     axes.set_xlabel("Mean change of probability")
     axes.tick_params(labelsize=8)
     plots.plain(axes)
@@ -41,7 +39,7 @@ def explanation(rows: list[dict[str, Any]]) -> Figure:
 def patient(example: dict[str, Any]) -> Figure:
     """Plot one explained patient: how each value moves the probability from the base."""
     shown = example["values"][:12][::-1]
-    figure = Figure(figsize=(_WIDTH, 0.3 * len(shown) + 1.0), layout="constrained")
+    figure = Figure(figsize=(plots.WIDTH, 0.34 * len(shown) + 0.8), layout="constrained")
     axes = figure.add_subplot()
     values = np.array([row["value"] for row in shown])
     # Colour and hatching: up and down differ in print, too.
@@ -49,7 +47,7 @@ def patient(example: dict[str, Any]) -> Figure:
         chosen = np.flatnonzero((values > 0) == up)
         axes.barh(chosen, values[chosen], color=colour, hatch=hatch, edgecolor="white")
     axes.axvline(0, color="#444444", linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [f"{row['label']}: {row['shown']}" for row in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [plots.broken(f"{row['label']}: {row['shown']}") for row in shown], fontsize=8)
     axes.set_xlabel(f"Change of the probability of {example['outcome']}")
     axes.tick_params(labelsize=8)
     plots.plain(axes)

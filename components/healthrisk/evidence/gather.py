@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from healthrisk import metrics, reference
 from healthrisk.config import Level
-from healthrisk.evidence import calibration, event, external, fairness, nested_cv, robustness, simpler
+from healthrisk.evidence import calibration, cohort, event, external, fairness, nested_cv, robustness, simpler
 from healthrisk.evidence.explain import Explainer
 from healthrisk.spec import DatasetSpec
 from healthrisk.train import Trained
@@ -37,10 +37,11 @@ def gather(
         "level": level,
         "event": event.name(spec),
         "rows": len(p),
+        "cohort": cohort.describe(spec, rows[0], judged),
         "calibration": calibration.measure(judged),
         "net_benefit": calibration.net_benefit(judged),
         "fairness": fairness.audit(spec, rows[0], judged, seed),
-        "baselines": simpler.baselines(spec, test),
+        "baselines": simpler.baselines(spec, test, rows),
         "labels": _labels(spec, train[1], model.out_of_fold),
     }
     _log.info("calibration, subgroups and labels are judged")

@@ -1,12 +1,16 @@
 """What wrong labels, noise and missing values do to a model, and whether wrong labels are found.
 
 Every condition goes through the same repeated cross-validation with the winner's parameters: wrong labels are put into
-the rows fitted on, noise and gaps into the rows judged, and all are scored against the true labels. Wrong labels are
-looked for by confident learning (Northcutt, Jiang and Chuang, JAIR 70, 2021), as cleanlab implements it.
+the rows fitted on, noise and gaps into the rows judged, and all are scored against the true labels. The effect of a
+condition is its change from the untouched table, fold by fold: paired, its interval is far narrower than that of the
+score itself. Wrong labels are looked for by confident learning (Northcutt, Jiang and Chuang, JAIR 70, 2021), as
+cleanlab implements it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Self
 
 import numpy as np
@@ -16,8 +20,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
 
 from healthrisk import metrics, train
-from healthrisk.evidence import calibration, event
-from healthrisk.evidence.fairness import groups
+from healthrisk.evidence import calibration, event, fairness
+from healthrisk.evidence.event import Event
 from healthrisk.spec import DatasetSpec, Family
 
 FLIPS = (0.05, 0.10, 0.20)
@@ -29,6 +33,17 @@ SHOWN = ("accuracy", "roc_auc", "brier")
 Matrix = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Spoil = Callable[[Matrix, Labels, np.random.Generator], tuple[Matrix, Labels]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """People whose labels an attacker would flip: who they are, and which rows of a matrix they are."""
+
+    name: str
+    holds: Callable[[Matrix], NDArray[np.bool_]]
+
+
+EVERYBODY = Group("everybody", lambda matrix: np.ones(len(matrix), dtype=bool))
 
 
 @dataclass(frozen=True)
@@ -50,26 +65,52 @@ def stress(
     seed: int,
     repeats: int,
 ) -> list[dict[str, Any]]:
-    """Return accuracy, AUC and Brier score with intervals, and calibration, under each condition; the first is none."""
+    """Return scores, their changes and calibration, with intervals, under each condition; the first condition is none.
+
+    What flips are targeted at has its sensitivity told as well: overall scores hide what happens to a small group.
+    """
     matrix, y = part
     folds = train.splits(spec, y, seed + 1, repeats)
     model = train.estimator(spec, family, seed, parameters)
-    found = []
+    groups = targets(spec, matrix)
+    found: list[dict[str, Any]] = []
+    untouched: list[dict[str, float]] = []
     with train.parallel(family, len(y)):
-        for condition in [Condition("nothing", 0.0, "", False, _keep), *_conditions(spec, matrix)]:
+        for condition in [Condition("nothing", 0.0, "", False, _keep), *_conditions(spec, matrix, groups)]:
             spoiled = Spoiled(model, condition, len(spec.target.classes), seed)
             scores, pooled = train.cross_validate(spec, spoiled, matrix, y, folds)
-            intervals = train.summary(spec, scores)["intervals"]
+            untouched = untouched or scores
+            judged = event.of(spec, y, pooled)
             found.append(
                 {
                     "what": condition.what,
                     "strength": condition.strength,
                     "target": condition.target,
-                    **{name: intervals[name] for name in SHOWN},
-                    "calibration": calibration.measure(event.of(spec, y, pooled)),
+                    **_effects(spec, scores, untouched),
+                    "calibration": calibration.measure(judged),
+                    "sensitivity": {group.name: _sensitivity(group, judged, matrix) for group in groups},
                 }
             )
     return found
+
+
+def _effects(
+    spec: DatasetSpec, scores: list[dict[str, float]], untouched: list[dict[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """Return each score's interval over the folds, and that of its change."""
+    own = train.summary(spec, scores)["intervals"]
+    found = {}
+    for name in SHOWN:
+        changes = np.array([fold[name] - before[name] for fold, before in zip(scores, untouched, strict=True)])
+        change = metrics.resampled_interval(changes, spec.selection.folds, lowest=-math.inf)
+        found[name] = {**own[name], "change": change}
+    return found
+
+
+def _sensitivity(group: Group, judged: Event, matrix: Matrix) -> dict[str, float] | None:
+    """Return the share of a group's cases that are found, if it has any."""
+    cases = judged.where(group.holds(matrix) & judged.happened)
+    return metrics.proportion(int(cases.predicted.sum()), len(cases.predicted)) if len(cases.predicted) else None
 
 
 def suspects(y: Labels, out_of_fold: Matrix) -> NDArray[np.bool_]:
@@ -85,15 +126,15 @@ def detect(
     part: tuple[Matrix, Labels],
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Return, for each share of labels flipped at random, how many of them are found, and how often that is right.
+    """Return, for each share of labels flipped, of everybody's or a group's, how many are found, and how often rightly.
 
     Some labels of the original table may be wrong as well: what it finds among those counts against its precision.
     """
     matrix, y = part
     model = train.estimator(spec, family, seed, parameters)
     found = []
-    for share in (0.0, *FLIPS):
-        wrong = flip(y, np.ones(len(y), dtype=bool), share, len(spec.target.classes), np.random.default_rng(seed))
+    for target, share in [(EVERYBODY, 0.0), *product(targets(spec, matrix), FLIPS)]:
+        wrong = flip(y, target.holds(matrix), share, len(spec.target.classes), np.random.default_rng(seed))
         with train.parallel(family, len(y)):
             _, pooled = train.cross_validate(spec, model, matrix, wrong, train.splits(spec, wrong, seed + 1, 1))
         flagged, flipped = suspects(wrong, pooled), wrong != y
@@ -101,6 +142,7 @@ def detect(
         found.append(
             {
                 "strength": share,
+                "target": target.name,
                 "flagged": metrics.proportion(int(flagged.sum()), len(y)),
                 "recall": metrics.proportion(hits, int(flipped.sum())) if flipped.any() else None,
                 "precision": metrics.proportion(hits, int(flagged.sum())) if flagged.any() and share else None,
@@ -141,17 +183,28 @@ class Spoiled(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.condition.spoil(matrix, y, np.random.default_rng(self.seed))
 
 
-def _conditions(spec: DatasetSpec, matrix: Matrix) -> list[Condition]:
-    classes = len(spec.target.classes)
-    conditions = [Condition("label flips", share, "everybody", True, _flips(share, classes)) for share in FLIPS]
+def targets(spec: DatasetSpec, matrix: Matrix) -> list[Group]:
+    """Return whose labels are flipped: everybody's, and those of the smallest group of the first sensitive code."""
     coded = [name for name in spec.sensitive if spec.by_name[name].kind == "code"]
-    if coded:
-        column, place = spec.by_name[coded[0]], spec.features.index(coded[0])
-        names, member = groups(spec, column, matrix[:, place])
-        present, sizes = np.unique(member, return_counts=True)
-        smallest = present[sizes.argmin()]
-        label, within = f"{column.label}: {names[smallest]}", _members(spec, place, smallest)
-        conditions += [Condition("label flips", share, label, True, _flips(share, classes, within)) for share in FLIPS]
+    if not coded:
+        return [EVERYBODY]
+    column, place = spec.by_name[coded[0]], spec.features.index(coded[0])
+    names, member = fairness.groups(spec, column, matrix[:, place])
+    present, sizes = np.unique(member[~np.isnan(matrix[:, place])], return_counts=True)
+    smallest = present[sizes.argmin()]
+
+    def holds(rows: Matrix) -> NDArray[np.bool_]:
+        return np.asarray(fairness.groups(spec, column, rows[:, place])[1] == smallest)
+
+    return [EVERYBODY, Group(f"{column.label}: {names[smallest]}", holds)]
+
+
+def _conditions(spec: DatasetSpec, matrix: Matrix, groups: list[Group]) -> list[Condition]:
+    classes = len(spec.target.classes)
+    conditions = [
+        Condition("label flips", share, group.name, True, _flips(share, classes, group))
+        for group, share in product(groups, FLIPS)
+    ]
     spread = np.nanstd(matrix, axis=0) * [column.kind != "code" for column in spec.columns]
     optional = np.array([column.missing.allowed for column in spec.columns])
     conditions += [Condition("noise", share, "numbers", False, _noise(share * spread)) for share in NOISE]
@@ -165,17 +218,8 @@ def _keep(matrix: Matrix, y: Labels, rng: np.random.Generator) -> tuple[Matrix, 
     return matrix, y
 
 
-def _members(spec: DatasetSpec, place: int, group: np.intp) -> Callable[[Matrix], NDArray[np.bool_]]:
-    column = spec.columns[place]
-    return lambda matrix: groups(spec, column, matrix[:, place])[1] == group
-
-
-def _flips(share: float, classes: int, within: Callable[[Matrix], NDArray[np.bool_]] | None = None) -> Spoil:
-    def spoil(matrix: Matrix, y: Labels, rng: np.random.Generator) -> tuple[Matrix, Labels]:
-        among = within(matrix) if within else np.ones(len(y), dtype=bool)
-        return matrix, flip(y, among, share, classes, rng)
-
-    return spoil
+def _flips(share: float, classes: int, group: Group) -> Spoil:
+    return lambda matrix, y, rng: (matrix, flip(y, group.holds(matrix), share, classes, rng))
 
 
 def _noise(spread: Matrix) -> Spoil:
