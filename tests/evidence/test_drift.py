@@ -46,6 +46,18 @@ def test_false_alarms_stay_below_the_stated_rate(bundle: Bundle, heart: Heart, r
     assert alarms <= drift.FALSE_ALARMS * TRIALS
 
 
+@pytest.mark.parametrize("rows", [60, 303])
+def test_resamples_of_the_training_data_stay_below_it_too(bundle: Bundle, heart: Heart, rows: int) -> None:
+    spec, matrix, _ = heart
+    scores, known = Scorer(bundle).probabilities(matrix), bundle.read_json("reference.json")
+    alarms = 0
+    for seed in range(TRIALS):
+        drawn = np.random.default_rng(seed).integers(0, len(matrix), rows)
+        found = drift.compare(known, reference.recount(spec, known, matrix[drawn], scores[drawn]))
+        alarms += found["verdict"] != "stable"
+    assert alarms <= drift.FALSE_ALARMS * TRIALS
+
+
 @pytest.mark.parametrize("rows", [100, 10_000])
 def test_significance_alone_is_no_drift(bundle: Bundle, heart: Heart, rows: int) -> None:
     """A tenth of a standard deviation is a certain difference in many rows, and none that matters."""
