@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from healthrisk import tables
-from healthrisk.errors import ValidationError
+from healthrisk.errors import SourceError, ValidationError
 from healthrisk.predict import risk_levels
 from healthrisk.screen import Screen
 from healthrisk.spec import DatasetSpec
@@ -41,12 +41,14 @@ class Job:
 def predict(job: Job, spec: DatasetSpec, score: Score) -> dict[str, Any]:
     """Score every row of a table; `score` maps a coded matrix to probabilities. Returns a summary.
 
-    Both files appear whole or not at all; without rejected rows there is no file of rejects.
+    Both files appear whole or not at all; without rejected rows there is no file of rejects, not even a former one.
 
     Raises:
-        SourceError: the table cannot be read, or lacks a column.
+        SourceError: the table cannot be read or lacks a column, or a file cannot be written.
         ValidationError: a row is not valid, and the job is strict.
     """
+    if len({path.resolve() for path in (job.source, job.out, job.rejects)}) < 3:
+        raise SourceError(f"{job.source}, {job.out} and {job.rejects}: expected three different files")
     began = time.perf_counter()
     screen = Screen(spec)
     rows = rejected = 0
@@ -67,6 +69,8 @@ def predict(job: Job, spec: DatasetSpec, score: Score) -> dict[str, Any]:
             kept = batch if good.all() else batch.filter(pa.array(good))
             out.write(_with_predictions(kept, spec, _in_parts(score, sorted_rows.matrix)))
             bar.update(share)
+    if not rejected:
+        job.rejects.unlink(missing_ok=True)
     seconds = time.perf_counter() - began
     found = {
         "rows": rows,

@@ -38,7 +38,7 @@ class Screen:
         """Return a batch's rows sorted. `first_row` is the number of its first row in the table, from 1.
 
         Raises:
-            SourceError: the table lacks a column of the spec.
+            SourceError: the table lacks a column of the spec, or one holds neither numbers nor texts.
         """
         if absent := [name for name in self._spec.features if name not in batch.schema.names]:
             raise SourceError(f"the table has no column {absent[0]!r}; it needs {', '.join(self._spec.features)}")
@@ -59,7 +59,7 @@ class Screen:
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
             values = pc.if_else(pc.is_in(values, value_set=self._tokens.cast(values.type)), None, values)
         if column.is_text:
-            texts = values.cast(pa.string())
+            texts = _texts(column, values)
             missing = [*(str(value) for value in column.missing.values), *self._spec.missing_tokens]
             absent = np.asarray(pc.or_(pc.is_null(texts), pc.is_in(texts, value_set=pa.array(missing, pa.string()))))
             places = pc.index_in(texts, value_set=pa.array(list(column.meanings))).cast(pa.float64())
@@ -68,7 +68,7 @@ class Screen:
         try:
             numbers = values.cast(pa.float64())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            texts = values.cast(pa.string())
+            texts = _texts(column, values)
             readable = pc.match_substring_regex(texts, _NUMBER)
             numbers = pc.utf8_trim_whitespace(pc.if_else(readable, texts, "inf")).cast(pa.float64())
         result: NDArray[np.float64] = numbers.to_numpy(zero_copy_only=False)
@@ -88,3 +88,10 @@ class Screen:
             ],
             schema=REJECTS,
         )
+
+
+def _texts(column: Column, values: pa.Array) -> pa.Array:
+    try:
+        return values.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SourceError(f"column {column.name!r} holds {values.type}, expected numbers or texts") from error

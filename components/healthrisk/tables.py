@@ -1,7 +1,8 @@
 """Tables in and out in pieces: CSV or Parquet by the file's name, in bounded memory."""
 
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,26 +38,45 @@ def size_of(path: Path) -> int:
 def read(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Yield record batches of at most `rows` rows, each with its share of `size_of`. CSV values come as texts.
 
+    A table without rows is one batch without rows, so that its columns are known.
+
     Raises:
-        SourceError: the file cannot be read, or is not what its name says.
+        SourceError: the file cannot be read, is not what its name says, or has two columns of one name.
     """
     try:
-        if format_of(path) == "parquet":
-            for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(batch_size=rows):
-                yield batch, batch.num_rows
-            return
-        names = pa.csv.open_csv(path).schema.names
-        options = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-        blocks = pa.csv.ReadOptions(block_size=_BLOCK_BYTES)
-        total, seen = path.stat().st_size, 0
-        for block in pa.csv.open_csv(path, read_options=blocks, convert_options=options):
-            share = min(_BLOCK_BYTES, total - seen)
-            seen += share
-            for start in range(0, block.num_rows, rows):
-                batch = block.slice(start, rows)
-                yield batch, share * batch.num_rows // block.num_rows
+        pieces = _read_parquet(path, rows) if format_of(path) == "parquet" else _read_csv(path, rows)
+        for number, (batch, share) in enumerate(pieces):
+            if number == 0 and len(set(batch.schema.names)) < batch.num_columns:
+                (name, count), *_ = Counter(batch.schema.names).most_common(1)
+                raise SourceError(f"{path} has {count} columns named {name!r}")
+            yield batch, share
     except (OSError, pa.ArrowInvalid) as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
+
+
+def _read_parquet(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+    file = pq.ParquetFile(path, pre_buffer=False)
+    if not file.metadata.num_rows:
+        yield pa.RecordBatch.from_pylist([], schema=file.schema_arrow), 0
+    for batch in file.iter_batches(batch_size=rows):
+        yield batch, batch.num_rows
+
+
+def _read_csv(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+    names = pa.csv.open_csv(path).schema.names
+    options = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    blocks = pa.csv.ReadOptions(block_size=_BLOCK_BYTES)
+    total, seen, rows_seen = path.stat().st_size, 0, 0
+    reader = pa.csv.open_csv(path, read_options=blocks, convert_options=options)
+    for block in reader:
+        share = min(_BLOCK_BYTES, total - seen)
+        seen += share
+        rows_seen += block.num_rows
+        for start in range(0, block.num_rows, rows):
+            batch = block.slice(start, rows)
+            yield batch, share * batch.num_rows // block.num_rows
+    if not rows_seen:
+        yield pa.RecordBatch.from_pylist([], schema=reader.schema), total
 
 
 def scratch_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
@@ -68,7 +88,11 @@ def scratch_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 class Writer(AbstractContextManager["Writer"]):
-    """Writes batches to a file that appears when all is written, or not at all. No batch, no file."""
+    """Writes batches to a file that appears when all is written, or not at all. No batch, no file.
+
+    Raises:
+        SourceError: the file cannot be written, or its format has no form for a column.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._kind = path, format_of(path)
@@ -77,9 +101,10 @@ class Writer(AbstractContextManager["Writer"]):
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append a batch."""
-        if self._writer is None:
-            self._writer = self._open(batch.schema)
-        self._writer.write_batch(batch)
+        with self._translated():
+            if self._writer is None:
+                self._writer = self._open(batch.schema)
+            self._writer.write_batch(batch)
 
     def _open(self, schema: pa.Schema) -> Any:
         if self._kind == "csv":
@@ -90,10 +115,21 @@ class Writer(AbstractContextManager["Writer"]):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Put the file in its place, or remove what was written."""
-        if self._writer is None:
-            return
-        self._writer.close()
-        if kind is None:
-            self._aside.replace(self._path)
-        else:
-            self._aside.unlink(missing_ok=True)
+        whole = False
+        try:
+            if self._writer is not None:
+                with self._translated():
+                    self._writer.close()
+                    whole = kind is None
+        finally:
+            if whole:
+                self._aside.replace(self._path)
+            else:
+                self._aside.unlink(missing_ok=True)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise SourceError(f"{self._path} cannot be written: {error}") from error

@@ -1,9 +1,14 @@
 """Batch prediction from the command line: CSV and Parquet, local and served, bad rows, bounded memory."""
 
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +101,45 @@ def test_bad_rows_go_aside(spoilt: Any, tmp_path: Path) -> None:
     assert read(out).num_rows == summary["rows"] - len(faults)
 
 
+def test_no_row_is_good(heart: Pair, tmp_path: Path) -> None:
+    """Also a served model is not asked about no rows; and a later run leaves no former rejects."""
+    names = heart.bundle.spec.features
+    good = dict(zip(names, heart.bundle.read_json("golden.json")["rows"][0], strict=True))
+    file, out, rejects = tmp_path / "in.csv", tmp_path / "out.csv", tmp_path / "out.rejects.csv"
+    for arguments in (("--bundle", heart.bundle.path), ("--url", heart.transformer.url)):
+        pa.csv.write_csv(pa.Table.from_pylist([{**good, names[0]: 1e9}] * 3), file)
+        assert json.loads(run(file, "--out", out, *arguments).stdout)["rejected_rows"] == 3
+        assert (read(out).num_rows, read(rejects).num_rows) == (0, 3)
+        pa.csv.write_csv(pa.Table.from_pylist([good] * 3), file)
+        assert json.loads(run(file, "--out", out, *arguments).stdout)["rejected_rows"] == 0
+        assert read(out).num_rows == 3
+        assert not rejects.exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_no_row_at_all(make_bundle: Callable[..., Path], tmp_path: Path, kind: str) -> None:
+    names = Bundle.open(make_bundle()).spec.features
+    file, out = tmp_path / f"in.{kind}", tmp_path / f"out.{kind}"
+    table = pa.table({name: pa.array([], pa.float64()) for name in names})
+    pq.write_table(table, file) if kind == "parquet" else pa.csv.write_csv(table, file)
+    assert json.loads(run(file, "--out", out, "--bundle", make_bundle()).stdout)["rows"] == 0
+    assert read(out).schema.names == [*names, "prediction", "probability", "risk_level"]
+
+
+def test_progress_is_shown_on_a_terminal(make_bundle: Callable[..., Path], raw_rows: Any, tmp_path: Path) -> None:
+    file, bundle = tmp_path / "in.csv", make_bundle()
+    pa.csv.write_csv(pa.Table.from_pylist(raw_rows(bundle)), file)
+    command = [sys.executable, "-m", "healthrisk", "predict", file, "--out", tmp_path / "out.csv", "--bundle", bundle]
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, check=True, timeout=60)
+    os.close(theirs)
+    assert re.search(r"100%\|.*B/s", os.read(ours, 100_000).decode())
+    os.close(ours)
+    piped = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert piped.stderr == ""
+
+
 def test_strict_stops_and_leaves_nothing(spoilt: Any, tmp_path: Path) -> None:
     bundle, file, faults = spoilt
     ended = run(file, "--out", tmp_path / "out.parquet", "--bundle", bundle.path, "--strict", check=False)
@@ -109,7 +153,12 @@ def bad_calls(tmp_path: Path, bundle: Path) -> dict[str, tuple[list[object], str
     (tmp_path / "columns.csv").write_text("a,b\n1,2\n")
     (tmp_path / "fake.parquet").write_text("no parquet")
     (tmp_path / "binary.csv").write_bytes(b"a,b\n\xff\xfe,1\n")
+    (tmp_path / "twice.csv").write_text("a,b,a\n1,2,3\n")
+    pq.write_table(
+        pa.table({name: [[1], [2]] for name in Bundle.open(bundle).spec.features}), tmp_path / "lists.parquet"
+    )
     out, local = ["--out", tmp_path / "out.csv"], ["--bundle", bundle]
+    good = tmp_path / "good.csv"
     (port,) = free_ports(1)
     return {
         "absent": ([tmp_path / "absent.csv", *out, *local], "absent.csv"),
@@ -117,19 +166,26 @@ def bad_calls(tmp_path: Path, bundle: Path) -> dict[str, tuple[list[object], str
         "columns": ([tmp_path / "columns.csv", *out, *local], "no column"),
         "fake": ([tmp_path / "fake.parquet", *out, *local], "fake.parquet"),
         "binary": ([tmp_path / "binary.csv", *out, *local], "binary.csv"),
+        "twice": ([tmp_path / "twice.csv", *out, *local], "2 columns named 'a'"),
+        "lists": ([tmp_path / "lists.parquet", *out, *local], "expected numbers or texts"),
+        "itself": ([good, "--out", good, *local], "three different files"),
+        "rejects": ([good, *out, "--rejects", out[1], *local], "three different files"),
+        "nowhere": ([good, "--out", tmp_path / "none" / "out.csv", *local], "cannot be written"),
         "folder": ([tmp_path, *out, *local], "ends in .csv or .parquet"),
         "suffix": ([tmp_path / "columns.csv", "--out", tmp_path / "out.xlsx", *local], "ends in .csv or .parquet"),
         "bundle": ([tmp_path / "columns.csv", *out, "--bundle", tmp_path / "none"], "no such folder"),
-        "server": ([tmp_path / "good.csv", *out, "--url", f"http://127.0.0.1:{port}"], "cannot be reached"),
-        "url": ([tmp_path / "good.csv", *out, "--url", "nowhere"], "expected http://"),
+        "server": ([good, *out, "--url", f"http://127.0.0.1:{port}"], "cannot be reached"),
+        "url": ([good, *out, "--url", "nowhere"], "expected http://"),
     }
 
 
 def test_bad_calls_say_why(make_bundle: Callable[..., Path], raw_rows: Any, tmp_path: Path) -> None:
     bundle = make_bundle()
     pa.csv.write_csv(pa.Table.from_pylist(raw_rows(bundle)[:3]), tmp_path / "good.csv")
-    for name, (arguments, word) in bad_calls(tmp_path, bundle).items():
-        ended = run(*arguments, check=False)
+    calls = bad_calls(tmp_path, bundle)
+    with ThreadPoolExecutor(2) as pool:
+        all_ended = list(pool.map(lambda call: run(*call[0], check=False), calls.values()))
+    for (name, (_, word)), ended in zip(calls.items(), all_ended, strict=True):
         assert ended.returncode == 1, name
         assert word in ended.stderr, (name, ended.stderr)
         assert len(ended.stderr.splitlines()) == 1, ended.stderr

@@ -37,6 +37,8 @@ class ServedModel:
         Raises:
             StoreError: the server cannot be reached, refuses, or stays unavailable.
         """
+        if not len(matrix):
+            return np.empty((0, len(self._spec.target.classes)), np.float32)
         head, body = self._request(matrix)
         for attempt in range(_ATTEMPTS):
             began = time.perf_counter()
