@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -50,9 +51,22 @@ def test_no_cluster_is_one_line(script: str, tmp_path: Path) -> None:
 def test_preflight_names_what_is_short(tmp_path: Path) -> None:
     done = run("kind/preflight", PATH=f"{tmp_path}:/usr/bin:/bin")
     verdicts = [line.split()[0] for line in done.stdout.splitlines()]
-    assert set(verdicts) <= {"ok", "MISSING"}
-    assert len(verdicts) == 8
+    assert set(verdicts) <= {"ok", "MISSING", "note"}
+    assert len(verdicts) == 9
+    assert done.stderr == ""
     assert done.returncode == (1 if "MISSING" in verdicts else 0)
+
+
+def test_preflight_notes_a_port_that_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("127.0.0.1", 8888))
+        except OSError:
+            pytest.skip("port 8888 is somebody's already")
+        taken.listen()
+        done = run("kind/preflight")
+    assert "8888" in next(line for line in done.stdout.splitlines() if line.startswith("note    ports: taken are"))
 
 
 def test_a_profile_that_is_none_is_refused() -> None:
