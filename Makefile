@@ -103,7 +103,7 @@ load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION
 	@touch $@
 
 fuzz: $(READY) ## send at least 20,000 spoilt requests over REST and gRPC; it counts them
-	@HEALTHRISK_FUZZ_EXAMPLES=1500 pytest tests/kserve/test_fuzz.py
+	@HEALTHRISK_FUZZ_EXAMPLES=1600 pytest -rP tests/kserve/test_fuzz.py
 
 benchmark-pipeline: $(READY) ## time the pipeline against the same work in one process
 	@python tests/benchmarks/pipeline.py
