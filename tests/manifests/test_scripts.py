@@ -1,6 +1,7 @@
 """The shell scripts of the platform: clean by shellcheck, and honest where there is no cluster."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -79,3 +80,17 @@ def test_an_images_tag_is_its_content() -> None:
     first, again = run("kind/image-tag", "serving").stdout, run("kind/image-tag", "serving").stdout
     assert first == again
     assert first.startswith("healthrisk/serving:python3.11-")
+
+
+def test_every_image_is_listed_under_the_one_registry() -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("there is no kubectl here")
+    done = run("manifests/images", PARTS="kind model-kind", REGISTRY="registry.hospital.example/mirror")
+    assert done.returncode == 0, done.stderr
+    listed = done.stdout.splitlines()
+    assert {name.partition("/mirror/")[0] for name in listed} == {"registry.hospital.example"}
+    names = {re.split("[:@]", name.partition("/mirror/")[2])[0] for name in listed}
+    assert names == {
+        *("healthrisk/pipeline", "healthrisk/serving", "kindest/node", "library/postgres"),
+        *("prom/prometheus", "prom/pushgateway", "grafana/grafana", "versity/versitygw"),
+    }
