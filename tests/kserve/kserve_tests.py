@@ -1,6 +1,7 @@
 """Server processes for tests."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -10,12 +11,23 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
 import httpx
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from healthrisk.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30.0
+# Small limits, which tests can reach.
+OPTIONS = (
+    "--predictor_request_timeout_seconds=1",
+    "--request_seconds=2",
+    "--drain_seconds=1",
+    f"--max_body_bytes={2**20}",
+    f"--max_incoming_bytes={4 * 2**20}",
+)
 
 
 def free_ports(count: int) -> list[int]:
@@ -109,3 +121,19 @@ class Pair:
     def end(self) -> None:
         for server in (self.transformer, self.predictor):
             server.end()
+
+
+def body_of(pair: Pair) -> bytes:
+    golden = pair.bundle.read_json("golden.json")
+    return json.dumps({"instances": golden["rows"][:1]}).encode()
+
+
+def grpc_code(pair: Pair) -> grpc.StatusCode:
+    """Return the status of a good request over gRPC."""
+    features = pair.bundle.spec.features
+    row = next(row for row in pair.bundle.read_json("golden.json")["rows"] if None not in row)
+    message = pb.ModelInferRequest(model_name=pair.bundle.spec.name)
+    tensor = message.inputs.add(name="features", datatype="FP64", shape=[1, len(features)])
+    tensor.contents.fp64_contents.extend(row)
+    with grpc.insecure_channel(pair.transformer.grpc) as channel:
+        return GRPCInferenceServiceStub(channel).ModelInfer.future(message, timeout=10).code()

@@ -6,6 +6,7 @@ goes by itself, so that its trace stays its own.
 
 Each connection carries one request at a time. A request that loses its connection before the answer is sent once more
 on a new one: inference has no side effects, and a predictor that restarts or rolls closes connections that were idle.
+So is one that reaches a predictor of another version: while predictors roll, a new connection may lead to an old one.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ CONNECT_SECONDS = 0.5
 # A connection stays with one replica of the predictor; giving it up from time to time spreads load over new ones.
 CONNECTION_SECONDS = 60.0
 _SHARED_ROWS = 256
+# With half of the replicas rolled, one request in 64 meets none of its version.
+_VERSION_ATTEMPTS = 6
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,10 @@ class PredictorClient:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._address.timeout
         try:
-            answer = await self._send(message, deadline)
+            for _ in range(_VERSION_ATTEMPTS):
+                answer = await self._send(message, deadline)
+                if answer.status != 404:
+                    break
         except TimeoutError:
             raise RequestError(
                 504, "predictor_timeout", f"the predictor did not answer within {self._address.timeout:g} s"
@@ -227,7 +233,10 @@ class PredictorClient:
 
     async def _exchange(self, connection: _Connection, message: bytes, deadline: float) -> _Answer:
         answer = await connection.exchange(message, deadline)
-        if not connection.closed:
+        if answer.status == 404:
+            # Another version is served there.
+            connection.transport.close()
+        elif not connection.closed:
             self._idle.append(connection)
         return answer
 
