@@ -106,10 +106,12 @@ def test_arguments_that_kserve_injects(copy: Path, tmp_path: Path) -> None:
         transformer.end()
 
 
+@pytest.mark.parametrize("dataset", ["heart-disease", "obesity"])
 @pytest.mark.parametrize("script", ["predictor.py", "transformer.py"])
-def test_light_and_quick(copy: Path, tmp_path: Path, script: str) -> None:
+def test_light_and_quick(make_bundle: Callable[..., Path], tmp_path: Path, script: str, dataset: str) -> None:
     """Ready within two seconds on a core of its own, which on a busy machine is two seconds of CPU."""
-    server = Server(script, copy, tmp_path / "log", ("--predictor_host=127.0.0.1:1",)).start().wait()
+    options = ("--predictor_host=127.0.0.1:1",)
+    server = Server(script, make_bundle(dataset), tmp_path / "log", options).start().wait()
     try:
         assert sum(psutil.Process(server.pid).cpu_times()[:2]) < 2
         assert server.rss() < 200
