@@ -146,6 +146,7 @@ def test_a_client_that_does_not_read(lasting: Pair) -> None:
                 time.sleep(0.1)
         except ConnectionError:
             assert time.monotonic() - began > 1.5
+            assert "Exception" not in lasting.logs()
             return
     raise AssertionError("the server keeps the connection")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import httptools
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from healthrisk.serving.errors import RETRY_AFTER_SECONDS
 from healthrisk.serving.gate import Limits
@@ -26,6 +26,7 @@ class LimitedProtocol(HttpToolsProtocol):
         # Bytes of the head: as parsed, and as they come in pieces in which it neither begins nor ends.
         self._parsed_bytes = self._raw_bytes = 0
         self._begun = False
+        self._answering: RequestResponseCycle | None = None
         # From the first byte of a request to its last; true also before the first request, so that a connection
         # on which nothing is ever sent ends too.
         self._incomplete = True
@@ -41,6 +42,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        # Of pipelined requests uvicorn tells only the last; the one being answered would go on writing.
+        if self._answering is not None:
+            self._answering.disconnected = True
         super().connection_lost(exc)
         self._unwatch()
         self._unwatch_writing()
@@ -123,6 +127,10 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             self._incomplete = False
             super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _count(self, size: int) -> None:
         self._parsed_bytes += size
