@@ -193,18 +193,17 @@ def cross_validate(
     matrix: NDArray[np.float64],
     y: NDArray[np.int64],
     folds: Sequence[Split],
-    jobs: int | None = None,
 ) -> tuple[list[dict[str, float]], NDArray[np.float64]]:
     """Return every fold's scores and the mean out-of-fold probabilities [rows, classes].
 
-    Folds are fitted side by side as `parallel` says, or `jobs` at once; 1 leaves that to a model that searches.
+    Folds are fitted side by side as `parallel` says.
     """
 
     def one(fit_on: NDArray[np.intp], held_out: NDArray[np.intp]) -> NDArray[np.float64]:
         result: NDArray[np.float64] = clone(model).fit(matrix[fit_on], y[fit_on]).predict_proba(matrix[held_out])
         return result
 
-    answers = joblib.Parallel(n_jobs=jobs)(joblib.delayed(one)(*fold) for fold in folds)
+    answers = joblib.Parallel()(joblib.delayed(one)(*fold) for fold in folds)
     pooled = np.zeros((len(y), len(spec.target.classes)))
     for (_, held_out), answer in zip(folds, answers, strict=True):
         pooled[held_out] += answer

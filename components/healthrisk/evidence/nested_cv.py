@@ -9,10 +9,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
 
-from healthrisk import train
+from healthrisk import metrics, train
 from healthrisk.spec import DatasetSpec, Family
 
 _log = logging.getLogger("healthrisk")
@@ -28,16 +30,25 @@ def nested(
     """Return each family's scores and intervals; logs a line a family and repeat."""
     matrix, y = part
     outer = train.splits(spec, y, seed + 1, repeats)
+    models = {family: train.search(spec, family, seed, refit=True) for family in families}
+    began = time.monotonic()
     found: dict[str, Any] = {}
-    for family in families:
-        scores: list[dict[str, float]] = []
-        for repeat in range(repeats):
-            began = time.monotonic()
-            folds = outer[repeat * spec.selection.folds : (repeat + 1) * spec.selection.folds]
-            with train.parallel(family, len(y)):
-                model = train.search(spec, family, seed, refit=True)
-                scores += train.cross_validate(spec, model, matrix, y, folds, jobs=1)[0]
-            place = f"{repeat + 1}/{repeats}"
-            _log.info("nested cross-validation of %s, %s: %.1f s", family, place, time.monotonic() - began)
-        found[family] = train.summary(spec, scores)
+    # Searches take seconds, so processes are worth their start; threads would wait for the interpreter in turn.
+    with joblib.parallel_config("loky", n_jobs=joblib.cpu_count(), inner_max_num_threads=1):
+        jobs = (joblib.delayed(_judge)(model, matrix, y, fold) for model in models.values() for fold in outer)
+        answers = joblib.Parallel(return_as="generator")(jobs)
+        for family in families:
+            scores: list[dict[str, float]] = []
+            for repeat in range(repeats):
+                scores += [next(answers) for _ in range(spec.selection.folds)]
+                place = f"{repeat + 1}/{repeats}"
+                _log.info("nested cross-validation of %s, %s: %.0f s so far", family, place, time.monotonic() - began)
+            found[family] = train.summary(spec, scores)
     return found
+
+
+def _judge(
+    model: BaseEstimator, matrix: NDArray[np.float64], y: NDArray[np.int64], fold: train.Split
+) -> dict[str, float]:
+    fit_on, held_out = fold
+    return metrics.score_all(y[held_out], clone(model).fit(matrix[fit_on], y[fit_on]).predict_proba(matrix[held_out]))
