@@ -11,6 +11,8 @@ import httpx
 import pytest
 from kserve_tests import OPTIONS, Pair, Server, body_of, grpc_code
 
+from healthrisk.bundle import Bundle
+
 
 @pytest.fixture(scope="module")
 def lasting(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -> Iterator[Pair]:
@@ -173,11 +175,18 @@ def test_offers_of_another_protocol_are_ignored(lasting: Pair) -> None:
     assert exchange(lasting, b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
-def test_connections_are_limited(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
-    server = Server("predictor.py", make_bundle("heart-disease", "logistic_regression"), tmp_path / "log")
-    server.options = ("--max_connections=5",)
+def test_a_server_that_is_full(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    """Five connections are allowed, and no request at all."""
+    bundle = make_bundle("heart-disease", "logistic_regression")
+    server = Server("transformer.py", bundle, tmp_path / "log")
+    server.options = ("--predictor_host=127.0.0.1:1", "--max_connections=5", "--max_in_flight=0")
     server.start().wait()
+    full = Pair(server, server, Bundle.open(bundle))
     try:
+        for answer in (httpx.post(full.predict_url, content=body_of(full)), httpx.post(full.infer_url, content=b"{}")):
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json()["error"].startswith("overloaded")
+        assert grpc_code(full) is grpc.StatusCode.UNAVAILABLE
         kept = [socket.create_connection(("127.0.0.1", server.ports[0])) for _ in range(5)]
         refused = httpx.get(f"{server.url}/v2")
         assert (refused.status_code, refused.json()) == (503, {"error": "too many connections"})

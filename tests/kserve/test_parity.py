@@ -1,6 +1,7 @@
 """What is served equals what is computed offline, for every row, over every protocol and form."""
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
+import kserve
 from healthrisk.predict import risk_levels
+from healthrisk.serving import v2
+from healthrisk.spec import Column
 
 pytestmark = pytest.mark.parametrize("served", ["heart", "obesity"])
 
@@ -78,7 +82,9 @@ def test_v1(pair: Any, rows: Any, expected: np.ndarray, client: httpx.Client) ->
     assert [row["probability"] for row in lists] == [row["probability"] for row in answer]
 
 
-def binary_body(bundle: Any, rows: list[dict[str, Any]], **document: Any) -> tuple[bytes, dict[str, str]]:
+def binary_body(
+    bundle: Any, rows: list[dict[str, Any]], numbers: str = "FP64", **document: Any
+) -> tuple[bytes, dict[str, str]]:
     inputs, tail = [], []
     for column in bundle.spec.columns:
         values = [row[column.name] for row in rows]
@@ -86,8 +92,8 @@ def binary_body(bundle: Any, rows: list[dict[str, Any]], **document: Any) -> tup
             texts = [str(value or "").encode() for value in values]
             raw = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
         else:
-            raw = np.array(values, dtype="<f8").tobytes()
-        datatype = "BYTES" if column.is_text else "FP64"
+            raw = np.array(values, dtype=float).astype(v2.NUMPY_TYPES[numbers]).tobytes()
+        datatype = "BYTES" if column.is_text else numbers
         parameters = {"binary_data_size": len(raw)}
         inputs.append({"name": column.name, "datatype": datatype, "shape": [len(rows), 1], "parameters": parameters})
         tail.append(raw)
@@ -120,6 +126,38 @@ def test_binary_texts_out(pair: Any, rows: Any, expected: np.ndarray, client: ht
         texts.append(raw[4 : 4 + size].decode())
         raw = raw[4 + size :]
     assert texts == risk_levels(pair.bundle.spec, expected[:5])
+
+
+def whole(column: Column, value: Any) -> Any:
+    """Return a whole number near a value, within the spec and every datatype; texts stay as they are."""
+    if column.kind == "code":
+        return value if column.is_text else int(value)
+    return max(math.ceil(column.range[0]), min(round(value), 127), 0)
+
+
+def test_every_datatype(pair: Any, rows: Any, offline: Any, client: httpx.Client, as_tensors: Any) -> None:
+    """The same row in every INT, UINT and FP type: as JSON, as binary data, and by KServe's own message over gRPC."""
+    given = next(row for row in rows if None not in row.values())
+    row = {column.name: whole(column, given[column.name]) for column in pair.bundle.spec.columns}
+    expected = offline(pair.bundle, [row])[0]
+    for datatype in v2.NUMPY_TYPES:
+        body, headers = binary_body(pair.bundle, [row], datatype)
+        tensors = as_tensors(pair.bundle, [row])
+        for tensor in tensors:
+            tensor["datatype"] = "BYTES" if tensor["datatype"] == "BYTES" else datatype
+        answers = [
+            client.post(pair.infer_url, content=body, headers=headers),
+            client.post(pair.infer_url, json={"inputs": tensors}),
+        ]
+        served = [outputs_of(answer.raise_for_status().json())["probability"] for answer in answers]
+        if datatype != "FP16":
+            inputs = [kserve.InferInput(**tensor) for tensor in tensors]
+            message = kserve.InferRequest(pair.bundle.spec.name, inputs).to_grpc()
+            with grpc.insecure_channel(pair.transformer.grpc) as channel:
+                answer = GRPCInferenceServiceStub(channel).ModelInfer(message, timeout=10)
+            served.append(np.frombuffer(answer.raw_output_contents[1], "<f4"))
+        for probabilities in served:
+            assert np.abs(np.array(probabilities) - expected).max() <= 1e-6, datatype
 
 
 @pytest.mark.parametrize("raw", [True, False])
