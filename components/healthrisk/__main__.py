@@ -33,14 +33,21 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, help="where rows go with their predictions: .csv or .parquet"
     )
     parser.add_argument("--dataset", default="heart-disease", help="whose champion to use, or the spec behind --url")
-    parser.add_argument("--bundle", help="use this bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX")
-    parser.add_argument("--url", help="ask a served model at http://HOST:PORT instead")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--bundle", help="use this bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX")
+    model.add_argument("--url", help="ask a served model at http://HOST:PORT instead")
     parser.add_argument("--rejects", type=Path, help="where bad rows go with reasons (default: beside --out)")
     parser.add_argument("--strict", action="store_true", help="stop at the first bad row")
-    parser.add_argument("--batch-rows", type=int, default=0, help="rows scored at once")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the model")
+    parser.add_argument("--batch-rows", type=_positive, help="rows scored at once")
+    parser.add_argument("--threads", type=_positive, default=1, help="threads of the model")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=_predict)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
 
 
 def _predict(args: argparse.Namespace) -> dict[str, object]:

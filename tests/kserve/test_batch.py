@@ -192,6 +192,13 @@ def test_bad_calls_say_why(make_bundle: Callable[..., Path], raw_rows: Any, tmp_
     assert not list(tmp_path.glob("*out*"))
 
 
+@pytest.mark.parametrize("options", [["--batch-rows=-1"], ["--threads=0"], ["--bundle=a", "--url=b"]])
+def test_bad_options_are_refused(options: list[str]) -> None:
+    ended = run("in.csv", "--out", "out.csv", *options, check=False)
+    assert ended.returncode == 2
+    assert options[-1].split("=")[0] in ended.stderr
+
+
 def test_memory_does_not_grow_with_rows(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
     bundle = Bundle.open(make_bundle("heart-disease", "logistic_regression"))
     matrix = export.generate_rows(bundle.spec, 100_000, 1)
