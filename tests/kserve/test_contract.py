@@ -153,6 +153,21 @@ def test_bounds_are_inclusive_also_in_fp32(heart: Any, client: httpx.Client, row
             assert client.post(heart.infer_url, json=request).status_code == 200
 
 
+def test_whole_numbers_in_any_json_form(heart: Any, client: httpx.Client, row: Any, request_of: Any) -> None:
+    """JSON knows no integers, and tables with missing values make them 1.0; 1.5 does not fit its tensor."""
+    number = column_of(heart, kind="number")
+    request = request_of({name: float(value) for name, value in row.items()})
+    for tensor in request["inputs"]:
+        tensor["datatype"] = "INT64"
+    client.post(heart.infer_url, json=request).raise_for_status()
+    for tensor in request["inputs"]:
+        if tensor["name"] == number.name:
+            tensor["data"][0] += 0.5
+    error = client.post(heart.infer_url, json=request).json()
+    assert (error["feature"], error["value"] % 1) == (number.name, 0.5)
+    assert "no fraction in an INT tensor" in error["allowed"]
+
+
 def edits() -> dict[str, tuple[Callable[[dict[str, Any]], Any], str]]:
     """Return ways to spoil a request, and a word that the error must hold."""
     first: Callable[[Any], Any] = lambda request: request["inputs"][0]  # noqa: E731

@@ -121,11 +121,9 @@ class RowReader:
     def _values(self, position: int, data: list[Any], types: frozenset[type]) -> list[Any]:
         """Return a column's JSON values as numbers or None, refusing what is neither of a fit type nor a known code."""
         column, lookup = self.spec.columns[position], self._texts[position]
-        if not set(map(type, data)) <= (types if lookup is None else _TEXTS):
-            row = next(
-                row for row, value in enumerate(data) if type(value) not in (types if lookup is None else _TEXTS)
-            )
-            raise ValueRefusedError("type", Fault(row, column.name, data[row], column.allowed))
+        types = types if lookup is None else _TEXTS
+        if not set(map(type, data)) <= types:
+            self._check_types(column, data, types)
         if lookup is None:
             return data
         try:
@@ -133,6 +131,15 @@ class RowReader:
         except KeyError:
             row = next(row for row, value in enumerate(data) if value not in lookup)
             raise ValueRefusedError("code", Fault(row, column.name, data[row], column.allowed)) from None
+
+    @staticmethod
+    def _check_types(column: Column, data: list[Any], types: frozenset[type]) -> None:
+        """Refuse the first value of another type. A number like 1.0 may stand in an INT tensor: JSON knows no types."""
+        for row, value in enumerate(data):
+            fraction = type(value) is float and types is _INTEGERS
+            if type(value) not in types and not (fraction and value.is_integer()):
+                allowed = column.allowed + (", and no fraction in an INT tensor" if fraction else "")
+                raise ValueRefusedError("type", Fault(row, column.name, value, allowed))
 
     def _finish(self, columns: list[Any], rows: int) -> NDArray[np.float64]:
         try:
