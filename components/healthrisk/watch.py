@@ -33,16 +33,10 @@ def look(prometheus: str, gateway: str, window: str) -> dict[str, str]:
         # Challengers, and versions that a rollout is about to end, are not what the registry answers for.
         if champion is None or champion.digest != digest:
             continue
-        with tempfile.TemporaryDirectory(prefix="healthrisk-watch-") as cache:
-            bundle = store.fetch(champion.uri, champion.digest, Path(cache))
-            reference = bundle.read_json("reference.json")
         try:
-            found = drift.compare(reference, live.counts(bundle, prometheus, model, window))
+            verdicts[model] = _compare(champion, model, prometheus, gateway, window)
         except live.NoTrafficError:
             verdicts[model] = f"no traffic within {window}"
-            continue
-        _push(gateway, model, drift.exposition(found, model, bundle.version))
-        verdicts[model] = ": ".join(filter(None, (found["verdict"], ", ".join(found["drifting"]))))
     return verdicts
 
 
@@ -55,6 +49,14 @@ def answer_alerts(prometheus: str, pipelines: str) -> dict[str, str]:
     """
     asked: list[dict[str, Any]] = [sample["metric"] for sample in live.ask(prometheus, _ASKED)]
     return {one["model"]: retrain(pipelines, one["model"], one["version"]) for one in asked}
+
+
+def _compare(champion: registry.Registered, model: str, prometheus: str, gateway: str, window: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="healthrisk-watch-") as cache:
+        bundle = store.fetch(champion.uri, champion.digest, Path(cache))
+        found = drift.compare(bundle.read_json("reference.json"), live.counts(bundle, prometheus, model, window))
+    _push(gateway, model, drift.exposition(found, model, bundle.version))
+    return ": ".join(filter(None, (found["verdict"], ", ".join(found["drifting"]))))
 
 
 def _push(gateway: str, model: str, text: str) -> None:
