@@ -293,6 +293,16 @@ def test_too_many_rows(heart: Any, client: httpx.Client, row: Any, request_of: A
         assert "at most 2000" in answer.json()["error"]
 
 
+def test_a_table_in_several_calls(obesity: Any, client: httpx.Client, raw_rows: Any, offline: Any) -> None:
+    """More rows than one call of the predictor takes come back whole and in order."""
+    rows = raw_rows(obesity.bundle.path)
+    expected = np.tile(offline(obesity.bundle, rows), (10, 1))
+    answer = client.post(obesity.predict_url, json={"instances": rows * 10}).raise_for_status().json()
+    served = np.array([list(row["probability"].values()) for row in answer["predictions"]])
+    assert len(served) == 10_000
+    assert np.abs(served - expected).max() <= 1e-6
+
+
 @pytest.fixture
 def stub(heart: Any) -> Any:
     with grpc.insecure_channel(heart.transformer.grpc) as channel:

@@ -26,6 +26,8 @@ CONNECT_SECONDS = 0.5
 # A connection stays with one replica of the predictor; giving it up from time to time spreads load over new ones.
 CONNECTION_SECONDS = 60.0
 _SHARED_ROWS = 256
+# Larger tables go in pieces, between which the predictor answers others: a forest takes 3 ms for a thousand rows.
+_CALL_ROWS = 4096
 # With half of the replicas rolled, one request in 64 meets none of its version.
 _VERSION_ATTEMPTS = 6
 
@@ -180,10 +182,10 @@ class PredictorClient:
         inputs = together[0].inputs if len(together) == 1 else np.concatenate([one.inputs for one in together])
         try:
             probabilities = await self._call(inputs, b"")
-        except RequestError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
             for one in together:
                 if not one.answer.done():
-                    one.answer.set_exception(RequestError(error.status, error.reason, str(error)))
+                    one.answer.set_exception(error)
             return
         start = 0
         for one in together:
@@ -193,9 +195,13 @@ class PredictorClient:
             start = end
 
     async def _call(self, inputs: NDArray[np.float32], headers: bytes) -> NDArray[np.float32]:
+        deadline = asyncio.get_running_loop().time() + self._address.timeout
+        starts = range(0, len(inputs), _CALL_ROWS)
+        parts = [await self._ask(inputs[start : start + _CALL_ROWS], headers, deadline) for start in starts]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    async def _ask(self, inputs: NDArray[np.float32], headers: bytes, deadline: float) -> NDArray[np.float32]:
         message = self._message(inputs, headers)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._address.timeout
         try:
             for _ in range(_VERSION_ATTEMPTS):
                 answer = await self._send(message, deadline)
