@@ -73,8 +73,14 @@ def test_prometheus_has_our_series(
 
 
 def test_the_drift_job_exports_gauges(
-    served: tuple[Bundle, Deployed], kubectl: Callable[..., str], ask: Callable[[str], list[Any]]
+    served: tuple[Bundle, Deployed],
+    kubectl: Callable[..., str],
+    forward: Callable[[str, int], str],
+    ask: Callable[[str], list[Any]],
 ) -> None:
+    # What a server counted before Prometheus first came by is no increase.
+    deploy.replay(served[0], f"http://{forward(f'{NAME}-transformer', 80)}", served[0].spec)
+    assert _until(60, lambda: ask(f'sum(increase(predictions_by_class_total{{model="{NAME}"}}[5m])) > 0'))
     where = ("--namespace", "healthrisk")
     kubectl(*where, "delete", "job", "e2e-drift", "--ignore-not-found")
     kubectl(*where, "create", "job", "e2e-drift", "--from=cronjob/drift")
