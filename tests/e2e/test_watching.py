@@ -78,16 +78,21 @@ def test_the_drift_job_exports_gauges(
     forward: Callable[[str, int], str],
     ask: Callable[[str], list[Any]],
 ) -> None:
-    # What a server counted before Prometheus first came by is no increase.
-    deploy.replay(served[0], f"http://{forward(f'{NAME}-transformer', 80)}", served[0].spec)
-    assert _until(60, lambda: ask(f'sum(increase(predictions_by_class_total{{model="{NAME}"}}[5m])) > 0'))
+    bundle, url = served[0], f"http://{forward(f'{NAME}-transformer', 80)}"
+
+    def counted() -> list[Any]:
+        # What a server counted before Prometheus first came by is no increase, so it is asked again.
+        deploy.replay(bundle, url, bundle.spec)
+        return ask(f'sum(increase(predictions_by_class_total{{version="{bundle.version}"}}[5m])) > 0')
+
+    assert _until(60, counted)
     where = ("--namespace", "healthrisk")
     kubectl(*where, "delete", "job", "e2e-drift", "--ignore-not-found")
     kubectl(*where, "create", "job", "e2e-drift", "--from=cronjob/drift")
     kubectl(*where, "wait", "--for=condition=complete", "--timeout=240s", "job/e2e-drift")
     assert f'"{NAME}": ' in kubectl(*where, "logs", "job/e2e-drift")
     gauges = _until(60, lambda: ask(f'healthrisk_drift_distance{{model="{NAME}"}}'))
-    assert {one["metric"]["feature"] for one in gauges} >= set(served[0].spec.features)
+    assert {one["metric"]["feature"] for one in gauges} >= set(bundle.spec.features)
     kubectl(*where, "delete", "job", "e2e-drift")
 
 
