@@ -126,11 +126,7 @@ class BundleServer(kserve.ModelServer):
                 ssl_keyfile=self.ssl_keyfile,
             )
         )
-        grpc = (
-            make_server(service, f"{self.args.host}:{self.grpc_port}", self.limits.max_body_bytes)
-            if self.enable_grpc
-            else None
-        )
+        grpc = make_server(service, f"{self.args.host}:{self.grpc_port}") if self.enable_grpc else None
         if grpc:
             await grpc.start()
         loop = asyncio.get_running_loop()

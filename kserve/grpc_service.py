@@ -138,16 +138,18 @@ def _to_message(response: Response, request: Request) -> Message:
     return message
 
 
-def make_server(service: Service, address: str, max_message: int) -> aio.Server:
+def make_server(service: Service, address: str) -> aio.Server:
     """Return a gRPC server bound to an address, not started yet.
 
     Raises:
         RuntimeError: the address is taken.
     """
     logging.getLogger("grpc").setLevel(logging.ERROR)
+    limits = service.gate.limits
     options = [
-        ("grpc.max_receive_message_length", max_message),
-        ("grpc.max_send_message_length", max_message),
+        ("grpc.max_receive_message_length", limits.max_body_bytes),
+        ("grpc.max_send_message_length", limits.max_body_bytes),
+        ("grpc.server_handshake_timeout_ms", int(limits.request_seconds * 1000)),
         ("grpc.so_reuseport", 0),
     ]
     server = aio.server(options=options)

@@ -209,6 +209,14 @@ def test_half_open_connections_end(lasting: Pair) -> None:
             one.close()
 
 
+def test_half_open_connections_to_grpc_end(lasting: Pair) -> None:
+    for start in (b"", b"PRI * HTTP/2.0\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", lasting.transformer.ports[1]), timeout=10) as connection:
+            connection.sendall(start)
+            while connection.recv(1000):
+                continue
+
+
 def test_headers_are_limited(lasting: Pair) -> None:
     for headers in (b"x: " + b"y" * 40_000 + b"\r\n", b"".join(b"x%d: y\r\n" % i for i in range(5000))):
         answer = exchange(lasting, b"GET /v2 HTTP/1.1\r\nhost: x\r\n" + headers + b"\r\n")
