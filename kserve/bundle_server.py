@@ -120,6 +120,7 @@ class BundleServer(kserve.ModelServer):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=self.timeout_keep_alive,
                 timeout_graceful_shutdown=self.grace_period,
                 ssl_certfile=self.ssl_certfile,
