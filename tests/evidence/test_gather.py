@@ -97,6 +97,7 @@ def test_the_full_report_tells_what_only_full_evidence_knows(
         assert f"{change['mean']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})" in text
     assert "20 %, everybody" in text
     assert "misses the gate" in text
+    assert "parameters searched for itself" in text
     assert "EVIDENCE=full" not in text
 
 

@@ -88,3 +88,19 @@ def test_evidence_that_the_spec_cannot_mean_is_refused(change: dict[str, object]
     document = json.loads(specs.load("heart-disease").to_json()) | {"evidence": change}
     with pytest.raises(SpecError, match=message):
         DatasetSpec.parse(json.dumps(document))
+
+
+def test_a_reduced_model_can_search_for_itself(heart: tuple[DatasetSpec, np.ndarray, np.ndarray]) -> None:
+    spec, *part = heart
+    grid = (0.003, 3.0)
+    small = spec.model_copy(update={"search": {"logistic_regression": {"C": grid}}})
+    (reduced,) = spec.evidence.reduced
+
+    def probabilities(c: float, *, search: bool) -> np.ndarray:
+        model = simpler.WithoutColumns(small, reduced, "logistic_regression", {"C": c}, 0)
+        if search:
+            model.search(tuple(part))
+        return model.fit(tuple(part)).probabilities(part[0])
+
+    found = probabilities(100.0, search=True)
+    assert any(np.array_equal(found, probabilities(c, search=False)) for c in grid)

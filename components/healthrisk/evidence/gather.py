@@ -142,8 +142,10 @@ def _others(spec: DatasetSpec, model: Trained, train: Part, test: Part, seed: in
     scores: dict[str, external.Score] = {"full": lambda matrix: model.probabilities(spec, matrix)}
     reduced = []
     for each in spec.evidence.reduced:
-        simple = simpler.WithoutColumns(spec, each, model.family, parameters, seed).fit(train)
-        scores[each.name] = simple.probabilities
+        simple = simpler.WithoutColumns(spec, each, model.family, parameters, seed)
+        if level == "full":
+            simple.search(train)
+        scores[each.name] = simple.fit(train).probabilities
         record: dict[str, Any] = {"name": each.name, "without": [spec.by_name[name].label for name in each.without]}
         record["test"] = metrics.score_all(test[1], simple.probabilities(test[0]))
         if level == "full":

@@ -42,7 +42,7 @@ def apply(spec: DatasetSpec, baseline: Baseline, matrix: NDArray[np.float64]) ->
 
 
 class WithoutColumns:
-    """A family fitted, with given parameters, on all columns but some; it scores rows of the full spec."""
+    """A family fitted on all columns but some, with given parameters or its own; it scores rows of the full spec."""
 
     def __init__(self, spec: DatasetSpec, reduced: Reduced, family: Family, parameters: dict[str, Any], seed: int):
         self.name = reduced.name
@@ -51,6 +51,14 @@ class WithoutColumns:
         self._kept = [place for place, name in enumerate(spec.features) if name not in reduced.without]
         self._family, self._seed = family, seed
         self._model: Pipeline = train.estimator(self.spec, family, seed, parameters)
+
+    def search(self, part: Part) -> "WithoutColumns":
+        """Take the parameters that a search on a coded part of the full spec finds best."""
+        matrix, y = part
+        with train.parallel(self._family, len(y)):
+            found = train.search(self.spec, self._family, self._seed).fit(matrix[:, self._kept], y)
+        self._model.set_params(**found.best_params_)
+        return self
 
     def fit(self, part: Part) -> "WithoutColumns":
         """Fit on a coded part of the full spec."""
