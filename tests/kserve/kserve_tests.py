@@ -128,7 +128,7 @@ def body_of(pair: Pair) -> bytes:
     return json.dumps({"instances": golden["rows"][:1]}).encode()
 
 
-def grpc_code(pair: Pair) -> grpc.StatusCode:
+def grpc_code(pair: Pair, **metadata: str) -> grpc.StatusCode:
     """Return the status of a good request over gRPC."""
     features = pair.bundle.spec.features
     row = next(row for row in pair.bundle.read_json("golden.json")["rows"] if None not in row)
@@ -136,4 +136,8 @@ def grpc_code(pair: Pair) -> grpc.StatusCode:
     tensor = message.inputs.add(name="features", datatype="FP64", shape=[1, len(features)])
     tensor.contents.fp64_contents.extend(row)
     with grpc.insecure_channel(pair.transformer.grpc) as channel:
-        return GRPCInferenceServiceStub(channel).ModelInfer.future(message, timeout=10).code()
+        return (
+            GRPCInferenceServiceStub(channel)
+            .ModelInfer.future(message, timeout=10, metadata=tuple(metadata.items()))
+            .code()
+        )

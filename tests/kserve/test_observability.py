@@ -13,10 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
-from kserve_tests import Pair, free_ports
+from kserve_tests import Pair, free_ports, grpc_code
 from prometheus_client.parser import text_string_to_metric_families
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -55,6 +56,8 @@ def test_metrics_count_what_happens(pair: Pair, raw_rows: Any, offline: Any) -> 
     rows = raw_rows(pair.bundle.path)
     ask(pair, [list(row.values()) for row in rows]).raise_for_status()
     assert ask(pair, [[1]]).status_code == 400
+    assert grpc_code(pair) is grpc.StatusCode.OK
+    assert httpx.post(pair.infer_url, content=b"{}").status_code == 400
     after = samples(pair.transformer.url)
 
     def grown(name: str, **labels: str) -> float:
@@ -63,11 +66,18 @@ def test_metrics_count_what_happens(pair: Pair, raw_rows: Any, offline: Any) -> 
     model = {"model": spec.name, "version": version}
     assert grown("prediction_requests_total", **model, protocol="v1", code="200") == 1
     assert grown("prediction_requests_total", **model, protocol="v1", code="400") == 1
+    assert grown("prediction_requests_total", **model, protocol="grpc", code="200") == 1
+    assert grown("prediction_requests_total", **model, protocol="v2", code="400") == 1
+    bounds = {float(dict(labels)["le"]) for name, labels in after if name == "prediction_latency_seconds_bucket"}
+    assert sorted(bounds)[0] == 0.0005
+    assert sorted(bounds)[-2] == 5
     assert grown("prediction_latency_seconds_count", **model, protocol="v1") == 2
     assert grown("prediction_rejected_total", model=spec.name, reason="shape") == 1
-    assert grown("predictor_hop_seconds_count", model=spec.name) == 1
+    assert grown("predictor_hop_seconds_count", model=spec.name) == 2
     assert value(after, "predictions_in_flight", model=spec.name) == 0
-    classes = np.bincount(offline(pair.bundle, rows).argmax(axis=1))
+    over_grpc = next(row for row in pair.bundle.read_json("golden.json")["rows"] if None not in row)
+    asked = [*rows, dict(zip(spec.features, over_grpc, strict=True))]
+    classes = np.bincount(offline(pair.bundle, asked).argmax(axis=1))
     for cls, count in zip(spec.target.classes, classes, strict=True):
         assert grown("predictions_by_class_total", **model, **{"class": str(cls.value)}) == count
     info = {"digest": pair.bundle.digest, "revision": pair.bundle.manifest["git_revision"]}
@@ -195,8 +205,10 @@ def test_request_id_comes_back(pair: Pair) -> None:
 
 def test_traceparent_crosses_the_hop(pair: Pair) -> None:
     ask(pair, pair.bundle.read_json("golden.json")["rows"][:1], traceparent=TRACEPARENT).raise_for_status()
+    other = TRACE[::-1]
+    assert grpc_code(pair, traceparent=TRACEPARENT.replace(TRACE, other)) is grpc.StatusCode.OK
     lines = [json.loads(line) for line in pair.predictor.log.read_text().splitlines()]
-    assert any(line.get("trace_id") == TRACE for line in lines)
+    assert {TRACE, other} <= {line.get("trace_id") for line in lines}
     ask(pair, pair.bundle.read_json("golden.json")["rows"][:1], traceparent="00-nonsense").raise_for_status()
     assert "nonsense" not in pair.logs()
 
