@@ -141,7 +141,7 @@ def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> Non
         assert [report.gate_name(gate), gate["bound"], f"{gate['value']:.3f}", report.verdict(gate)] in page.rows
     for site in evidence["sites"]:
         assert site["label"] in page.words
-    assert page.words.count("missing: not on this machine") == len(evidence["sites"]) == 3
+    assert page.words.count("is missing: not on this machine") == len(evidence["sites"]) == 3
     age = evidence["cohort"]["predictors"][0]["lines"][0]["sides"][1]
     assert f"{age['median']:.3g} ({age['low']:.3g} to {age['high']:.3g})" in page.words
     assert evidence["level"] == "quick"
