@@ -1,5 +1,6 @@
 """Clients that send too much, too slowly, or what no server expects: each is refused, and keeps nobody else out."""
 
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +48,29 @@ def test_large_bodies(lasting: Pair) -> None:
             assert connection.recv(12) == b"HTTP/1.1 413"
     assert lasting.transformer.rss() - before < 40
     httpx.post(lasting.predict_url, content=body_of(lasting)).raise_for_status()
+
+
+def test_refused_bodies_are_not_kept(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    """What a request takes is free as soon as it is refused, and not when the garbage collector comes by."""
+    bundle = make_bundle("heart-disease", "logistic_regression")
+    server = Server("transformer.py", bundle, tmp_path / "log", ("--predictor_host=127.0.0.1:1", *OPTIONS))
+    url = f"{server.start().wait().url}/v1/models/heart-disease:predict"
+    row = next(row for row in Bundle.open(bundle).read_json("golden.json")["rows"] if None not in row)
+    bodies = {
+        413: b'{"instances": [' + b"{}," * 340_000 + b"{}]}",
+        400: b'{"instances": "' + b"x" * 1_000_000,
+        503: json.dumps({"instances": [row] * 8000}).encode(),
+    }
+    try:
+        for body in bodies.values():
+            httpx.post(url, content=body, timeout=20)
+        before = server.rss()
+        for code, body in bodies.items():
+            for _ in range(20):
+                assert httpx.post(url, content=body, timeout=20).status_code == code
+            assert server.rss() - before < 40, code
+    finally:
+        server.end()
 
 
 def exchange(pair: Pair, *parts: bytes, pause: float = 0.0, seconds: float = 10) -> bytes:

@@ -12,11 +12,12 @@ class Limits:
     """What one server accepts. Times are in seconds, sizes in bytes."""
 
     max_rows: int = 100_000
-    max_body_bytes: int = 16 * 2**20
+    # JSON takes up to thirty times its size when it is parsed.
+    max_body_bytes: int = 8 * 2**20
     max_header_bytes: int = 16 * 2**10
     max_in_flight: int = 128
     # Of all bodies together that have begun to come in and are not whole.
-    max_incoming_bytes: int = 64 * 2**20
+    max_incoming_bytes: int = 32 * 2**20
     max_connections: int = 2048
     # From a request's first byte to its last, and as long again for a client to take a large answer.
     request_seconds: float = 10.0

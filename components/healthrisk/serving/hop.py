@@ -118,6 +118,7 @@ class _Connection(asyncio.Protocol):
                 # Its answer may still come, and must not be taken for the next one's.
                 self.closed = True
                 self.transport.abort()
+            self._answer = None
 
     def _expire(self) -> None:
         if self._answer and not self._answer.done():
@@ -162,7 +163,11 @@ class PredictorClient:
         if not self._waiting:
             loop.call_soon(self._depart)
         self._waiting.append(_Waiting(inputs, answer))
-        return await answer
+        try:
+            return await answer
+        finally:
+            # As in exchange(): a frame that refers to its own exception is freed late.
+            del answer
 
     def _depart(self) -> None:
         """Send what is waiting, in calls of at most `_SHARED_ROWS` rows unless one request alone has more."""
@@ -185,7 +190,7 @@ class PredictorClient:
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
             for one in together:
                 if not one.answer.done():
-                    one.answer.set_exception(error)
+                    one.answer.set_exception(error.bare() if isinstance(error, RequestError) else error)
             return
         start = 0
         for one in together:

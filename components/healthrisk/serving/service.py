@@ -72,7 +72,7 @@ class Service:
                 self.gate.leave()
                 self.metrics.in_flight.dec()
         except RequestError as error:
-            failure = error
+            failure = error.bare()
             self.metrics.rejected(error.reason)
         except Exception:  # noqa: BLE001 - the last line of defence; what it was is logged without its message
             REQUESTS.exception("unexpected error", extra=self._fields(context))

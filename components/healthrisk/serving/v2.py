@@ -68,13 +68,13 @@ def loads(body: bytes | memoryview) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        problem = error
+        problem = f"{error.msg} at byte {error.pos}"
     if b"NaN" in (text := bytes(body)):
         try:
             return orjson.loads(_NAN.sub(lambda match: b"null" if match[0] == b"NaN" else match[0], text))
         except orjson.JSONDecodeError as error:
-            problem = error
-    raise bad_request("json", f"the body is not valid JSON: {problem.msg} at byte {problem.pos}")
+            problem = f"{error.msg} at byte {error.pos}"
+    raise bad_request("json", f"the body is not valid JSON: {problem}")
 
 
 def parse_request(body: bytes, json_length: int | None = None) -> Request:
