@@ -48,7 +48,7 @@ EVERYBODY = Group("everybody", lambda matrix: np.ones(len(matrix), dtype=bool))
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to spoil data: the rows fitted on (`fit`) or the rows judged."""
+    """One way to spoil data: the rows fitted on (`on_fit`), or else the rows judged."""
 
     what: str
     strength: float
