@@ -10,6 +10,8 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from kserve_tests import OPTIONS, Pair, Server, body_of, grpc_code
 
 from healthrisk.bundle import Bundle
@@ -69,8 +71,25 @@ def test_refused_bodies_are_not_kept(make_bundle: Callable[..., Path], tmp_path:
             for _ in range(20):
                 assert httpx.post(url, content=body, timeout=20).status_code == code
             assert server.rss() - before < 40, code
+        with grpc.insecure_channel(server.grpc) as channel:
+            infer = GRPCInferenceServiceStub(channel).ModelInfer
+            for message in bad_messages():
+                for _ in range(20):
+                    assert infer.future(message, timeout=10).code() is grpc.StatusCode.INVALID_ARGUMENT
+                assert server.rss() - before < 60
     finally:
         server.end()
+
+
+def bad_messages() -> Iterator[pb.ModelInferRequest]:
+    """Yield requests of almost a megabyte, with more values than their shape, and with bad ones."""
+    for shape, contents in (([1, 13], {"int64_contents": [1] * 900_000}), ([9000, 13], {})):
+        message = pb.ModelInferRequest(model_name="heart-disease")
+        tensor = message.inputs.add(name="features", datatype="INT64", shape=shape)
+        tensor.contents.MergeFrom(pb.InferTensorContents(**contents))
+        if not contents:
+            message.raw_input_contents.append(bytes(9000 * 13 * 8))
+        yield message
 
 
 def exchange(pair: Pair, *parts: bytes, pause: float = 0.0, seconds: float = 10) -> bytes:
