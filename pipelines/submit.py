@@ -138,11 +138,15 @@ def _look(client: kfp.Client, run: str, seen: dict[str, str]) -> str:
         return ""
     for task in (found.run_details and found.run_details.task_details) or ():
         name, state = task.display_name or "", task.state or ""
-        # Drivers and the run itself are listed, too; a task of ours is told once for each state.
-        if state and not name.endswith("-driver") and name not in {"root", "executor"} and seen.get(name) != state:
+        if state and seen.get(name) != state and _is_step(name):
             seen[name] = state
             print(f"{time.strftime('%H:%M:%S')}  {name}: {state.lower()}", flush=True)
     return found.state or ""
+
+
+def _is_step(name: str) -> bool:
+    """Tell a step of ours from what the server lists besides: drivers, each try, and the run under several names."""
+    return not (name.endswith(("-driver", ")")) or name in {"root", "executor"} or name.startswith("healthrisk-"))
 
 
 def _upload(client: kfp.Client) -> tuple[str, str]:
@@ -183,7 +187,12 @@ def _schedule(client: kfp.Client, spec: DatasetSpec, experiment: str, cron: str,
 
 
 def _page(client: kfp.Client, run: str) -> str:
-    return f"{client._get_url_prefix()}/#/runs/details/{run}"
+    """Return where a person can look at a run; through a kube context that takes a port-forward first."""
+    page = f"/#/runs/details/{run}"
+    address = client._get_url_prefix()
+    if "://" in address:
+        return address + page
+    return f"http://localhost:8888{page} (kubectl -n {NAMESPACE} port-forward svc/ml-pipeline-ui 8888:80)"
 
 
 def _how(run: str) -> str:

@@ -12,9 +12,9 @@ from healthrisk.bundle import Bundle
 from healthrisk.cluster import Cluster, Deployed
 
 NAME = "readmission"
-# Four workers ask for half a minute's worth of big requests, from within: a port-forward would be what is measured.
+# One caller with big requests, from within: a port-forward would be what is measured.
 LOAD = """
-import concurrent.futures, time
+import time
 from pathlib import Path
 import numpy as np
 from healthrisk import store
@@ -22,14 +22,11 @@ from healthrisk.predict import golden_matrix
 from healthrisk.serving.client import ServedModel
 bundle = store.fetch({bundle!r}, None, Path("/tmp/cache"))
 rows = np.repeat(golden_matrix(bundle.spec, bundle.read_json("golden.json")["rows"]), 200, axis=0)
+model = ServedModel("http://readmission-transformer.healthrisk", bundle.spec)
 until = time.monotonic() + {seconds}
-def work(_):
-    model = ServedModel("http://readmission-transformer.healthrisk", bundle.spec)
-    while time.monotonic() < until:
-        model.probabilities(rows)
-    model.close()
-with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    list(pool.map(work, range(4)))
+while time.monotonic() < until:
+    model.probabilities(rows)
+model.close()
 """
 
 
