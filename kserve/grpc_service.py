@@ -76,6 +76,7 @@ class InferenceService(GRPCInferenceServiceServicer):
         own = Context("grpc", metadata.get("x-request-id", "")[:128], valid(metadata.get("traceparent", "")))
 
         async def answer(inner: Context) -> Message:
+            self._service.hold(inner, request.ByteSize())
             decoded = _from_message(request, self._most_values)
             return _to_message(await self._model.infer(decoded, inner), decoded)
 

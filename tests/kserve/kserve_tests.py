@@ -26,7 +26,7 @@ OPTIONS = (
     "--request_seconds=2",
     "--drain_seconds=1",
     f"--max_body_bytes={2**20}",
-    f"--max_incoming_bytes={4 * 2**20}",
+    f"--max_held_bytes={4 * 2**20}",
 )
 
 

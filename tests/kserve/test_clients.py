@@ -163,7 +163,7 @@ def test_slow_bodies_keep_nobody_out(lasting: Pair) -> None:
             one.close()
 
 
-def test_bodies_that_come_in_are_bounded_together(lasting: Pair) -> None:
+def test_bodies_are_bounded_together(lasting: Pair) -> None:
     """Four megabytes are allowed, and five clients send almost one each."""
     sockets = opened(lasting, 5, start_of_body(lasting, 2**20) + b" " * 1_000_000)
     try:
@@ -173,7 +173,7 @@ def test_bodies_that_come_in_are_bounded_together(lasting: Pair) -> None:
             one.close()
     refused = [answer for answer in answers if answer.startswith("http/1.1 503")]
     assert refused
-    assert all("retry-after: " in answer and "bytes are coming in" in answer for answer in refused)
+    assert all("retry-after: " in answer and "bytes are under way" in answer for answer in refused)
     assert all(answer.startswith("http/1.1 408") for answer in answers if answer not in refused)
     httpx.post(lasting.predict_url, content=body_of(lasting)).raise_for_status()
 

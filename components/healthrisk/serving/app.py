@@ -108,7 +108,7 @@ class ServingApp:
             raise bad_request("protocol", "Inference-Header-Content-Length must be a whole number")
         if kind == _BINARY and length is None:
             raise bad_request("protocol", "binary data need the header Inference-Header-Content-Length")
-        body = await self._read(headers, receive)
+        body = await self._read(context, headers, receive)
         request = v2.parse_request(body, None if length is None else int(length))
         response = await self._service.model.infer(request, context)
         payload, json_length = v2.encode_response(response, request)
@@ -121,14 +121,14 @@ class ServingApp:
 
     async def _predict_v1(self, context: Context, headers: Headers, receive: Receive) -> Message:
         _content_type(headers, _JSON)
-        document = v2.loads(await self._read(headers, receive))
+        document = v2.loads(await self._read(context, headers, receive))
         answer = await self._service.model.predict_v1(document, context)
         return {
             "headers": [(b"content-type", _JSON[0])],
             "body": orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY),
         }
 
-    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+    async def _read(self, context: Context, headers: Headers, receive: Receive) -> bytes:
         """Return a request's body, refusing it as soon as it is known to be too large."""
         limit = self._limits.max_body_bytes
         announced = headers.get(b"content-length")
@@ -136,14 +136,15 @@ class ServingApp:
             raise too_large(f"the body has {int(announced)} bytes, at most {limit} are allowed")
         parts: list[bytes] = []
         more = True
-        with self._service.gate.receiving() as add:
+        with self._service.gate.aside():
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise RequestError(499, "disconnected", "the client went away before its request had come in")
                 parts.append(message["body"])
                 more = message["more_body"]
-                if add(len(parts[-1])) > limit:
+                self._service.hold(context, len(parts[-1]))
+                if context.size > limit:
                     raise too_large(f"the body has more than {limit} bytes")
         return b"".join(parts)
 

@@ -1,6 +1,6 @@
 """Admission: how many requests are under way, how many may be, and whether the server is on its way out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ class Limits:
     max_body_bytes: int = 8 * 2**20
     max_header_bytes: int = 16 * 2**10
     max_in_flight: int = 128
-    # Of all bodies together that have begun to come in and are not whole.
-    max_incoming_bytes: int = 32 * 2**20
+    # Of all bodies together that are coming in or being answered.
+    max_held_bytes: int = 32 * 2**20
     max_connections: int = 2048
     # From a request's first byte to its last, and as long again for a client to take a large answer.
     request_seconds: float = 10.0
@@ -31,7 +31,7 @@ class Gate:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.in_flight = 0
-        self.incoming_bytes = 0
+        self.held_bytes = 0
         self.draining = False
 
     def enter(self) -> None:
@@ -40,40 +40,36 @@ class Gate:
         Raises:
             RequestError: 503, as many are under way as are allowed.
         """
-        self._check()
-        self.in_flight += 1
-
-    def leave(self) -> None:
-        """Let one request out."""
-        self.in_flight -= 1
-
-    @contextmanager
-    def receiving(self) -> Iterator[Callable[[int], int]]:
-        """Let a request that is in wait outside for its body, so that slow clients keep nobody out.
-
-        Yields a function that takes the size of each part of the body, and returns that of all so far.
-
-        Raises:
-            RequestError: 503, as many requests are under way as are allowed, or too many bytes are coming in.
-        """
-        held = 0
-
-        def add(size: int) -> int:
-            nonlocal held
-            held += size
-            self.incoming_bytes += size
-            if self.incoming_bytes > self.limits.max_incoming_bytes:
-                raise unavailable("overloaded", f"overloaded: {self.incoming_bytes} bytes are coming in")
-            return held
-
-        self.in_flight -= 1
-        try:
-            yield add
-            self._check()
-        finally:
-            self.in_flight += 1
-            self.incoming_bytes -= held
-
-    def _check(self) -> None:
         if self.in_flight >= self.limits.max_in_flight:
             raise unavailable("overloaded", f"overloaded: {self.in_flight} requests are under way")
+        self.in_flight += 1
+
+    def leave(self, size: int) -> None:
+        """Let one request out, of which so many bytes are held."""
+        self.in_flight -= 1
+        self.held_bytes -= size
+
+    def hold(self, size: int) -> None:
+        """Count bytes of a request that is in, whether they are its body or a part of it.
+
+        Raises:
+            RequestError: 503, all requests together have too many.
+        """
+        self.held_bytes += size
+        if self.held_bytes > self.limits.max_held_bytes:
+            raise unavailable("overloaded", f"overloaded: requests of {self.held_bytes} bytes are under way")
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let a request that is in wait outside for its body, so that slow clients keep nobody out.
+
+        Raises:
+            RequestError: 503, as many are under way as are allowed when the body is there.
+        """
+        self.in_flight -= 1
+        try:
+            yield
+            self.enter()
+        except BaseException:
+            self.in_flight += 1
+            raise

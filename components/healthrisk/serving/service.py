@@ -21,11 +21,12 @@ Answer = TypeVar("Answer")
 
 @dataclass(slots=True)
 class Context:
-    """What a request brings besides its body. `traceparent` is the W3C header, valid or empty."""
+    """What a request brings besides its body. `traceparent` is the W3C header, valid or empty; `size` is in bytes."""
 
     protocol: str
     request_id: str = ""
     traceparent: str = ""
+    size: int = 0
 
 
 class Served(Protocol):
@@ -69,7 +70,7 @@ class Service:
                 with self._tracer.span(context):
                     answer = await handle(context)
             finally:
-                self.gate.leave()
+                self.gate.leave(context.size)
                 self.metrics.in_flight.dec()
         except RequestError as error:
             failure = error.bare()
@@ -80,6 +81,15 @@ class Service:
             self.metrics.rejected("internal")
         self._record(context, failure, time.perf_counter() - start)
         return answer, failure
+
+    def hold(self, context: Context, size: int) -> None:
+        """Count bytes of a request's body until it is answered.
+
+        Raises:
+            RequestError: 503, all requests together have too many.
+        """
+        context.size += size
+        self.gate.hold(size)
 
     def _record(self, context: Context, failure: RequestError | None, seconds: float) -> None:
         code = failure.status if failure else 200
