@@ -134,6 +134,7 @@ def test_a_bad_schedule_is_refused(client: kfp.Client) -> None:
 
 
 def test_a_run_trains_and_serves(platform: None, cluster: Cluster, forward: Callable[..., str], tmp_path: Path) -> None:
+    before = cluster.deployed("heart-disease")
     done = submit("--timeout", "2400", timeout=2460)
     assert done.returncode == 0, done.stdout + done.stderr
     served = cluster.deployed("heart-disease")
@@ -141,3 +142,5 @@ def test_a_run_trains_and_serves(platform: None, cluster: Cluster, forward: Call
     bundle = store.fetch(served.bundle, served.digest, tmp_path)
     answers = deploy.replay(bundle, f"http://{forward('heart-disease-transformer', 80)}", bundle.spec)
     assert len(answers) == len(bundle.read_json("golden.json")["rows"])
+    if before is None:
+        cluster.delete("heart-disease")
