@@ -113,7 +113,7 @@ def look(position: int) -> dict[str, Any]:
 
 def broken(label: str) -> str:
     """Return a long label in lines, so that it leaves the plot its width."""
-    return textwrap.fill(label, 26)
+    return textwrap.fill(label, 30)
 
 
 def plain(axes: Any) -> None:
