@@ -40,8 +40,10 @@ def retrain(url: str, model: str, version: str) -> str:
 
 
 def _named(url: str, kind: str, name: str) -> list[dict[str, Any]]:
+    """Return what bears a name, the newest first."""
     predicate = {"key": "name", "operation": "EQUALS", "stringValue": name}
-    answer = _call(url, "GET", kind, params={"filter": json.dumps({"predicates": [predicate]})})
+    asked = {"filter": json.dumps({"predicates": [predicate]}), "sort_by": "created_at desc"}
+    answer = _call(url, "GET", kind, params=asked)
     found: list[dict[str, Any]] = answer.get("recurringRuns" if kind == "recurringruns" else kind, [])
     return found
 
