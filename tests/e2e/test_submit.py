@@ -107,7 +107,8 @@ def test_an_unknown_run_cannot_be_cancelled(client: kfp.Client) -> None:
 def test_a_schedule_is_made_then_changed_and_an_alert_starts_it(
     client: kfp.Client, in_cluster: Callable[..., tuple[str, str]]
 ) -> None:
-    experiment, version = "e2e schedule", uuid.uuid4().hex[:12]
+    version = uuid.uuid4().hex[:12]
+    experiment = f"e2e {version}"
     for cron, verb in (("0 0 3 * * 0", "made"), ("0 30 4 * * 6", "changed")):
         done = submit("--experiment", experiment, "--schedule", cron)
         assert done.returncode == 0, done.stderr
