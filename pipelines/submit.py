@@ -122,7 +122,8 @@ def follow(client: kfp.Client, run: str, timeout: float) -> int:
             raise SubmitError(f"run {run} is {state or 'waiting'} after {timeout:.0f} s; it goes on. {_how(run)}")
         time.sleep(POLL_SECONDS)
     if state != "SUCCEEDED":
-        failed = ", ".join(name for name, value in seen.items() if value == "FAILED") or "no task"
+        # Where its record outgrows Argo's megabyte, Kubeflow Pipelines does not hear of the last tasks.
+        failed = ", ".join(name for name, value in seen.items() if value == "FAILED") or "a task it does not name"
         raise SubmitError(f"run {run} ended as {state}; failed: {failed}; see {_page(client, run)}")
     print(f"succeeded in {time.monotonic() - began:.0f} s")
     return 0
