@@ -134,6 +134,12 @@ def test_a_bad_schedule_is_refused(client: kfp.Client) -> None:
     assert done.stderr.startswith("error: Kubeflow Pipelines refused: ")
 
 
+def test_a_run_that_fails_is_told(client: kfp.Client) -> None:
+    done = submit("--experiment", "e2e", "--data", "s3://healthrisk/nothing.csv", "--timeout", "900", timeout=960)
+    assert done.returncode == 1
+    assert re.search(r"^error: run \S+ ended as FAILED; failed: ingest; see ", done.stderr)
+
+
 def test_a_run_trains_and_serves(platform: None, cluster: Cluster, forward: Callable[..., str], tmp_path: Path) -> None:
     before = cluster.deployed("heart-disease")
     done = submit("--timeout", "2400", timeout=2460)
