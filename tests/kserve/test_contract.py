@@ -266,7 +266,10 @@ def test_not_found_and_wrong_methods(heart: Any, client: httpx.Client) -> None:
         answer = client.post(base + path, json={})
         assert answer.status_code == 404, path
         assert answer.json()["error"]
-    assert client.get(f"{base}/v2/models/other").status_code == 404
+    for path in ("/v2/models/other", "/v2/repository/index", "/docs"):
+        answer = client.get(base + path)
+        assert answer.status_code == 404, path
+        assert answer.json()["error"]
     for method, url in (("GET", heart.infer_url), ("POST", f"{base}/v2/models/{name}"), ("DELETE", f"{base}/metrics")):
         answer = client.request(method, url)
         assert answer.status_code == 405
