@@ -105,11 +105,9 @@ def _alias(bundle: Bundle, version: Registered, score: float) -> tuple[str, str]
         return CHAMPION, "it is the champion already"
     if current.metric != rules.metric:
         return CHAMPION, f"the former champion was chosen by {current.metric}, not by {rules.metric}"
+    worse = is_better(rules.metric, current.score, score)
     figures = f"cross-validated {rules.metric} {score:.4f}, the champion's {current.score:.4f}"
-    lag = abs(score - current.score) if is_better(rules.metric, current.score, score) else 0.0
-    if lag > rules.champion_tolerance:
-        return CHALLENGER, f"{figures}: worse by more than {rules.champion_tolerance:g}"
-    return CHAMPION, f"{figures}: not worse by more than {rules.champion_tolerance:g}"
+    return CHALLENGER if worse else CHAMPION, f"{'worse' if worse else 'not worse'}: {figures}"
 
 
 def _find(server: MlflowClient, name: str, digest: str) -> Registered | None:

@@ -27,7 +27,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Missing(_Strict):
@@ -66,8 +66,19 @@ class Column(_Strict):
             if len({isinstance(code, str) for code in self.meanings}) > 1:
                 raise ValueError(f"column {self.name!r}: codes must be all whole numbers or all strings (quote yes/no)")
         elif self.range is None or self.codes or self.range[0] >= self.range[1]:
-            raise ValueError(f"column {self.name!r}: a {self.kind} column needs a range [low, high] and no codes")
+            raise ValueError(f"column {self.name!r}: {self.kind} columns need a range [low, high] and no codes")
+        self._check_missing()
         return self
+
+    def _check_missing(self) -> None:
+        for value in self.missing.values:
+            if isinstance(value, str) != self.is_text:
+                expected = "a string" if self.is_text else "a number"
+                raise ValueError(f"column {self.name!r}: {value!r} as a missing value must be {expected}")
+            if value in self.meanings or (
+                not isinstance(value, str) and self.range and self.range[0] <= value <= self.range[1]
+            ):
+                raise ValueError(f"column {self.name!r}: {value!r} cannot mean a value and mean that it is missing")
 
     @cached_property
     def meanings(self) -> dict[int | str, str]:
@@ -176,8 +187,12 @@ class Gate(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.min is None) == (self.max is None):
-            raise ValueError(f"gate {self.metric!r}: give either min or max")
+        bound, other = (self.max, self.min) if self.metric in LOWER_IS_BETTER else (self.min, self.max)
+        if bound is None or other is not None:
+            better, which = ("lower", "max") if self.metric in LOWER_IS_BETTER else ("higher", "min")
+            raise ValueError(f"gate {self.metric!r}: {better} is better, so give {which} and nothing else")
+        if bound < 0 or (self.metric not in {"log_loss", "brier"} and bound > 1):
+            raise ValueError(f"gate {self.metric!r}: {bound:g} is out of the metric's range")
         return self
 
 
@@ -211,10 +226,8 @@ class Selection(_Strict):
     """How models are compared: repeated stratified cross-validation on the training part."""
 
     metric: Metric
-    folds: int = Field(default=5, ge=2)
-    repeats: int = Field(default=5, ge=1)
-    # How far a candidate's score may lie below the champion's and still replace it.
-    champion_tolerance: float = Field(default=0.0, ge=0)
+    folds: int = Field(default=5, ge=2, le=20)
+    repeats: int = Field(default=5, ge=1, le=100)
 
 
 class Baseline(_Strict):
@@ -273,7 +286,7 @@ class DatasetSpec(_Strict):
     sensitive: tuple[str, ...] = ()
     validation: Validation = Validation()
     recodings: tuple[Recoding, ...] = ()
-    search: dict[Family, dict[str, tuple[Any, ...]]] = {}
+    search: dict[Family, dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]] = {}
     selection: Selection
     gates: tuple[Gate, ...] = Field(min_length=1)
     risk_levels: tuple[RiskLevel, ...] = Field(min_length=1)
@@ -281,15 +294,31 @@ class DatasetSpec(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = [*self.features, self.target.name]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"column {twice[0]!r} is listed twice")
+        self._check_unique()
         mentioned = [*self.sensitive, *(name for recoding in self.recodings for name in recoding.columns)]
         if unknown := sorted(set(mentioned) - set(self.features)):
             raise ValueError(f"{unknown[0]!r} is named as sensitive or recoded, but is not a column")
+        if taken := sorted(set(self.missing_tokens) & ({*self.target.index} | {*self._texts()})):
+            raise ValueError(f"missing_tokens: {taken[0]!r} is also a code or an outcome")
         self._check_risk_levels()
         self._check_evidence()
         return self
+
+    def _texts(self) -> list[str]:
+        return [code for column in self.columns for code in column.meanings if isinstance(code, str)]
+
+    def _check_unique(self) -> None:
+        listed: dict[str, list[str]] = {
+            "column": [*self.features, self.target.name, *self.target.aliases],
+            "source": [source.name for source in (*self.sources, *self.external)],
+            "class": [cls.name for cls in self.target.classes],
+            "gate": [gate.metric for gate in self.gates],
+            "risk level": [level.name for level in self.risk_levels],
+            "sensitive column": [*self.sensitive],
+        }
+        for what, names in listed.items():
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what} {twice[0]!r} is listed twice")
 
     def _check_evidence(self) -> None:
         numbers = {column.name for column in self.columns if column.kind != "code"}
@@ -301,8 +330,13 @@ class DatasetSpec(_Strict):
         for reduced in self.evidence.reduced:
             if unknown := sorted(set(reduced.without) - set(self.features)):
                 raise ValueError(f"reduced model {reduced.name!r}: {unknown[0]!r} is not a column")
+            if set(reduced.without) == set(self.features):
+                raise ValueError(f"reduced model {reduced.name!r}: no column is left")
         if unknown := sorted(set(self.evidence.bands) - (set(self.sensitive) & numbers)):
             raise ValueError(f"bands: {unknown[0]!r} is not a sensitive number")
+        for name, cuts in self.evidence.bands.items():
+            if list(cuts) != sorted(set(cuts)):
+                raise ValueError(f"bands: the bounds of {name!r} must rise")
 
     def _check_risk_levels(self) -> None:
         if self.is_binary:

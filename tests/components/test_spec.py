@@ -1,5 +1,6 @@
 """The spec is strict, complete, and the only place that knows a data set."""
 
+import math
 import re
 from pathlib import Path
 
@@ -15,6 +16,12 @@ def variant(**changes: object) -> str:
     """The heart spec as YAML, with some of its fields replaced."""
     path = Path(specs.__file__).parent / "specs/heart-disease.yaml"
     return yaml.safe_dump(yaml.safe_load(path.read_text()) | changes, sort_keys=False)
+
+
+NUMBER = {"name": "x", "label": "X", "kind": "number", "range": [0, 1]}
+TEXT = {"name": "x", "label": "X", "kind": "code", "codes": {"?": "asked", "!": "told"}}
+# What names the heart spec's own columns.
+ALONE: dict[str, object] = {"sensitive": [], "recodings": [], "evidence": {}}
 
 
 @pytest.mark.parametrize("name", specs.builtin_names())
@@ -43,13 +50,29 @@ def test_the_shipped_specs_are_heart_disease_and_obesity() -> None:
         (variant(sensitive=["shoe size"]), "'shoe size' is named as sensitive"),
         (variant(gates=[]), "gates: Tuple should have at least 1 item"),
         (variant(gates=[{"metric": "beauty", "min": 1}]), "gates.0.metric"),
-        (variant(gates=[{"metric": "brier"}]), "give either min or max"),
+        (variant(gates=[{"metric": "brier"}]), "lower is better, so give max"),
         (variant(risk_levels=[{"name": "a", "below": 0.5}, {"name": "b", "below": 0.2}]), "rising `below` bounds"),
-        (variant(columns=[{"name": "x", "label": "X", "kind": "number"}]), "needs a range"),
-        (variant(columns=[{"name": "x", "label": "X", "kind": "number", "range": [2, 1]}]), "needs a range"),
+        (variant(columns=[{"name": "x", "label": "X", "kind": "number"}]), "need a range"),
+        (variant(columns=[{"name": "x", "label": "X", "kind": "number", "range": [2, 1]}]), "need a range"),
         (variant(columns=[{"name": "x", "label": "X", "kind": "code", "codes": {1: "a"}}]), "at least two codes"),
         (variant(columns=[{"name": "x", "label": "X", "kind": "code", "codes": {1: "a", "b": "c"}}]), "all strings"),
         (variant(search={"oracle": {}}), "search.oracle"),
+        (variant(search={"random_forest": {"max_depth": []}}), "search.random_forest.max_depth"),
+        (variant(gates=[{"metric": "brier", "min": 0.2}]), "lower is better, so give max"),
+        (variant(gates=[{"metric": "roc_auc", "min": 5}]), "5 is out of the metric's range"),
+        (variant(gates=[{"metric": "roc_auc", "min": 0.5}] * 2), "gate 'roc_auc' is listed twice"),
+        (variant(gates=[{"metric": "roc_auc", "min": math.nan}]), "finite number"),
+        (variant(missing_tokens=["0", "?"], columns=[TEXT], **ALONE), "'?' is also a code"),
+        (
+            variant(columns=[NUMBER | {"missing": {"values": ["x"]}}], **ALONE),
+            "'x' as a missing value must be a num",
+        ),
+        (
+            variant(columns=[NUMBER | {"missing": {"values": [1]}}], **ALONE),
+            "1 cannot mean a value and mean",
+        ),
+        (variant(columns=[NUMBER | {"range": [0, math.inf]}], **ALONE), "finite number"),
+        (variant(columns=[NUMBER | {"name": "target"}], **ALONE), "column 'target' is listed twice"),
     ],
 )
 def test_a_wrong_spec_is_refused_with_its_cause(document: str, message: str) -> None:
@@ -58,9 +81,8 @@ def test_a_wrong_spec_is_refused_with_its_cause(document: str, message: str) -> 
 
 
 def test_a_column_listed_twice_is_refused() -> None:
-    column = {"name": "x", "label": "X", "kind": "number", "range": [0, 1]}
     with pytest.raises(SpecError, match="'x' is listed twice"):
-        DatasetSpec.parse(variant(columns=[column, column], sensitive=[], recodings=[]))
+        DatasetSpec.parse(variant(columns=[NUMBER, NUMBER], **ALONE))
 
 
 def test_an_unknown_data_set_names_the_known_ones() -> None:
