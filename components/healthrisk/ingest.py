@@ -22,6 +22,7 @@ from healthrisk.spec import DatasetSpec
 
 BLOCK_BYTES = 8 * 2**20
 _HEAD_BYTES = 2**20
+_GZIP = b"\x1f\x8b"
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(nan|inf|infinity)\s*$"
 
 
@@ -56,7 +57,7 @@ def _write(spec: DatasetSpec, batches: Iterator[pa.RecordBatch], path: Path) -> 
     rows, missing = 0, dict.fromkeys(spec.features, 0)
     with tables.scratch_writer(path, _schema(spec)) as writer:
         for batch in batches:
-            clean = _clean(spec, batch)
+            clean = _clean(spec, batch, rows + 1)
             writer.write_batch(clean)
             rows += clean.num_rows
             for name in missing:
@@ -69,8 +70,11 @@ def _schema(spec: DatasetSpec) -> pa.Schema:
     return pa.schema([*fields, (spec.target.name, pa.string() if spec.target.is_text else pa.int64())])
 
 
-def _clean(spec: DatasetSpec, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a batch in the schema's order and types, with null wherever the spec says that a value is missing."""
+def _clean(spec: DatasetSpec, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+    """Return a batch in the schema's order and types, with null wherever the spec says that a value is missing.
+
+    Its first row has the number `first`.
+    """
     arrays = []
     for column in spec.columns:
         values = batch.column(column.name)
@@ -78,15 +82,22 @@ def _clean(spec: DatasetSpec, batch: pa.RecordBatch) -> pa.RecordBatch:
         absent: list[object] = [*spec.missing_tokens] if column.is_text else [np.nan]
         marked = pc.is_in(values, value_set=pa.array([*absent, *column.missing.values], values.type))
         arrays.append(pc.if_else(marked, pa.scalar(None, values.type), values) if pc.any(marked).as_py() else values)
-    schema = _schema(spec)
-    outcome = batch.column(spec.target.name)
-    if outcome.null_count:
-        raise SourceError(f"the outcome {spec.target.name!r} is missing in {outcome.null_count} rows or more")
-    try:
-        arrays.append(outcome.cast(schema.field(spec.target.name).type))
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"the outcome {spec.target.name!r} must be a whole number: {error}") from error
-    return pa.record_batch(arrays, schema=schema)
+    arrays.append(_outcome(spec, batch.column(spec.target.name), first))
+    return pa.record_batch(arrays, schema=_schema(spec))
+
+
+def _outcome(spec: DatasetSpec, values: pa.Array, first: int) -> pa.Array:
+    """Return the outcome in its type; it is a class, so there is nothing to impute or to round."""
+    absent = wrong = values.is_null(nan_is_null=True)
+    if not spec.target.is_text:
+        # A fraction or an infinite value differs from its whole part: inf - inf is no number.
+        wrong = pc.or_kleene(absent, pc.not_equal(pc.subtract(values, pc.trunc(values)), 0.0))
+    if pc.any(wrong).as_py():
+        place = wrong.index(True).as_py()
+        shown = "missing" if absent[place].as_py() else values[place].as_py()
+        allowed = ", ".join(map(str, spec.target.index))
+        raise SourceError(f"row {first + place}: {spec.target.name} is {shown}, expected one of {allowed}")
+    return values.cast(_schema(spec).field(spec.target.name).type)
 
 
 def _is_parquet(path: Path) -> bool:
@@ -101,7 +112,7 @@ def _parquet(spec: DatasetSpec, found: sources.Fetched) -> Iterator[pa.RecordBat
         schema = _parsed_schema(spec)
         for batch in file.iter_batches():
             yield batch.rename_columns(names).select(schema.names).cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise SourceError(f"{found.uri} is not a table of the spec's types: {error}") from error
 
 
@@ -131,6 +142,8 @@ def _head(spec: DatasetSpec, found: sources.Fetched) -> tuple[list[str], int]:
     """Return the file's columns in their order, and the number of lines before the first row."""
     with found.path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+    if head.startswith(_GZIP):
+        raise SourceError(f"{found.uri} is compressed with gzip: unpack it first")
     lines = head.removeprefix(codecs.BOM_UTF8).splitlines()
     blank = next((count for count, line in enumerate(lines) if line.strip()), None)
     if blank is None:
@@ -142,6 +155,8 @@ def _head(spec: DatasetSpec, found: sources.Fetched) -> tuple[list[str], int]:
     except csv.Error as error:
         raise SourceError(f"{found.uri} is not a CSV file: {error}") from error
     expected = [*spec.features, spec.target.name]
+    if len(cells) == 1 and (mark := next((mark for mark in ";\t|" if mark in cells[0]), None)):
+        raise SourceError(f"{found.uri} has its columns separated by {mark!r}, expected commas")
     if not {*expected, *spec.target.aliases} & {*cells} and len(cells) == len(expected):
         return expected, blank
     return _names(spec, cells, found.uri), blank + 1

@@ -57,7 +57,7 @@ def fetch(uri: str, digest: str | None, cache: Path) -> Bundle:
     prefix = parts.path.strip("/")
     final = cache / parts.netloc / prefix
     if not final.is_dir():
-        _get_objects(parts.netloc, prefix, final)
+        _get_objects(parts.netloc, prefix, digest, final)
     return Bundle.open(final, digest)
 
 
@@ -99,7 +99,7 @@ def _put_objects(bundle: Bundle, bucket: str, prefix: str) -> None:
         raise StoreError(f"bundle store s3://{bucket}/{prefix}: {error}") from error
 
 
-def _get_objects(bucket: str, prefix: str, final: Path) -> None:
+def _get_objects(bucket: str, prefix: str, digest: str | None, final: Path) -> None:
     client = s3_client(settings())
     with scratch_folder(final.parent) as scratch:
         try:
@@ -107,4 +107,6 @@ def _get_objects(bucket: str, prefix: str, final: Path) -> None:
                 client.fget_object(bucket_name=bucket, object_name=f"{prefix}/{name}", file_path=str(scratch / name))
         except (MinioException, HTTPError, ValueError) as error:
             raise StoreError(f"bundle s3://{bucket}/{prefix}: {error}") from error
+        # A damaged copy must not stay: once the store is mended, the next call copies it anew.
+        Bundle.open(scratch, digest)
         scratch.replace(final)

@@ -1,5 +1,6 @@
 """Whatever the source, the same table comes out, or one clear line says why not, and nothing is left behind."""
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -96,8 +97,11 @@ ROW = b"63,1,1,145,233,1,2,150,0,2.3,3,0,6,0\n"
         (HEADER.replace(b"chol", b"cholesterol") + ROW, "lacks column 'chol' and has the unknown column 'cholesterol'"),
         (HEADER.replace(b"chol", b"age") + ROW, "has twice the column 'age'"),
         (HEADER + ROW + ROW.replace(b"233", b"high"), "row 2: chol is 'high', expected a number from 60 to 700 mg/dl"),
-        (HEADER + ROW.replace(b",0\n", b",0.5\n"), "the outcome 'num' must be a whole number"),
-        (HEADER + ROW.replace(b",0\n", b",\n"), "the outcome 'num' is missing"),
+        (HEADER + ROW.replace(b",0\n", b",0.5\n"), "row 1: num is 0.5, expected one of 0, 1, 2, 3, 4"),
+        (HEADER + ROW + ROW.replace(b",0\n", b",inf\n"), "row 2: num is inf, expected one of"),
+        (HEADER + ROW.replace(b",0\n", b",\n"), "row 1: num is missing, expected one of"),
+        ((HEADER + ROW).replace(b",", b";"), "has its columns separated by ';', expected commas"),
+        (gzip.compress(HEADER + ROW), "is compressed with gzip: unpack it first"),
         (HEADER + ROW + b"1,2,3\n", "line 3 has 3 columns, expected 14"),
         (HEADER + ROW + ROW.replace(b"233", b"\xff\xfe"), "not UTF-8"),
         (HEADER.decode().encode("utf-16"), "not UTF-8 text: byte 0xff"),

@@ -100,6 +100,8 @@ def test_an_altered_object_is_refused(made: Bundle, endpoint: str, tmp_path: Pat
     store.s3_client(settings()).fput_object(bucket_name=BUCKET, object_name=key, file_path=str(tmp_path / "other"))
     with pytest.raises(BundleError, match=r"model\.onnx"):
         store.fetch(uri, made.digest, tmp_path / "cache")
+    store.put(made, f"s3://{BUCKET}/{tmp_path.name}")
+    assert store.fetch(uri, made.digest, tmp_path / "cache").digest == made.digest
 
 
 def test_an_upload_that_was_cut_off_is_no_bundle(made: Bundle, endpoint: str, tmp_path: Path) -> None:
