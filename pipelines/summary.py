@@ -11,11 +11,14 @@ from healthrisk.spec import DatasetSpec
 
 
 def of_run(spec: DatasetSpec, folder: Path) -> str:
-    """Return the summary of a finished run, given its folder; the report is put where it stays."""
+    """Return the summary of a finished run, given its folder; the reports are put where they stay."""
     decision = json.loads((folder / "evidence" / "judged").read_text("utf-8"))
     registration = json.loads((folder / "register" / "registration").read_text("utf-8"))
-    report = settings().home / "reports" / f"{spec.name}-{registration['digest'][:12]}.html"
+    name = f"{spec.name}-{registration['digest'][:12]}"
+    reports = settings().home / "reports"
+    report, table = reports / f"{name}.html", reports / f"{name}-table.html"
     atomic.write_text(report, (folder / "evidence" / "page").read_text("utf-8"))
+    atomic.write_text(table, (folder / "validate" / "page").read_text("utf-8"))
     lines = [
         "",
         f"{spec.title}: {decision['rows']['train']} rows for training, {decision['rows']['test']} held out",
@@ -27,6 +30,7 @@ def of_run(spec: DatasetSpec, folder: Path) -> str:
         "version   {name} {version}, {alias}: {reason}".format(**registration),
         f"bundle    {registration['bundle']}",
         f"report    {report}",
+        f"table     {table}",
         f"MLflow    {settings().tracking_uri}",
     ]
     return "\n".join(lines)

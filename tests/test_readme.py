@@ -49,7 +49,7 @@ def test_make_run_prints_what_the_readme_shows(root: Path, tmp_path: Path) -> No
     same = [
         line
         for line in shown.splitlines()
-        if line and not line.startswith(("bundle", "report", "MLflow", "POST", "asked"))
+        if line and not line.startswith(("bundle", "report", "table", "MLflow", "POST", "asked"))
     ]
     assert len(same) > 8
     for line in same:

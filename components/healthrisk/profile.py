@@ -90,7 +90,8 @@ class Profile:
         counts = self._counts[name].tolist()
         if column.range is None:
             return found | {"counts": dict(zip(map(str, column.meanings), counts, strict=True))}
-        found |= {"edges": np.linspace(*column.range, BINS + 1).tolist(), "counts": counts}
+        bins, ends = _bins(column)
+        found |= {"edges": np.linspace(*ends, bins + 1).tolist(), "counts": counts}
         if present:
             low, high = map(float, self._bounds[name])
             found |= {"min": low, "mean": float(self._sums[name] / present), "max": high}
@@ -98,12 +99,20 @@ class Profile:
 
 
 def _size(column: Column) -> int:
-    return BINS if column.range else len(column.codes)
+    return _bins(column)[0] if column.range else len(column.codes)
+
+
+def _bins(column: Column) -> tuple[int, tuple[float, float]]:
+    """Return a number's bins and the ends of the first and last; few whole numbers have a bin each."""
+    low, high = column.range or (0.0, 0.0)
+    if column.kind == "integer" and high - low < BINS:
+        return int(high - low) + 1, (low - 0.5, high + 0.5)
+    return BINS, (low, high)
 
 
 def _count(column: Column, values: NDArray[np.float64]) -> NDArray[np.int64]:
     if column.range:
-        counts: NDArray[np.int64] = np.histogram(values, BINS, range=column.range)[0]
+        counts: NDArray[np.int64] = np.histogram(values, *_bins(column))[0]
         return counts
     return np.array([(values == code).sum() for code in column.values.values()], dtype=np.int64)
 

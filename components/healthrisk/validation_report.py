@@ -1,24 +1,26 @@
 """The validation report: every check's verdict, and the table's distributions and missing values as plots."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from healthrisk import pages, plots
-from healthrisk.spec import DatasetSpec
+from healthrisk.spec import Column, DatasetSpec
 
 
 def render(spec: DatasetSpec, results: dict[str, Any]) -> str:
     """Return the page for what `validate` found."""
     columns = results["columns"]
     shares = {column["label"]: column["missing"] / results["rows"] for column in columns.values()}
-    drawn = {name: _distribution(column) for name, column in columns.items()}
+    drawn = {name: _distribution(spec.by_name[name], column) for name, column in columns.items()}
     return pages.render(
         "validation.html",
         spec=spec,
         results=results,
-        missing=plots.data_uri(plots.to_png(_missing(shares))),
+        missing=plots.data_uri(plots.to_png(_missing(shares))) if any(shares.values()) else None,
         distributions={name: plots.data_uri(plots.to_png(figure)) for name, figure in drawn.items()},
     )
 
@@ -37,18 +39,21 @@ def _missing(shares: dict[str, float]) -> Figure:
     return figure
 
 
-def _distribution(column: dict[str, Any]) -> Figure:
+def _distribution(column: Column, found: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(2.7, 1.9), layout="constrained")
     axes = figure.add_subplot()
-    if "edges" in column:
-        edges, counts = np.asarray(column["edges"]), np.asarray(column["counts"])
+    if column.kind == "code":
+        names = [textwrap.shorten(meaning, 24, placeholder="…") for meaning in column.meanings.values()]
+        # By position: two meanings may be shortened to the same words.
+        axes.barh(range(len(names)), list(found["counts"].values()), tick_label=names, color=plots.COLOURS[0])
+        axes.invert_yaxis()
+    else:
+        edges, counts = np.asarray(found["edges"]), np.asarray(found["counts"])
         axes.stairs(counts, edges, fill=True, color=plots.COLOURS[0])
         occupied = np.flatnonzero(counts)
         if len(occupied):
             axes.set_xlim(edges[occupied[0]], edges[occupied[-1] + 1])
-    else:
-        axes.bar(list(column["counts"]), list(column["counts"].values()), color=plots.COLOURS[0])
-        axes.tick_params(axis="x", rotation=30 if any(len(code) > 4 for code in column["counts"]) else 0)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=column.kind == "integer"))
     axes.tick_params(labelsize=7)
     plots.plain(axes)
     return figure
