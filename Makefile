@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PORT ?= 8080
+MLFLOW_PORT ?= 5000
 DATASET ?= heart-disease
 URL ?= http://127.0.0.1:$(PORT)
 USERS ?= 32
@@ -38,8 +39,8 @@ train: $(READY) ## train on DATASET=heart-disease, or the path of a spec, and DA
 serve: $(READY) ## serve the champion of DATASET: REST on PORT=8080, gRPC on PORT+1
 	@python kserve/serve.py --dataset $(DATASET) --port $(PORT)
 
-mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000
-	@python pipelines/browse.py
+mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000; MLFLOW_PORT= moves it
+	@python pipelines/browse.py --port $(MLFLOW_PORT)
 
 test: lint ## check style and types, then run every test
 	@pytest

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from healthrisk import store
+from healthrisk import ports, store
 from healthrisk.bundle import Bundle
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError, StoreError
@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080, help="first of four ports (default: %(default)s)")
     args, others = parser.parse_known_args()
     try:
+        ports.require_free(args.host, args.port, 4)
         bundle = find_bundle(args.dataset, args.bundle)
     except HealthriskError as error:
         sys.stderr.write(f"serve.py: {error}\n")

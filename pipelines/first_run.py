@@ -16,9 +16,11 @@ from typing import Any
 
 import httpx
 
+from healthrisk import ports
 from healthrisk import spec as specs
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
+from healthrisk.running import command
 
 SERVE = Path(__file__).parents[1] / "kserve" / "serve.py"
 READY_WITHIN = 60.0
@@ -33,17 +35,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8080, help="the transformer's REST port; three more follow it")
     port = parser.parse_args().port
+    # Before a minute of training, not after it.
+    ports.require_free("127.0.0.1", port, 4)
     spec = specs.load("heart-disease")
-    try:
-        import local
+    import local
 
-        folder = local.run(spec.to_json(), "", 0, settings().evidence)
-        print("serving the champion", flush=True)
-        with _served(spec.name, port) as url:
-            request, response, offline = _ask(spec, url, folder / "preprocess" / "test")
-    except HealthriskError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    folder = local.run(spec.to_json(), "", 0, settings().evidence)
+    print("serving the champion", flush=True)
+    with _served(spec.name, port) as url:
+        request, response, offline = _ask(spec, url, folder / "preprocess" / "test")
     import summary
 
     print(summary.of_run(spec, folder))
@@ -54,8 +54,8 @@ def main() -> int:
 @contextmanager
 def _served(name: str, port: int) -> Iterator[str]:
     """Serve the champion and yield its infer address; end the servers afterwards."""
-    command = [sys.executable, str(SERVE), "--dataset", name, "--port", str(port)]
-    with tempfile.TemporaryFile("w+") as output, subprocess.Popen(command, stdout=output, stderr=output) as server:
+    serve = [sys.executable, str(SERVE), "--dataset", name, "--port", str(port)]
+    with tempfile.TemporaryFile("w+") as output, subprocess.Popen(serve, stdout=output, stderr=output) as server:
         base = f"http://127.0.0.1:{port}"
         try:
             _wait(server, f"{base}/v2/models/{name}/ready")
@@ -102,6 +102,8 @@ def _ask(spec: specs.DatasetSpec, url: str, held_out: Path) -> tuple[dict[str, A
     answer = httpx.post(url, json=request, timeout=10)
     if answer.status_code != httpx.codes.OK:
         raise ServingError(f"{url} answered {answer.status_code}: {answer.text}")
+    if (version := answer.json()["model_version"]) != bundle.version:
+        raise ServingError(f"{url} answered with version {version!r}, expected the champion {bundle.version!r}")
     offline = Scorer(bundle).probabilities(patient)[0]
     return request, answer.json(), [float(value) for value in offline]
 
@@ -124,4 +126,4 @@ def _exchange(url: str, request: dict[str, Any], response: dict[str, Any], offli
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(main))

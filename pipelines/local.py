@@ -14,7 +14,7 @@ from kfp import local
 from healthrisk.atomic import scratch_folder
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
-from healthrisk.running import ERROR_PREFIX
+from healthrisk.running import DEFECT_PREFIX, ERROR_PREFIX
 from pipeline import training
 
 _EXECUTING = re.compile(r"Executing task .*?'([\w-]+)'")
@@ -31,7 +31,7 @@ class Progress(io.TextIOBase):
     """A stream for the runner's output: everything goes to the log, what matters goes to the terminal."""
 
     def __init__(self, log: TextIO, terminal: TextIO) -> None:
-        self.cause = ""
+        self.cause, self.defect = "", "its process ended"
         self.step = ""
         self._log, self._terminal = log, terminal
         self._line, self._count, self._began = "", 0, 0.0
@@ -55,6 +55,8 @@ class Progress(io.TextIOBase):
             )
         elif ERROR_PREFIX in line:
             self.cause = line.split(ERROR_PREFIX, 1)[1]
+        elif DEFECT_PREFIX in line:
+            self.defect = line.split(DEFECT_PREFIX, 1)[1]
         elif "healthrisk: " in line:
             self._say("      " + line.split("healthrisk: ", 1)[1])
 
@@ -82,7 +84,7 @@ def run(spec: str, data: str, seed: int, level: str) -> Path:
                     warnings.filterwarnings("ignore", message=r"Task .*: settings \['display_name'\] have no effect")
                     training(spec=spec, data=data, seed=seed, level=level)
             except RuntimeError as error:
-                cause = progress.cause or f"{error}; see {_keep(log, runs)}"
+                cause = progress.cause or f"{progress.defect}; see {_keep(log, runs)}"
                 raise PipelineError(f"step '{progress.step}' failed: {cause}") from error
         (made,) = (path for path in scratch.iterdir() if path.is_dir())
         log.replace(made / "log")

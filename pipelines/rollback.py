@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from healthrisk import deploy
 from healthrisk import spec as specs
 from healthrisk.cluster import NAMESPACE, Cluster, ClusterError
-from healthrisk.errors import HealthriskError
+from healthrisk.running import command
 
 
 def main() -> int:
@@ -27,14 +27,10 @@ def main() -> int:
     parser.add_argument("--namespace", default=NAMESPACE, help="where models are served")
     parser.add_argument("--timeout", type=float, default=deploy.READY_SECONDS, metavar="SECONDS")
     given = parser.parse_args()
-    try:
-        name = specs.load(given.dataset).name
-        cluster = Cluster(given.namespace, given.context)
-        with _registry(given.namespace, given.context):
-            left, back = deploy.rollback(cluster, name, given.timeout)
-    except HealthriskError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    name = specs.load(given.dataset).name
+    cluster = Cluster(given.namespace, given.context)
+    with _registry(given.namespace, given.context):
+        left, back = deploy.rollback(cluster, name, given.timeout)
     print(f"{name}: version {back.number} is served again, version {left.number} is not")
     return 0
 
@@ -45,9 +41,9 @@ def _registry(namespace: str, context: str | None) -> Iterator[None]:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         yield
         return
-    command = ["kubectl", *(["--context", context] if context else []), "--namespace", namespace]
-    command += ["port-forward", "service/mlflow", ":5000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as forward:
+    kubectl = ["kubectl", *(["--context", context] if context else []), "--namespace", namespace]
+    kubectl += ["port-forward", "service/mlflow", ":5000"]
+    with subprocess.Popen(kubectl, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as forward:
         try:
             line = next(iter(forward.stdout or ()), "")
             found = re.search(r"127\.0\.0\.1:(\d+)", line)
@@ -60,4 +56,4 @@ def _registry(namespace: str, context: str | None) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(main))

@@ -10,25 +10,14 @@ from pathlib import Path
 
 from healthrisk import spec as specs
 from healthrisk.config import LEVELS, settings
-from healthrisk.errors import HealthriskError
+from healthrisk.running import command
 
 GOLDEN = Path(__file__).with_name("training.yaml")
 
 
 def main() -> int:
-    """Parse the command line and do what it says; return the exit code."""
+    """Do what the command line says; return the exit code."""
     arguments = _parser().parse_args()
-    try:
-        return _run(arguments)
-    except HealthriskError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-
-
-def _run(arguments: argparse.Namespace) -> int:
     if arguments.compile:
         from kfp import compiler
 
@@ -52,11 +41,19 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _level(text: str) -> str:
-    """Return a level of evidence; unlike choices, a type is checked for a default out of the environment, too."""
-    if text not in LEVELS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no level of evidence, expected one of {', '.join(LEVELS)}")
-    return text
+def _seed(text: str) -> int:
+    """Read a seed, which numpy and scikit-learn want within 32 bits."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed, expected a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def _yaml(text: str) -> Path:
+    """Read the name of a file that kfp will write."""
+    path = Path(text)
+    if path.suffix not in {".yaml", ".yml"}:
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .yaml")
+    return path
 
 
 def _absolute(spec: specs.DatasetSpec, data: str) -> str:
@@ -73,16 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", default="", help="a file or address of the spec's schema, or the name of one of the spec's sources"
     )
-    parser.add_argument("--seed", type=int, default=0, help="the seed of the split, the folds and the models")
+    parser.add_argument("--seed", type=_seed, default=0, help="the seed of the split, the folds and the models")
     parser.add_argument(
         "--evidence",
         default=settings().evidence,
-        type=_level,
+        choices=LEVELS,
         help="quick, or full: with nested cross-validation, robustness and downloads (default: EVIDENCE, or quick)",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--compile", nargs="?", type=Path, const=GOLDEN, metavar="FILE", help="write the pipeline as YAML"
+        "--compile", nargs="?", type=_yaml, const=GOLDEN, metavar="FILE", help="write the pipeline as YAML"
     )
     what.add_argument("--submit", action="store_true", help="run on Kubeflow Pipelines")
     _add_submit_arguments(parser.add_argument_group("with --submit"))
@@ -102,4 +99,4 @@ def _add_submit_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(main))

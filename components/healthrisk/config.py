@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from healthrisk.errors import ConfigError
+
 # quick: what follows from the models at hand. full: also what fits models anew, and what must be downloaded.
 Level = Literal["quick", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "full")
@@ -24,7 +26,7 @@ class Settings:
     s3_endpoint: str
     s3_region: str
     revision: str
-    evidence: str
+    evidence: Level
 
 
 def settings() -> Settings:
@@ -33,6 +35,9 @@ def settings() -> Settings:
     The variables are HEALTHRISK_HOME, HEALTHRISK_DATA (a folder with sources' files, for machines that cannot
     download them), MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION, HEALTHRISK_REVISION (the
     git revision an image was built from) and EVIDENCE (how much of it a run gathers).
+
+    Raises:
+        ConfigError: EVIDENCE is no level.
     """
     home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
     return Settings(
@@ -43,5 +48,16 @@ def settings() -> Settings:
         s3_endpoint=os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com",
         s3_region=os.environ.get("AWS_REGION") or "us-east-1",
         revision=os.environ.get("HEALTHRISK_REVISION", ""),
-        evidence=os.environ.get("EVIDENCE") or LEVELS[0],
+        evidence=level(os.environ.get("EVIDENCE") or LEVELS[0]),
     )
+
+
+def level(text: str) -> Level:
+    """Read a level of evidence.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if text not in LEVELS:
+        raise ConfigError(f"level of evidence {text!r}: expected {' or '.join(LEVELS)}")
+    return text

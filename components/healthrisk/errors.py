@@ -5,6 +5,10 @@ class HealthriskError(Exception):
     """Something the user can mend: the message says what was wrong and what was expected."""
 
 
+class ConfigError(HealthriskError):
+    """A variable of the environment or an argument has a value that cannot be used."""
+
+
 class SpecError(HealthriskError):
     """A dataset spec is not valid."""
 

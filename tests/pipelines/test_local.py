@@ -1,7 +1,11 @@
 """A run on this machine: what it prints, what it leaves, and that it says the same twice."""
 
 import json
+import os
+import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +41,7 @@ def test_the_summary_says_what_a_person_wants_to_know(home: Path) -> None:
     ):
         assert line in text
     for line in text.splitlines():
-        if line.startswith(("report  ", "bundle  ")):
+        if line.startswith(("report  ", "table  ", "bundle  ")):
             assert Path(line.split()[1].removeprefix("file://")).exists()
 
 
@@ -90,6 +94,17 @@ def test_another_seed_is_another_version(own: tuple[str, ...], tmp_path: Path, p
     assert len(list(tmp_path.glob("bundles/readmission/*"))) == 2
 
 
+def test_the_same_table_under_another_name_is_no_second_version(
+    own: tuple[str, ...], tmp_path: Path, pipeline: Pipeline
+) -> None:
+    shutil.copy(own[-1], tmp_path / "renamed.csv")
+    for table in (own[-1], str(tmp_path / "renamed.csv")):
+        done = pipeline(tmp_path / "home", *own[:-1], table)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "it is the champion already" in done.stdout
+    the("home/bundles/readmission/*", tmp_path)
+
+
 def test_a_missed_gate_fails_the_run_and_registers_nothing(
     own: tuple[str, ...], tmp_path: Path, pipeline: Pipeline
 ) -> None:
@@ -118,3 +133,45 @@ def test_a_wrong_argument_is_one_line(arguments: list[str], says: str, tmp_path:
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.rglob("*.html"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("EVIDENCE", "all", "error: level of evidence 'all': expected quick or full"),
+        ("HEALTHRISK_HOME", os.devnull, f"error: [Errno 20] Not a directory: '{os.devnull}/runs'"),
+    ],
+)
+def test_a_wrong_environment_is_one_line(
+    variable: str, value: str, says: str, root: Path, tmp_path: Path, pipeline: Pipeline
+) -> None:
+    environment = {**os.environ, "HEALTHRISK_HOME": str(tmp_path), variable: value}
+    for script in ("train_pipeline.py", "first_run.py"):
+        command = [sys.executable, str(root / "pipelines" / script)]
+        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (1, f"{says}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [(["--seed", "-1"], "'-1' is no seed"), (["--compile", "x.txt"], "must end in .yaml")]
+)
+def test_an_impossible_argument_is_refused_at_once(
+    arguments: list[str], says: str, tmp_path: Path, pipeline: Pipeline
+) -> None:
+    done: subprocess.CompletedProcess[str] = pipeline(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("script", ["pipelines/first_run.py", "pipelines/browse.py", "kserve/serve.py"])
+def test_a_taken_port_is_told_before_anything_else(script: str, root: Path, home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, str(root / script), "--port", str(port)]
+        environment = {**os.environ, "HEALTHRISK_HOME": str(home)}
+        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.endswith(f"port {port} of 127.0.0.1 cannot be listened on: address already in use\n")
+    assert done.stderr.count("\n") == 1

@@ -40,9 +40,8 @@ def evidence(
     """
     import json
     from pathlib import Path
-    from typing import cast
 
-    from healthrisk.config import Level
+    from healthrisk.config import level as read_level
     from healthrisk.evidence.gather import gather, judge
     from healthrisk.parts import read_part
     from healthrisk.provenance import git_revision, versions
@@ -56,7 +55,7 @@ def evidence(
         models = [Trained.load(Path(each.path)) for each in (logistic_regression, random_forest, gradient_boosting)]
         parts = read_part(parsed, Path(train.path)), read_part(parsed, Path(test.path))
         decided = json.loads(Path(decision.path).read_text())
-        gathered = gather(parsed, models, decided["winner"], *parts, seed, cast(Level, level))
+        gathered = gather(parsed, models, decided["winner"], *parts, seed, read_level(level))
         decided = judge(parsed, decided, gathered)
         data = json.loads(Path(record.path).read_text())
         provenance = {"git_revision": git_revision(), "versions": versions()}
