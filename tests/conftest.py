@@ -1,14 +1,19 @@
 """What several tests share: a finished run of the real pipeline, the command to make one, an invented data set."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from healthrisk import ports
+from healthrisk.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -27,6 +32,17 @@ def shared_data() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("UCI's files are not at hand")
     return SHARED / "data"
+
+
+@pytest.fixture
+def port() -> int:
+    """The first of four ports that can be listened on."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            first: int = probe.getsockname()[1]
+        with suppress(ConfigError):
+            ports.require_free("127.0.0.1", first, 4)
+            return first
 
 
 Pipeline = Callable[..., subprocess.CompletedProcess[str]]

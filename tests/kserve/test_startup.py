@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from kserve_tests import ROOT, Server, free_ports
+from kserve_tests import ROOT, Server
 
 from healthrisk.bundle import MANIFEST
 
@@ -138,18 +138,14 @@ def test_nothing_is_imported_that_no_server_needs(copy: Path, tmp_path: Path) ->
     assert tracing <= traced
 
 
-def serve(bundle: Path, *arguments: str) -> tuple[subprocess.Popen[str], int]:
-    for port in free_ports(20):
-        if port < 65000:
-            break
-    command = [sys.executable, str(ROOT / "kserve" / "serve.py"), f"--bundle={bundle}", f"--port={port}", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True), port
+def serve(bundle: Path, port: int) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "kserve" / "serve.py"), f"--bundle={bundle}", f"--port={port}"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_starts_and_ends_both(copy: Path, number: signal.Signals) -> None:
-    process, port = serve(copy)
-    with process:
+def test_serve_starts_and_ends_both(copy: Path, number: signal.Signals, port: int) -> None:
+    with serve(copy, port) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(6)]
         assert re.search(f"transformer  http://127.0.0.1:{port} ", "".join(lines)), lines
@@ -164,18 +160,18 @@ def test_serve_starts_and_ends_both(copy: Path, number: signal.Signals) -> None:
             httpx.get(f"http://127.0.0.1:{port + offset}/v2/health/live", timeout=1)
 
 
-def test_serve_refuses_a_bad_bundle(copy: Path) -> None:
+def test_serve_refuses_a_bad_bundle(copy: Path, port: int) -> None:
     flip(copy / "spec.json")
-    process, _ = serve(copy)
+    process = serve(copy, port)
     out, message = process.communicate(timeout=20)
     assert process.returncode == 1
     assert out == ""
     assert "spec.json" in message
 
 
-def test_serve_without_a_champion(tmp_path: Path) -> None:
+def test_serve_without_a_champion(tmp_path: Path, port: int) -> None:
     pytest.importorskip("mlflow")
-    command = [sys.executable, str(ROOT / "kserve" / "serve.py"), "--dataset=heart-disease"]
+    command = [sys.executable, str(ROOT / "kserve" / "serve.py"), "--dataset=heart-disease", f"--port={port}"]
     environment = os.environ | {"HEALTHRISK_HOME": str(tmp_path)}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
