@@ -17,13 +17,14 @@ NAME = "healthrisk-training"
 def wire(spec: str, data: str, seed: int, level: str) -> list[dsl.PipelineTask]:
     """Wire the steps within a pipeline; return the tasks, of which the last registers the winner."""
     table = ingest(spec=spec, data=data).set_display_name("Ingest the table")
-    checked = validate(spec=spec, table=table.outputs["table"]).set_display_name("Validate it")
+    read = table.outputs["dataset_spec"]
+    checked = validate(spec=read, table=table.outputs["table"]).set_display_name("Validate it")
     parts = preprocess(
-        spec=spec, seed=seed, table=table.outputs["table"], checked=checked.outputs["results"]
+        spec=read, seed=seed, table=table.outputs["table"], checked=checked.outputs["results"]
     ).set_display_name("Split and preprocess")
     trained = {
         family: train(
-            spec=spec,
+            spec=read,
             family=family,
             seed=seed,
             table=parts.outputs["train"],
@@ -32,7 +33,7 @@ def wire(spec: str, data: str, seed: int, level: str) -> list[dsl.PipelineTask]:
         for family in reversed(FAMILIES)
     }
     models = {family: task.outputs["model"] for family, task in trained.items()}
-    known = {"spec": spec, "train": parts.outputs["train"], "test": parts.outputs["test"], **models}
+    known = {"spec": read, "train": parts.outputs["train"], "test": parts.outputs["test"], **models}
     record = table.outputs["record"]
     chosen = evaluate(seed=seed, **known).set_display_name("Evaluate and choose")
     judged = evidence(seed=seed, level=level, record=record, decision=chosen.outputs["decision"], **known)

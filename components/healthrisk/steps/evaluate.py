@@ -7,7 +7,7 @@ from healthrisk.steps import component
 
 @component
 def evaluate(
-    spec: str,
+    spec: dsl.Input[dsl.Artifact],
     seed: int,
     train: dsl.Input[dsl.Dataset],
     test: dsl.Input[dsl.Dataset],
@@ -21,7 +21,7 @@ def evaluate(
     """Measure every model on both parts, name the winner and hold it against the spec's gates.
 
     Args:
-        spec: The dataset spec as JSON.
+        spec: The dataset spec, as ingest wrote it.
         seed: The seed of resampling.
         train: The training part, coded.
         test: The hold-out, coded.
@@ -42,7 +42,7 @@ def evaluate(
     from healthrisk.train import Trained
 
     with step() as log:
-        parsed = DatasetSpec.parse(spec)
+        parsed = DatasetSpec.parse(Path(spec.path).read_text())
         folders = (logistic_regression, random_forest, gradient_boosting)
         models = [Trained.load(Path(folder.path)) for folder in folders]
         parts = read_part(parsed, Path(train.path)), read_part(parsed, Path(test.path))

@@ -7,7 +7,7 @@ from healthrisk.steps import component
 
 @component
 def evidence(
-    spec: str,
+    spec: dsl.Input[dsl.Artifact],
     seed: int,
     level: str,
     train: dsl.Input[dsl.Dataset],
@@ -24,7 +24,7 @@ def evidence(
     """Judge the winner's calibration, subgroups, labels, explanation and other sites; in full, its robustness, too.
 
     Args:
-        spec: The dataset spec as JSON.
+        spec: The dataset spec, as ingest wrote it.
         seed: The seed of resampling.
         level: quick, or full with nested cross-validation, robustness and downloads.
         train: The training part, coded.
@@ -51,7 +51,7 @@ def evidence(
     from healthrisk.train import Trained
 
     with step() as log:
-        parsed = DatasetSpec.parse(spec)
+        parsed = DatasetSpec.parse(Path(spec.path).read_text())
         models = [Trained.load(Path(each.path)) for each in (logistic_regression, random_forest, gradient_boosting)]
         parts = read_part(parsed, Path(train.path)), read_part(parsed, Path(test.path))
         decided = json.loads(Path(decision.path).read_text())

@@ -6,12 +6,20 @@ from healthrisk.steps import component
 
 
 @component
-def ingest(spec: str, data: str, table: dsl.Output[dsl.Dataset], record: dsl.Output[dsl.Artifact]) -> None:
+def ingest(
+    spec: str,
+    data: str,
+    dataset_spec: dsl.Output[dsl.Artifact],
+    table: dsl.Output[dsl.Dataset],
+    record: dsl.Output[dsl.Artifact],
+) -> None:
     """Read the spec's source, or `data` where it is given, into Parquet.
 
     Args:
         spec: The dataset spec as JSON.
         data: A path or address of a file of the spec's schema; empty for the spec's own sources.
+        dataset_spec: The spec as JSON, for the other steps: as a parameter of each of them it would make a run's record
+            longer than Kubeflow Pipelines can read.
         table: The table as Parquet.
         record: Source, digest and size of the table, as JSON.
     """
@@ -23,7 +31,9 @@ def ingest(spec: str, data: str, table: dsl.Output[dsl.Dataset], record: dsl.Out
     from healthrisk.spec import DatasetSpec
 
     with step() as log:
-        found = ingest(DatasetSpec.parse(spec), data, Path(table.path))
+        parsed = DatasetSpec.parse(spec)
+        Path(dataset_spec.path).write_text(parsed.to_json())
+        found = ingest(parsed, data, Path(table.path))
         Path(record.path).write_text(json.dumps(found, indent=1))
         log.info("%s rows from %s", found["rows"], found["source"])
         table.metadata.update(rows=found["rows"], source=found["source"], sha256=found["sha256"])

@@ -7,7 +7,7 @@ from healthrisk.steps import component
 
 @component
 def preprocess(
-    spec: str,
+    spec: dsl.Input[dsl.Artifact],
     seed: int,
     table: dsl.Input[dsl.Dataset],
     checked: dsl.Input[dsl.Artifact],
@@ -18,7 +18,7 @@ def preprocess(
     """Split 80/20 by class and fit the preprocessor on the training part alone.
 
     Args:
-        spec: The dataset spec as JSON.
+        spec: The dataset spec, as ingest wrote it.
         seed: The seed of the split.
         table: The ingested table.
         checked: The validation's results: a table that was not checked is not split.
@@ -33,7 +33,6 @@ def preprocess(
     from healthrisk.spec import DatasetSpec
 
     with step() as log:
-        sizes = write_parts(
-            DatasetSpec.parse(spec), Path(table.path), seed, Path(train.path), Path(test.path), Path(preprocessor.path)
-        )
+        parsed = DatasetSpec.parse(Path(spec.path).read_text())
+        sizes = write_parts(parsed, Path(table.path), seed, Path(train.path), Path(test.path), Path(preprocessor.path))
         log.info("%s rows for training, %s held out", *sizes)

@@ -7,7 +7,7 @@ from healthrisk.steps import component
 
 @component
 def register(
-    spec: str,
+    spec: dsl.Input[dsl.Artifact],
     train: dsl.Input[dsl.Dataset],
     test: dsl.Input[dsl.Dataset],
     record: dsl.Input[dsl.Artifact],
@@ -21,7 +21,7 @@ def register(
     """Log the runs, build and store the winner's bundle, register its version and give it an alias.
 
     Args:
-        spec: The dataset spec as JSON.
+        spec: The dataset spec, as ingest wrote it.
         train: The training part, coded.
         test: The hold-out, coded.
         record: What ingest wrote of the table's origin.
@@ -41,7 +41,7 @@ def register(
 
     with step() as log:
         found = publish(
-            DatasetSpec.parse(spec),
+            DatasetSpec.parse(Path(spec.path).read_text()),
             parts=[Path(train.path), Path(test.path)],
             record=json.loads(Path(record.path).read_text()),
             decision=json.loads(Path(decision.path).read_text()),

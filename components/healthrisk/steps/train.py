@@ -7,7 +7,7 @@ from healthrisk.steps import component
 
 @component
 def train(
-    spec: str,
+    spec: dsl.Input[dsl.Artifact],
     family: str,
     seed: int,
     table: dsl.Input[dsl.Dataset],
@@ -17,7 +17,7 @@ def train(
     """Search hyper-parameters, cross-validate and fit.
 
     Args:
-        spec: The dataset spec as JSON.
+        spec: The dataset spec, as ingest wrote it.
         family: logistic_regression, random_forest or gradient_boosting.
         seed: The seed of folds and models.
         table: The training part, coded.
@@ -35,7 +35,7 @@ def train(
     from healthrisk.train import train
 
     with step() as log:
-        parsed = DatasetSpec.parse(spec)
+        parsed = DatasetSpec.parse(Path(spec.path).read_text())
         fitted = joblib.load(Path(preprocessor.path) / "preprocessor.joblib")
         trained = train(parsed, cast(Family, family), fitted, read_part(parsed, Path(table.path)), seed)
         trained.save(Path(model.path))

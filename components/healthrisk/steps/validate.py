@@ -7,7 +7,7 @@ from healthrisk.steps import component
 
 @component
 def validate(
-    spec: str,
+    spec: dsl.Input[dsl.Artifact],
     table: dsl.Input[dsl.Dataset],
     results: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
@@ -15,7 +15,7 @@ def validate(
     """Check schema, types, ranges, codes, duplicates, missing values, class balance and the coding of the target.
 
     Args:
-        spec: The dataset spec as JSON.
+        spec: The dataset spec, as ingest wrote it.
         table: The ingested table.
         results: Every check's verdict and every column's summary, as JSON.
         page: The same as a page with plots.
@@ -29,7 +29,7 @@ def validate(
     from healthrisk.validation_report import render
 
     with step() as log:
-        parsed = DatasetSpec.parse(spec)
+        parsed = DatasetSpec.parse(Path(spec.path).read_text())
         found = validate(parsed, Path(table.path))
         Path(results.path).write_text(json.dumps(found, indent=1))
         Path(page.path).write_text(render(parsed, found))
