@@ -6,7 +6,7 @@ from typing import Any
 
 from healthrisk import atomic
 from healthrisk.config import settings
-from healthrisk.report import METRIC_NAMES, family_name, gate_name, verdict
+from healthrisk.names import METRIC_NAMES, family_name, gate_name, verdict
 from healthrisk.spec import DatasetSpec
 
 

@@ -4,24 +4,8 @@ from typing import Any
 
 from healthrisk import pages, plots
 from healthrisk.evidence import figures
+from healthrisk.names import METRIC_NAMES, family_name, gate_name, verdict
 from healthrisk.spec import DatasetSpec
-
-METRIC_NAMES = {
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "precision_macro": "Precision, macro",
-    "recall_macro": "Recall, macro",
-    "f1_macro": "F1, macro",
-    "precision_weighted": "Precision, weighted",
-    "recall_weighted": "Recall, weighted",
-    "f1_weighted": "F1, weighted",
-    "roc_auc": "ROC AUC",
-    "brier": "Brier score",
-    "log_loss": "Log loss",
-}
-
 
 SECTIONS = (
     ("verdict", "Verdict"),
@@ -42,11 +26,6 @@ SECTIONS = (
 )
 
 
-def family_name(family: str) -> str:
-    """Return a family's name as people write it."""
-    return family.replace("_", " ")
-
-
 def model_plots(spec: DatasetSpec, decision: dict[str, Any], family: str) -> dict[str, bytes]:
     """Return the PNG plots of one model: ROC, calibration, confusion matrix and feature importance."""
     model = decision["models"][family]
@@ -58,16 +37,6 @@ def model_plots(spec: DatasetSpec, decision: dict[str, Any], family: str) -> dic
         "importance": plots.importance(model["importance"], METRIC_NAMES[decision["metric"]]),
     }
     return {name: plots.to_png(figure) for name, figure in drawn.items()}
-
-
-def gate_name(gate: dict[str, Any]) -> str:
-    """Return what a gate looks at, in words."""
-    return str(gate.get("name") or METRIC_NAMES[gate["metric"]])
-
-
-def verdict(gate: dict[str, Any]) -> str:
-    """Return kept or missed, or abstains where a gate has too few cases to judge."""
-    return str(gate.get("verdict") or ("kept" if gate["passed"] else "missed"))
 
 
 def render(

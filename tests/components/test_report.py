@@ -13,7 +13,7 @@ from typing import Any
 import mlflow
 import pytest
 
-from healthrisk import report
+from healthrisk import names
 
 SECTIONS = (
     "verdict",
@@ -138,7 +138,7 @@ def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> Non
         for row in column["groups"]:
             assert row["group"] in page.words
     for gate in decision["gates"]:
-        assert [report.gate_name(gate), gate["bound"], f"{gate['value']:.3f}", report.verdict(gate)] in page.rows
+        assert [names.gate_name(gate), gate["bound"], f"{gate['value']:.3f}", names.verdict(gate)] in page.rows
     for site in evidence["sites"]:
         assert site["label"] in page.words
     assert page.words.count("is missing: not on this machine") == len(evidence["sites"]) == 3
@@ -156,13 +156,6 @@ def test_every_item_of_the_guideline_is_answered(page: Page) -> None:
             low, high = found[1], found[2] or ""
             numbers |= set(range(int(low), int(high if high.isdigit() else low) + 1))
     assert numbers == set(range(1, 28))
-
-
-def test_gates_are_named_in_words() -> None:
-    assert report.gate_name({"metric": "brier"}) == "Brier score"
-    assert report.gate_name({"metric": "x", "name": "Something"}) == "Something"
-    assert report.verdict({"passed": False}) == "missed"
-    assert report.verdict({"passed": True, "verdict": "abstains"}) == "abstains"
 
 
 @pytest.fixture(scope="module")

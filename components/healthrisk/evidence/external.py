@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from healthrisk import coding, metrics, sources
 from healthrisk.errors import SourceError, ValidationError
 from healthrisk.evidence import calibration, event
-from healthrisk.ingest import ingest
 from healthrisk.spec import DatasetSpec, Source
-from healthrisk.validate import validate
 
 # A coded matrix [rows, features of the full spec] to probabilities [rows, classes].
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -81,6 +79,10 @@ def _read(spec: DatasetSpec, name: str) -> tuple[NDArray[np.float64], NDArray[np
         SourceError: it cannot be had or read.
         ValidationError: a value breaks the spec, or the table is in another coding. Missing values are no fault here.
     """
+    # Only for a site that is at hand: the validation library alone takes a tenth of a second.
+    from healthrisk.ingest import ingest
+    from healthrisk.validate import validate
+
     with tempfile.TemporaryDirectory(prefix="healthrisk-external-") as scratch:
         path = Path(scratch) / "table.parquet"
         ingest(spec, name, path)
