@@ -6,14 +6,14 @@ and lies in every bundle, so that training and serving read the same one.
 
 import importlib.resources
 import math
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from healthrisk import spec_yaml
 from healthrisk.errors import SpecError
 
 Scalar = int | float | str
@@ -387,44 +387,11 @@ class DatasetSpec(_Strict):
         Raises:
             SpecError: the text is no YAML mapping, or breaks a rule; the message names each field.
         """
-        try:
-            data = yaml.load(document, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
-        except yaml.YAMLError as error:
-            raise SpecError(f"the spec is not valid YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(data, dict):
-            raise SpecError(f"the spec must be a YAML mapping, not {type(data).__name__}")
+        data = spec_yaml.mapping(document)
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise SpecError(f"the spec {data.get('name')!r} is not valid: {_explain(error)}") from error
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A SafeLoader that refuses a key written twice instead of keeping the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", node.start_mark)
-            if isinstance(key, bool):
-                raise yaml.constructor.ConstructorError(
-                    None,
-                    None,
-                    f"key {key!r}: YAML reads a bare yes/no as true/false; put it in quotes",
-                    node.start_mark,
-                )
-        return super().construct_mapping(node, deep)
-
-
-def _explain(error: ValidationError) -> str:
-    problems = []
-    for problem in error.errors(include_url=False):
-        place = ".".join(str(part) for part in problem["loc"]) or "spec"
-        message = problem["msg"].removeprefix("Value error, ")
-        given = "" if isinstance(problem["input"], dict | list | tuple | BaseModel) else f", got {problem['input']!r}"
-        problems.append(f"{place}: {message}{given}")
-    return "; ".join(problems)
+            raise SpecError(f"the spec {data.get('name')!r} is not valid: {spec_yaml.explain(error)}") from error
 
 
 def builtin_names() -> tuple[str, ...]:

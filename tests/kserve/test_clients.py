@@ -256,8 +256,10 @@ def test_half_open_connections_to_grpc_end(lasting: Pair) -> None:
     for start in (b"", b"PRI * HTTP/2.0\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", lasting.transformer.ports[1]), timeout=10) as connection:
             connection.sendall(start)
+            began = time.monotonic()
             while connection.recv(1000):
                 continue
+            assert time.monotonic() - began < 10
 
 
 def test_headers_are_limited(lasting: Pair) -> None:

@@ -1,0 +1,53 @@
+"""A spec's text: YAML or JSON in which every key stands once, and what is wrong with it in words."""
+
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from healthrisk.errors import SpecError
+
+
+def mapping(document: str) -> dict[str, Any]:
+    """Read a YAML or JSON mapping.
+
+    Raises:
+        SpecError: the text is none, or has a key twice.
+    """
+    try:
+        data = yaml.load(document, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise SpecError(f"the spec is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise SpecError(f"the spec must be a YAML mapping, not {type(data).__name__}")
+    return data
+
+
+def explain(error: ValidationError) -> str:
+    """Say every fault that pydantic found: the field, the rule and the value given."""
+    problems = []
+    for problem in error.errors(include_url=False):
+        place = ".".join(str(part) for part in problem["loc"]) or "spec"
+        message = problem["msg"].removeprefix("Value error, ")
+        given = "" if isinstance(problem["input"], dict | list | tuple | BaseModel) else f", got {problem['input']!r}"
+        problems.append(f"{place}: {message}{given}")
+    return "; ".join(problems)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A SafeLoader that refuses a key written twice instead of keeping the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", node.start_mark)
+            if isinstance(key, bool):
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f"key {key!r}: YAML reads a bare yes/no as true/false; put it in quotes",
+                    node.start_mark,
+                )
+        return super().construct_mapping(node, deep)
