@@ -116,4 +116,5 @@ def test_obesity_stands_beside_its_rule_with_its_caveats(shared_data: Path, tmp_
     assert "A rule alone, body mass index, has an accuracy of 0.919 (0.907 to 0.930)" in text
     assert "without height and weight does without Height, Weight" in text
     assert "77 % of the rows are synthetic" in text
+    assert "3 of them equal a training row to the last value" in text
     assert "Where this page speaks of one event, it is obesity I or obesity II or obesity III" in text

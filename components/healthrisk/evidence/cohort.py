@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from healthrisk.evidence.event import Event
 from healthrisk.spec import Column, DatasetSpec
 
+# A coded matrix [rows, features] and the positions of its rows' classes.
+Part = tuple[NDArray[np.float64], NDArray[np.int64]]
+
 
 def describe(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event) -> dict[str, Any]:
     """Return the sizes of the two sides, without and with the event, and for each predictor lines for both.
@@ -28,6 +31,12 @@ def describe(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event) -> di
             for place, column in enumerate(spec.columns)
         ],
     }
+
+
+def repeated(train: Part, test: Part) -> int:
+    """Return how many rows of the hold-out are a training row to the last value, outcome included."""
+    known = {row.tobytes() for row in np.column_stack(train)}
+    return sum(row.tobytes() in known for row in np.column_stack(test))
 
 
 def _lines(column: Column, sides: list[NDArray[np.float64]]) -> list[dict[str, Any]]:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from healthrisk import metrics, reference
 from healthrisk.config import Level
 from healthrisk.evidence import calibration, cohort, event, external, fairness, nested_cv, robustness, simpler
+from healthrisk.evidence.cohort import Part
 from healthrisk.evidence.explain import Explainer
 from healthrisk.spec import DatasetSpec
 from healthrisk.train import Trained
 
-Part = tuple[NDArray[np.float64], NDArray[np.int64]]
 NESTED_REPEATS = 2
 STRESS_REPEATS = 2
 EXPLAINED_ROWS = 60
@@ -38,6 +38,7 @@ def gather(
         "event": event.name(spec),
         "rows": len(p),
         "cohort": cohort.describe(spec, rows[0], judged),
+        "repeated": cohort.repeated(train, test),
         "calibration": calibration.measure(judged),
         "net_benefit": calibration.net_benefit(judged),
         "fairness": fairness.audit(spec, rows[0], judged, seed),
