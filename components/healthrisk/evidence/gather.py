@@ -154,5 +154,5 @@ def _others(spec: DatasetSpec, model: Trained, train: Part, test: Part, seed: in
         reduced.append(record)
     sites = external.sites(spec, scores, seed, download=level == "full")
     for site in sites:
-        _log.info("outside: %s %s", site["name"], "missing" if "missing" in site else f"{site['rows']} rows")
+        _log.info("outside: %s: %s", site["name"], site.get("missing") or f"{site['rows']} rows")
     return {"reduced": reduced, "sites": sites}
