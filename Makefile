@@ -40,7 +40,7 @@ serve: $(READY) ## serve the champion of DATASET: REST on PORT=8080, gRPC on POR
 	@python kserve/serve.py --dataset $(DATASET) --port $(PORT)
 
 mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000; MLFLOW_PORT= moves it
-	@python pipelines/browse.py --port $(MLFLOW_PORT)
+	@python pipelines/mlflow_ui.py --port $(MLFLOW_PORT)
 
 test: lint ## check style and types, then run every test
 	@pytest
@@ -104,7 +104,7 @@ load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION
 	@touch $@
 
 fuzz: $(READY) ## send at least 20,000 spoilt requests over REST and gRPC; it counts them
-	@HEALTHRISK_FUZZ_EXAMPLES=1600 pytest -rP tests/kserve/test_fuzz.py
+	@HEALTHRISK_FUZZ_EXAMPLES=1600 pytest -rP tests/serving/test_fuzz.py
 
 benchmark-pipeline: $(READY) ## time the pipeline against the same work in one process
 	@python tests/benchmarks/pipeline.py

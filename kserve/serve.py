@@ -15,8 +15,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from healthrisk import ports, store
-from healthrisk.bundle import Bundle
+from healthrisk import processes
+from healthrisk.bundle import Bundle, store
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError, StoreError
 
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080, help="first of four ports (default: %(default)s)")
     args, others = parser.parse_known_args()
     try:
-        ports.require_free(args.host, args.port, 4)
+        processes.require_free_ports(args.host, args.port, 4)
         bundle = find_bundle(args.dataset, args.bundle)
     except HealthriskError as error:
         sys.stderr.write(f"serve.py: {error}\n")
@@ -49,7 +49,7 @@ def main() -> int:
         while all(server.poll() is None for server in servers):
             time.sleep(0.2)
         ended = next(server for server in servers if server.poll() is not None)
-        sys.stderr.write(f"serve.py: {ended.args[1]} ended with exit code {ended.returncode}\n")  # type: ignore[index]
+        sys.stderr.write(f"serve.py: {name_of(ended)} ended with exit code {ended.returncode}\n")
         return 1
     except KeyboardInterrupt:
         return 0
@@ -70,9 +70,9 @@ def find_bundle(dataset: str, address: str | None) -> Bundle:
     if address:
         return store.fetch(address, None, cache)
     # Imports MLflow, which takes seconds that an address saves.
-    from healthrisk import registry
+    from healthrisk.registry import versions
 
-    champion = registry.champion(dataset)
+    champion = versions.champion(dataset)
     if champion is None:
         raise StoreError(
             f"{dataset!r} has no champion yet: run `python pipelines/train_pipeline.py --dataset {dataset}`"
@@ -111,8 +111,14 @@ def wait_until_ready(servers: list[subprocess.Popen[bytes]], urls: list[str]) ->
             if any(process.poll() is not None for process in servers):
                 raise TimeoutError("a server ended before it was ready; its message is above")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{server.args[1]} is not ready after {READY_SECONDS} s")  # type: ignore[index]
+                raise TimeoutError(f"{name_of(server)} is not ready after {READY_SECONDS} s")
             time.sleep(0.05)
+
+
+def name_of(server: subprocess.Popen[bytes]) -> str:
+    """Return the script that a server runs."""
+    command = server.args
+    return str(command[1]) if isinstance(command, list) else str(command)
 
 
 def is_ready(url: str) -> bool:

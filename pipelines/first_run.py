@@ -16,11 +16,11 @@ from typing import Any
 
 import httpx
 
-from healthrisk import ports
+from healthrisk import processes
 from healthrisk import spec as specs
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
-from healthrisk.running import command
+from healthrisk.processes import command
 
 SERVE = Path(__file__).parents[1] / "kserve" / "serve.py"
 READY_WITHIN = 60.0
@@ -36,11 +36,11 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080, help="the transformer's REST port; three more follow it")
     port = parser.parse_args().port
     # Before a minute of training, not after it.
-    ports.require_free("127.0.0.1", port, 4)
+    processes.require_free_ports("127.0.0.1", port, 4)
     spec = specs.load("heart-disease")
-    import local
+    import local_runner
 
-    folder = local.run(spec.to_json(), "", 0, settings().evidence)
+    folder = local_runner.run(spec.to_json(), "", 0, settings().evidence)
     print("serving the champion", flush=True)
     with _served(spec.name, port) as url:
         request, response, offline = _ask(spec, url, folder / "preprocess" / "test")
@@ -84,16 +84,18 @@ def _wait(server: subprocess.Popen[bytes], url: str) -> None:
 def _ask(spec: specs.DatasetSpec, url: str, held_out: Path) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
     """Send the first patient of the hold-out; return the request, the response and the offline probabilities."""
     # Only now: MLflow and scikit-learn would otherwise lie in memory while the steps run.
-    from healthrisk import coding, registry, store
-    from healthrisk.parts import read_part
-    from healthrisk.predict import Scorer
+    from healthrisk.bundle import store
+    from healthrisk.data import encoding
+    from healthrisk.inference.scorer import Scorer
+    from healthrisk.registry import versions
+    from healthrisk.training.split import read_part
 
-    champion = registry.champion(spec.name)
+    champion = versions.champion(spec.name)
     if champion is None:
         raise ServingError(f"{spec.name} has no champion")
     bundle = store.fetch(champion.uri, champion.digest, settings().home / "cache")
     patient = read_part(spec, held_out)[0][:1]
-    (row,) = coding.decode(spec, patient)
+    (row,) = encoding.decode(spec, patient)
     tensors = [
         {"name": column.name, "shape": [1], "datatype": "BYTES" if column.is_text else "FP64", "data": [value]}
         for column, value in zip(spec.columns, row, strict=True)

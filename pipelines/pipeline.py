@@ -1,5 +1,7 @@
 """The pipeline: how a table becomes a registered model."""
 
+from typing import Any
+
 from kfp import dsl
 
 from healthrisk.spec import FAMILIES
@@ -32,8 +34,8 @@ def wire(spec: str, data: str, seed: int, level: str) -> list[dsl.PipelineTask]:
         ).set_display_name(f"Train {family.replace('_', ' ')}")
         for family in reversed(FAMILIES)
     }
-    models = {family: task.outputs["model"] for family, task in trained.items()}
-    known = {"spec": read, "train": parts.outputs["train"], "test": parts.outputs["test"], **models}
+    models = {str(family): task.outputs["model"] for family, task in trained.items()}
+    known: dict[str, Any] = {"spec": read, "train": parts.outputs["train"], "test": parts.outputs["test"], **models}
     record = table.outputs["record"]
     chosen = evaluate(seed=seed, **known).set_display_name("Evaluate and choose")
     judged = evidence(seed=seed, level=level, record=record, decision=chosen.outputs["decision"], **known)
@@ -43,7 +45,7 @@ def wire(spec: str, data: str, seed: int, level: str) -> list[dsl.PipelineTask]:
     return [table, checked, parts, *trained.values(), chosen, judged, registered]
 
 
-@dsl.pipeline(name=NAME, description="A clinical table to a registered risk model")
+@dsl.pipeline(name=NAME, description="A clinical table to a registered risk model")  # type: ignore[untyped-decorator]
 def training(spec: str, data: str = "", seed: int = 0, level: str = "quick") -> None:
     """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register."""
     wire(spec, data, seed, level)

@@ -13,10 +13,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from healthrisk import deploy
 from healthrisk import spec as specs
-from healthrisk.cluster import NAMESPACE, Cluster, ClusterError
-from healthrisk.running import command
+from healthrisk.deployment import deploy
+from healthrisk.deployment.cluster import NAMESPACE, Cluster, ClusterError
+from healthrisk.processes import command
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ import kubernetes
 import urllib3
 
 from healthrisk.errors import HealthriskError
-from healthrisk.retrain import schedule_name
+from healthrisk.monitoring.retrain import schedule_name
 from healthrisk.spec import DatasetSpec
 
 ROOT = Path(__file__).parents[1]
@@ -157,7 +157,8 @@ def _upload(client: kfp.Client) -> tuple[str, str]:
     os.environ.setdefault("HEALTHRISK_PIPELINE_IMAGE", image.stdout.strip())
     from kfp import compiler
 
-    from cluster import NAME, training
+    from cluster_pipeline import training
+    from pipeline import NAME
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "training.yaml"
@@ -190,7 +191,7 @@ def _schedule(client: kfp.Client, spec: DatasetSpec, experiment: str, cron: str,
 def _page(client: kfp.Client, run: str) -> str:
     """Return where a person can look at a run; through a kube context that takes a port-forward first."""
     page = f"/#/runs/details/{run}"
-    address = client._get_url_prefix()
+    address = str(client._get_url_prefix())
     if "://" in address:
         return address + page
     return f"http://localhost:8888{page} (kubectl -n {NAMESPACE} port-forward svc/ml-pipeline-ui 8888:80)"

@@ -6,8 +6,8 @@ from typing import Any
 
 from healthrisk import atomic
 from healthrisk.config import settings
-from healthrisk.names import METRIC_NAMES, family_name, gate_name, verdict
 from healthrisk.spec import DatasetSpec
+from healthrisk.spec.names import METRIC_NAMES, family_name, gate_name, verdict
 
 
 def of_run(spec: DatasetSpec, folder: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from healthrisk import spec as specs
 from healthrisk.config import LEVELS, settings
-from healthrisk.running import command
+from healthrisk.processes import command
 
 GOLDEN = Path(__file__).with_name("training.yaml")
 
@@ -21,7 +21,7 @@ def main() -> int:
     if arguments.compile:
         from kfp import compiler
 
-        from cluster import training
+        from cluster_pipeline import training
 
         compiler.Compiler().compile(training, str(arguments.compile))
         print(f"wrote {arguments.compile}")
@@ -31,9 +31,9 @@ def main() -> int:
         import submit
 
         return submit.submit(spec, arguments)
-    import local
+    import local_runner
 
-    folder = local.run(spec.to_json(), _absolute(spec, arguments.data), arguments.seed, arguments.evidence)
+    folder = local_runner.run(spec.to_json(), _absolute(spec, arguments.data), arguments.seed, arguments.evidence)
     # Only now: plotting libraries would otherwise lie in memory while the steps run.
     import summary
 

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from healthrisk import ports
+from healthrisk import processes
 from healthrisk.errors import ConfigError
 
+pytest_plugins = ["tests.support.model_fixtures", "tests.support.serving_fixtures"]
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
-SPEC = ROOT / "tests" / "pipelines" / "readmission.yaml"
+SPEC = ROOT / "tests" / "support" / "readmission.yaml"
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +42,7 @@ def port() -> int:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             first: int = probe.getsockname()[1]
         with suppress(ConfigError):
-            ports.require_free("127.0.0.1", first, 4)
+            processes.require_free_ports("127.0.0.1", first, 4)
             return first
 
 

@@ -51,7 +51,8 @@ def _positive(text: str) -> int:
 
 
 def _predict(args: argparse.Namespace) -> dict[str, object]:
-    from healthrisk import batch, spec
+    from healthrisk import spec
+    from healthrisk.inference import batch
 
     rejects = args.rejects or args.out.with_name(f"{args.out.stem}.rejects.csv")
     rows = args.batch_rows or (batch.SERVED_ROWS if args.url else batch.BATCH_ROWS)
@@ -62,8 +63,8 @@ def _predict(args: argparse.Namespace) -> dict[str, object]:
         chosen = spec.load(args.dataset)
         served = ServedModel(args.url, chosen)
         return {**batch.predict(job, chosen, served.probabilities), "served": served.summary()}
-    from healthrisk import store
-    from healthrisk.predict import Scorer
+    from healthrisk.bundle import store
+    from healthrisk.inference.scorer import Scorer
 
     with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
         address, digest = (args.bundle, None) if args.bundle else _champion(args.dataset)
@@ -85,8 +86,10 @@ def _add_drift(parser: argparse.ArgumentParser) -> None:
 
 
 def _drift(args: argparse.Namespace) -> dict[str, object]:
-    from healthrisk import atomic, drift, live, store
-    from healthrisk.drift_table import counts
+    from healthrisk import atomic
+    from healthrisk.bundle import store
+    from healthrisk.monitoring import drift, traffic
+    from healthrisk.monitoring.table_counts import counts
 
     with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
         address, digest = (args.reference, None) if args.reference else _champion(args.dataset)
@@ -94,7 +97,7 @@ def _drift(args: argparse.Namespace) -> dict[str, object]:
         model = args.model or bundle.spec.name
         rejected = 0
         if args.prometheus:
-            current = live.counts(bundle, args.prometheus, model, args.window)
+            current = traffic.counts(bundle, args.prometheus, model, args.window)
         else:
             current, rejected = counts(bundle, args.file)
         found = drift.compare(bundle.read_json("reference.json"), current)
@@ -114,17 +117,17 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
 
 
 def _watch(args: argparse.Namespace) -> dict[str, object]:
-    from healthrisk import watch
+    from healthrisk.monitoring import watch
 
     verdicts = watch.look(args.prometheus, args.push, args.window)
     return {"drift": verdicts, "retraining": watch.answer_alerts(args.prometheus, args.retrain) if args.retrain else {}}
 
 
 def _champion(dataset: str) -> tuple[str, str]:
-    from healthrisk import registry
     from healthrisk.errors import StoreError
+    from healthrisk.registry import versions
 
-    champion = registry.champion(dataset)
+    champion = versions.champion(dataset)
     if champion is None:
         raise StoreError(f"{dataset!r} has no champion yet: train one, or give --bundle")
     return champion.uri, champion.digest

@@ -9,17 +9,17 @@ from pathlib import Path
 import joblib
 
 from healthrisk import spec as specs
-from healthrisk.evaluate import evaluate
+from healthrisk.data.ingest import ingest
+from healthrisk.data.validate import raise_if_failed, validate
 from healthrisk.evidence.gather import gather, judge
-from healthrisk.ingest import ingest
-from healthrisk.parts import read_part, write_parts
-from healthrisk.provenance import git_revision, versions
-from healthrisk.publish import publish
-from healthrisk.report import render
+from healthrisk.registry.provenance import git_revision, versions
+from healthrisk.registry.register import register_winner
+from healthrisk.reports.model_report import render
+from healthrisk.reports.table_report import render as render_validation
 from healthrisk.spec import FAMILIES
-from healthrisk.train import train
-from healthrisk.validate import raise_if_failed, validate
-from healthrisk.validation_report import render as render_validation
+from healthrisk.training.evaluate import evaluate
+from healthrisk.training.split import read_part, write_parts
+from healthrisk.training.train import train
 
 spec = specs.load(sys.argv[1])
 with tempfile.TemporaryDirectory() as name:
@@ -40,5 +40,5 @@ with tempfile.TemporaryDirectory() as name:
     decision = judge(spec, decision, gathered)
     page = render(spec, decision, gathered, record, {"git_revision": git_revision(), "versions": versions()})
     folders = [folder / family for family in FAMILIES]
-    publish(spec, parts=paths, record=record, decision=decision, page=page, models=folders)
+    register_winner(spec, parts=paths, record=record, decision=decision, page=page, models=folders)
 print(json.dumps({"cpu": round(time.process_time(), 2)}))

@@ -26,9 +26,9 @@ import serving_systems as systems
 from serving_load import JSON_HEADERS, Bodies, binary_body, grpc_raw, wrk
 from serving_systems import Row, Running, System
 
-from healthrisk import coding, export
-from healthrisk.bundle import Bundle
-from healthrisk.predict import Scorer
+from healthrisk.bundle import Bundle, parity
+from healthrisk.data import encoding
+from healthrisk.inference.scorer import Scorer
 
 ROOT = Path(__file__).parents[2]
 LOCK = Path(__file__).with_name("serving-peers.txt")
@@ -59,7 +59,7 @@ def make_bundle(folder: Path, family: str) -> Path:
 
 def complete_rows(bundle: Bundle, count: int) -> np.ndarray:
     """Return a coded matrix [count, features] of rows within the spec, none of them with a missing value."""
-    matrix = export.generate_rows(bundle.spec, 2 * count, 1)
+    matrix = parity.generate_rows(bundle.spec, 2 * count, 1)
     return matrix[~np.isnan(matrix).any(axis=1)][:count]
 
 
@@ -71,7 +71,7 @@ class Bench:
         self.matrix = complete_rows(self.bundle, TABLE_ROWS)
         names = self.bundle.spec.features
         self.rows: list[Row] = [
-            dict(zip(names, row, strict=True)) for row in coding.decode(self.bundle.spec, self.matrix)
+            dict(zip(names, row, strict=True)) for row in encoding.decode(self.bundle.spec, self.matrix)
         ]  # type: ignore[misc]
         self.scorer = Scorer(self.bundle)
         self.expected = self.scorer.probabilities(self.matrix)[:, 1]

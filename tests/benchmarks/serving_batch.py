@@ -16,8 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from healthrisk import export
-from healthrisk.bundle import Bundle
+from healthrisk.bundle import Bundle, parity
 
 ROOT = Path(__file__).parents[2]
 CORE = "0"
@@ -45,7 +44,7 @@ def write_table(bundle: Bundle, path: Path, rows: int) -> None:
     """Write rows within the spec, some values missing, as Parquet."""
     writer = None
     for begin in range(0, rows, PART_ROWS):
-        matrix = export.generate_rows(bundle.spec, min(PART_ROWS, rows - begin), begin)
+        matrix = parity.generate_rows(bundle.spec, min(PART_ROWS, rows - begin), begin)
         columns = [pa.array(values, from_pandas=True) for values in matrix.T]
         table = pa.table(columns, names=list(bundle.spec.features))
         writer = writer or pq.ParquetWriter(path, table.schema)

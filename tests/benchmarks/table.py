@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from healthrisk import spec as specs
-from healthrisk.ingest import ingest
-from healthrisk.parts import write_parts
-from healthrisk.validate import validate
+from healthrisk.data.ingest import ingest
+from healthrisk.data.validate import validate
+from healthrisk.training.split import write_parts
 
 spec, table = specs.load("heart-disease"), Path(sys.argv[1])
 folder = table.parent

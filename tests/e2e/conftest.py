@@ -18,17 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from healthrisk import registry, store
-from healthrisk.bundle import Bundle
-from healthrisk.cluster import Cluster, Deployed
-from healthrisk.deploy import READY_SECONDS
+from healthrisk.bundle import Bundle, store
+from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.deployment.deploy import READY_SECONDS
+from healthrisk.registry import versions
 
 NAMESPACE = "healthrisk"
 ROOT = Path(__file__).parents[2]
 SERVE = """
 from pathlib import Path
-from healthrisk import deploy, store
-from healthrisk.cluster import Cluster, Deployed
+from healthrisk.deployment import deploy
+from healthrisk.bundle import store
+from healthrisk.deployment.cluster import Cluster, Deployed
 version = {version!r}
 deploy.champion(Cluster(), store.fetch(version.bundle, version.digest, Path("/tmp/cache")), version,
                 "http://readmission-transformer.healthrisk")
@@ -102,7 +103,7 @@ def register(platform: None, tmp_path_factory: pytest.TempPathFactory) -> Callab
     """Build, store and register a small model with a seed, as champion; return its bundle and version."""
 
     def make(seed: int) -> Version:
-        script, spec = ROOT / "tests" / "kserve" / "sample_bundle.py", ROOT / "tests" / "pipelines" / "readmission.yaml"
+        script, spec = ROOT / "tests" / "kserve" / "sample_bundle.py", ROOT / "tests" / "support" / "readmission.yaml"
         command = [sys.executable, str(script), str(tmp_path_factory.mktemp("bundles")), f"--dataset={spec}"]
         command += ["--family=logistic_regression", f"--seed={seed}"]
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
@@ -111,8 +112,8 @@ def register(platform: None, tmp_path_factory: pytest.TempPathFactory) -> Callab
         metric, family = bundle.spec.selection.metric, "logistic_regression"
         scored = {"cross_validation": {"intervals": {metric: {"mean": 0.5 + seed / 1000}}}}
         decision = {"metric": metric, "winner": family, "models": {family: scored}}
-        version, _ = registry.register(bundle, uri, decision, "")
-        registry.client().set_registered_model_alias(bundle.spec.name, "champion", version.number)
+        version, _ = versions.register(bundle, uri, decision, "")
+        versions.client().set_registered_model_alias(bundle.spec.name, "champion", version.number)
         return bundle, Deployed(version.number, uri, bundle.digest)
 
     return make

@@ -12,22 +12,25 @@ import grpc
 import numpy as np
 import pytest
 
-from healthrisk import coding, deploy, registry
 from healthrisk.bundle import Bundle
-from healthrisk.cluster import Cluster, Deployed
-from healthrisk.predict import golden_matrix
+from healthrisk.data import encoding
+from healthrisk.deployment import deploy
+from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.inference.scorer import golden_matrix
+from healthrisk.registry import versions
 
 NAME = "readmission"
 STEP = """
 import json
-from healthrisk.deploy import deploy
+from healthrisk.deployment.deploy import deploy
 print(deploy(json.loads({registration!r}), "healthrisk"))
 """
 # Deploys a version, and holds its answers against the golden rows of the bundle at `proof`.
 CHAMPION = """
 from pathlib import Path
-from healthrisk import deploy, store
-from healthrisk.cluster import Cluster, Deployed
+from healthrisk.deployment import deploy
+from healthrisk.bundle import store
+from healthrisk.deployment.cluster import Cluster, Deployed
 bundle = store.fetch({proof!r}, None, Path("/tmp/cache"))
 url = "http://readmission-transformer.healthrisk"
 deploy.champion(Cluster(), bundle, {version!r}, url, seconds={seconds})
@@ -79,7 +82,7 @@ def test_grpc_answers_as_offline(served: tuple[Bundle, Deployed], kubectl: Calla
 
     bundle = served[0]
     golden = bundle.read_json("golden.json")
-    rows = coding.decode(bundle.spec, golden_matrix(bundle.spec, golden["rows"]))
+    rows = encoding.decode(bundle.spec, golden_matrix(bundle.spec, golden["rows"]))
     request = pb.ModelInferRequest(model_name=NAME)
     for column, values in zip(bundle.spec.columns, zip(*rows, strict=True), strict=True):
         tensor = request.inputs.add(
@@ -119,7 +122,7 @@ def test_a_challenger_is_served_beside_the_champion(
     assert f"version {version.number} is served beside the champion as {NAME}-challenger" in printed
     assert cluster.deployed(NAME) == served[1]
     assert cluster.deployed(f"{NAME}-challenger") == version
-    tags = registry.client().get_model_version(NAME, version.number).tags
+    tags = versions.client().get_model_version(NAME, version.number).tags
     assert 0 < float(tags["mean_difference"]) <= float(tags["largest_difference"]) < 1
     cluster.delete(f"{NAME}-challenger")
 
@@ -130,16 +133,16 @@ def test_a_version_that_does_not_come_up_is_taken_back(
     bundle, version = served
     # The registry knows it under a digest that the bundle in the store does not have.
     tags = {"uri": version.bundle, "digest": "0" * 64, "family": "x", "metric": "roc_auc", "score": "1"}
-    bad = registry.client().create_model_version(NAME, source=version.bundle, tags=tags)
-    registry.client().set_registered_model_alias(NAME, "champion", bad.version)
+    bad = versions.client().create_model_version(NAME, source=version.bundle, tags=tags)
+    versions.client().set_registered_model_alias(NAME, "champion", bad.version)
     wrong = Deployed(str(bad.version), version.bundle, "0" * 64)
     phase, printed = in_cluster("e2e-bad", CHAMPION.format(proof=version.bundle, version=wrong, seconds=40))
     assert phase == "Failed"
     assert "expected 0000" in printed, "the server's own reason is told"
     assert f"version {version.number} serves again" in printed
     assert cluster.deployed(NAME) == version
-    assert registry.champion(NAME).number == version.number
-    assert registry.client().get_model_version(NAME, bad.version).tags["deployment"].startswith("rolled back: ")
+    assert versions.champion(NAME).number == version.number
+    assert versions.client().get_model_version(NAME, bad.version).tags["deployment"].startswith("rolled back: ")
     deploy.replay(bundle, url(), bundle.spec)
 
 
@@ -153,7 +156,7 @@ def test_a_version_that_answers_otherwise_is_taken_back(
     assert phase == "Failed"
     assert "away from what was trained" in printed
     assert cluster.deployed(NAME) == version
-    assert registry.champion(NAME).number == version.number
+    assert versions.champion(NAME).number == version.number
 
 
 def test_roll_back_by_hand(
@@ -165,11 +168,11 @@ def test_roll_back_by_hand(
     assert phase == "Succeeded", printed
     assert cluster.deployed(NAME) == later
     script = Path(__file__).parents[2] / "pipelines" / "rollback.py"
-    spec = Path(__file__).parents[1] / "pipelines" / "readmission.yaml"
+    spec = Path(__file__).parents[1] / "support" / "readmission.yaml"
     command = [sys.executable, str(script), "--dataset", str(spec), "--context", os.environ["KUBE_CONTEXT"]]
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     assert f"version {version.number} is served again" in done.stdout
     assert cluster.deployed(NAME) == version
-    assert registry.champion(NAME).number == version.number
+    assert versions.champion(NAME).number == version.number

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from healthrisk.bundle import Bundle
-from healthrisk.cluster import Deployed
+from healthrisk.deployment.cluster import Deployed
 
 # Pods of pipelines may ask the transformer, and nothing behind it. A network hears of a new pod a moment late.
 KNOCK = """

@@ -14,13 +14,14 @@ from typing import Any
 import kfp
 import pytest
 
-from healthrisk import deploy, store
-from healthrisk.cluster import Cluster
+from healthrisk.bundle import store
+from healthrisk.deployment import deploy
+from healthrisk.deployment.cluster import Cluster
 
 TRAIN = Path(__file__).parents[2] / "pipelines" / "train_pipeline.py"
 # What the drift job does where an alert fires, twice.
 RETRAIN = """
-from healthrisk.retrain import retrain
+from healthrisk.monitoring.retrain import retrain
 for _ in range(2):
     print(retrain("http://ml-pipeline.kubeflow:8888", "heart-disease", {version!r}))
 """

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from healthrisk import deploy, live
 from healthrisk.bundle import Bundle
-from healthrisk.cluster import Cluster, Deployed
+from healthrisk.deployment import deploy
+from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.monitoring import traffic
 
 NAME = "readmission"
 # One caller with big requests, from within: a port-forward would be what is measured.
@@ -17,8 +18,8 @@ LOAD = """
 import time
 from pathlib import Path
 import numpy as np
-from healthrisk import store
-from healthrisk.predict import golden_matrix
+from healthrisk.bundle import store
+from healthrisk.inference.scorer import golden_matrix
 from healthrisk.serving.client import ServedModel
 bundle = store.fetch({bundle!r}, None, Path("/tmp/cache"))
 rows = np.repeat(golden_matrix(bundle.spec, bundle.read_json("golden.json")["rows"]), 200, axis=0)
@@ -43,7 +44,7 @@ def broken(served: tuple[Bundle, Deployed], cluster: Cluster) -> Iterator[str]:
 def ask(forward: Callable[[str, int], str]) -> Callable[[str], list[Any]]:
     """Ask the cluster's Prometheus."""
     url = f"http://{forward('prometheus', 9090)}"
-    return lambda query: live.ask(url, query)
+    return lambda query: traffic.ask(url, query)
 
 
 def _until(seconds: float, what: Callable[[], Any]) -> Any:

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from healthrisk import train
 from healthrisk.evidence import external
-from healthrisk.evidence.simpler import WithoutColumns
+from healthrisk.evidence.ablation import WithoutColumns
 from healthrisk.spec import DatasetSpec
+from healthrisk.training import train
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 

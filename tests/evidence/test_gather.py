@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from healthrisk import coding, preprocess, report, sources, train
 from healthrisk import spec as specs
-from healthrisk.evaluate import evaluate
+from healthrisk.data import encoding, sources
+from healthrisk.data.ingest import ingest
 from healthrisk.evidence import gather, robustness
-from healthrisk.ingest import ingest
+from healthrisk.reports import model_report
 from healthrisk.spec import DatasetSpec
+from healthrisk.training import preprocessing, train
+from healthrisk.training.evaluate import evaluate
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 RECORD: dict[str, Any] = {"source": "uci", "uri": "https://host/table", "sha256": "0" * 64, "rows": 1}
@@ -25,9 +27,9 @@ def judged(heart: Heart, level: Any, flips: float = 0.0) -> tuple[dict[str, Any]
     spec, matrix, y = heart
     small = spec if spec.search else spec.model_copy(update={"search": {"logistic_regression": {"C": (0.03,)}}})
     y = robustness.flip(y, np.ones(len(y), dtype=bool), flips, 2, np.random.default_rng(5))
-    held_out = preprocess.split(y, 0)
+    held_out = preprocessing.split(y, 0)
     parts = (matrix[~held_out], y[~held_out]), (matrix[held_out], y[held_out])
-    fitted, _ = preprocess.fit(small, parts[0][0])
+    fitted, _ = preprocessing.fit(small, parts[0][0])
     models = [train.train(small, "logistic_regression", fitted, parts[0], 0)]
     decision = evaluate(small, models, *parts, 0)
     found = gather.gather(small, models, decision["winner"], *parts, 0, level)
@@ -81,7 +83,7 @@ def test_the_explained_patient_adds_up(full: tuple[dict[str, Any], dict[str, Any
 def words(spec: DatasetSpec, decision: dict[str, Any], found: dict[str, Any]) -> str:
     """The report's text without marks, a cell or a line apart by one blank."""
     record = RECORD | {"missing": dict.fromkeys(spec.features, 0)}
-    page = report.render(spec, decision, found, record, {"git_revision": "0" * 40, "versions": {}})
+    page = model_report.render(spec, decision, found, record, {"git_revision": "0" * 40, "versions": {}})
     return " ".join(re.sub("<[^>]+>", " ", re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)).split())
 
 
@@ -111,7 +113,7 @@ def test_obesity_stands_beside_its_rule_with_its_caveats(shared_data: Path, tmp_
             "selection": spec.selection.model_copy(update={"repeats": 1}),
         }
     )
-    decision, found = judged((small, coding.encode(spec, table), coding.encode_target(spec, table)), "quick")
+    decision, found = judged((small, encoding.encode(spec, table), encoding.encode_target(spec, table)), "quick")
     text = words(spec, decision, found)
     assert "A rule alone, body mass index, has an accuracy of 0.919 (0.907 to 0.930)" in text
     assert "without height and weight does without Height, Weight" in text

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from healthrisk import train
 from healthrisk.evidence import robustness
 from healthrisk.spec import DatasetSpec
+from healthrisk.training import train
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 PARAMETERS = {"C": 0.03}

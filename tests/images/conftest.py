@@ -1,13 +1,10 @@
 """Our two images, run as a cluster runs them: another user, nothing to write to but /tmp, no capability."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "kserve"))
 
 # What a restricted pod gets, said in docker's words.
 RESTRICTED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host")

@@ -1,7 +1,6 @@
 """The pipeline image executes the compiled components' own commands, restricted as a pod is."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +8,7 @@ import pytest
 
 from healthrisk import spec as specs
 from healthrisk.bundle import Bundle
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "pipelines"))
-
-from launcher import Launcher
+from tests.support.launcher import Launcher
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from kserve_tests import free_ports
 
 from healthrisk.bundle import Bundle
-from healthrisk.predict import golden_matrix
+from healthrisk.inference.scorer import golden_matrix
 from healthrisk.serving.client import ServedModel
+from tests.support.servers import free_ports
 
 MEGABYTES = 350
 READY_SECONDS = 3.0

@@ -14,14 +14,12 @@ import httpx
 import pytest
 import yaml
 
-from healthrisk import coding
 from healthrisk.bundle import Bundle
-from healthrisk.predict import golden_matrix
+from healthrisk.data import encoding
+from healthrisk.inference.scorer import golden_matrix
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "kserve"))
-
-from kserve_tests import Server, free_ports  # noqa: E402
+from tests.support.servers import Server, free_ports  # noqa: E402
 
 DASHBOARD = json.loads((ROOT / "manifests" / "grafana" / "serving.json").read_text())
 QUERIES = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
@@ -43,7 +41,12 @@ def quick(text: str) -> str:
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     folder = tmp_path_factory.mktemp("dashboard")
-    command = [sys.executable, str(ROOT / "tests/kserve/sample_bundle.py"), str(folder), "--family=logistic_regression"]
+    command = [
+        sys.executable,
+        str(ROOT / "tests/support/sample_bundle.py"),
+        str(folder),
+        "--family=logistic_regression",
+    ]
     made = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     bundle = Path(made.stdout.strip())
     predictor = Server("predictor.py", bundle, folder / "predictor.log").start()
@@ -91,7 +94,7 @@ def traffic(transformer: Server, seconds: float) -> None:
     """Ask for predictions, a value missing in some, and now and then wrongly."""
     bundle = Bundle.open(transformer.bundle)
     golden = bundle.read_json("golden.json")
-    rows = coding.decode(bundle.spec, golden_matrix(bundle.spec, golden["rows"]))
+    rows = encoding.decode(bundle.spec, golden_matrix(bundle.spec, golden["rows"]))
     url = f"{transformer.url}/v1/models/{bundle.spec.name}:predict"
     until = time.monotonic() + seconds
     with httpx.Client() as client:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from manifest_rules import OVERLAYS, PARTS, containers, pods
+
+from tests.support.manifest_rules import OVERLAYS, PARTS, containers, pods
 
 ROOT = Path(__file__).parents[2]
 Render = Callable[..., list[dict[str, Any]]]

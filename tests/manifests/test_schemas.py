@@ -8,7 +8,8 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from manifest_rules import OVERLAYS, PARTS
+
+from tests.support.manifest_rules import OVERLAYS, PARTS
 
 SHARED = Path(__file__).parents[3] / "shared" / "schemas"
 # Kinds whose schemas are no one's but their projects'; the end-to-end test applies them.

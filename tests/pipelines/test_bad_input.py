@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from healthrisk import spec as specs
+from healthrisk import datasets
 
 Pipeline = Callable[..., subprocess.CompletedProcess[str]]
-FRAME = pd.read_csv(Path(specs.__file__).parent / "data" / "heart-disease.csv", dtype=str)
+FRAME = pd.read_csv(Path(datasets.__path__[0]) / "heart-disease.csv", dtype=str)
 
 
 def csv(frame: pd.DataFrame) -> bytes:

@@ -10,10 +10,7 @@ import pytest
 
 from healthrisk import spec as specs
 from healthrisk.bundle import Bundle
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from launcher import GOLDEN, IR, PLATFORM, Launcher
+from tests.support.launcher import GOLDEN, IR, PLATFORM, Launcher
 
 
 def test_the_golden_file_is_what_the_code_compiles_to(root: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 from sklearn.linear_model import LogisticRegression
 
-from healthrisk import metrics
 from healthrisk.evidence.event import Event
+from healthrisk.training import metrics
 
 # A forest may say 0 or 1, whose log-odds are infinite; probabilities are kept this far from both.
 EDGE = 0.001

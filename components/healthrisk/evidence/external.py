@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from healthrisk import coding, metrics, sources
+from healthrisk.data import encoding, sources
 from healthrisk.errors import SourceError, ValidationError
 from healthrisk.evidence import calibration, event
 from healthrisk.spec import DatasetSpec, Source
+from healthrisk.training import metrics
 
 # A coded matrix [rows, features of the full spec] to probabilities [rows, classes].
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -80,8 +81,8 @@ def _read(spec: DatasetSpec, name: str) -> tuple[NDArray[np.float64], NDArray[np
         ValidationError: a value breaks the spec, or the table is in another coding. Missing values are no fault here.
     """
     # Only for a site that is at hand: the validation library alone takes a tenth of a second.
-    from healthrisk.ingest import ingest
-    from healthrisk.validate import validate
+    from healthrisk.data.ingest import ingest
+    from healthrisk.data.validate import validate
 
     with tempfile.TemporaryDirectory(prefix="healthrisk-external-") as scratch:
         path = Path(scratch) / "table.parquet"
@@ -94,4 +95,4 @@ def _read(spec: DatasetSpec, name: str) -> tuple[NDArray[np.float64], NDArray[np
         if faults:
             raise ValidationError(faults[0])
         table = pq.read_table(path)
-    return coding.encode(spec, table), coding.encode_target(spec, table)
+    return encoding.encode(spec, table), encoding.encode_target(spec, table)

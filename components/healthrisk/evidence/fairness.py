@@ -14,10 +14,10 @@ import numpy as np
 from fairlearn import metrics as fl
 from numpy.typing import NDArray
 
-from healthrisk import metrics
 from healthrisk.evidence import calibration
 from healthrisk.evidence.event import Event
 from healthrisk.spec import Column, DatasetSpec
+from healthrisk.training import metrics
 
 Rate = Callable[[NDArray[np.int64], NDArray[np.int64]], float]
 # Each rate, and the rows of a group that it is a share of.

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from healthrisk import metrics, reference
+from healthrisk.bundle import reference
 from healthrisk.config import Level
-from healthrisk.evidence import calibration, cohort, event, external, fairness, nested_cv, robustness, simpler
+from healthrisk.evidence import ablation, calibration, cohort, event, external, fairness, nested_cv, robustness
 from healthrisk.evidence.cohort import Part
-from healthrisk.evidence.explain import Explainer
+from healthrisk.inference.shapley import Explainer
 from healthrisk.spec import DatasetSpec
-from healthrisk.train import Trained
+from healthrisk.training import metrics
+from healthrisk.training.train import Trained
 
 NESTED_REPEATS = 2
 STRESS_REPEATS = 2
@@ -42,7 +43,7 @@ def gather(
         "calibration": calibration.measure(judged),
         "net_benefit": calibration.net_benefit(judged),
         "fairness": fairness.audit(spec, rows[0], judged, seed),
-        "baselines": simpler.baselines(spec, test, rows),
+        "baselines": ablation.baselines(spec, test, rows),
         "labels": _labels(spec, train[1], model.out_of_fold),
     }
     _log.info("calibration, subgroups and labels are judged")
@@ -143,7 +144,7 @@ def _others(spec: DatasetSpec, model: Trained, train: Part, test: Part, seed: in
     scores: dict[str, external.Score] = {"full": lambda matrix: model.probabilities(spec, matrix)}
     reduced = []
     for each in spec.evidence.reduced:
-        simple = simpler.WithoutColumns(spec, each, model.family, parameters, seed)
+        simple = ablation.WithoutColumns(spec, each, model.family, parameters, seed)
         if level == "full":
             simple.search(train)
         scores[each.name] = simple.fit(train).probabilities

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 
-from healthrisk import metrics, train
 from healthrisk.spec import DatasetSpec, Family
+from healthrisk.training import metrics, train
 
 _log = logging.getLogger("healthrisk")
 

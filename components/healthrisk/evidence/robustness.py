@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
 
-from healthrisk import metrics, train
 from healthrisk.evidence import calibration, event, fairness
 from healthrisk.evidence.event import Event
 from healthrisk.spec import DatasetSpec, Family
+from healthrisk.training import metrics, train
 
 FLIPS = (0.05, 0.10, 0.20)
 # Of a number's own standard deviation.

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from healthrisk import __version__
-from healthrisk.serving import v2
+from healthrisk.serving import codec
 from healthrisk.serving.errors import RETRY_AFTER_SECONDS, RequestError, bad_request, too_large
 from healthrisk.serving.service import Context, Service
 from healthrisk.serving.tracing import valid
@@ -109,9 +109,9 @@ class ServingApp:
         if kind == _BINARY and length is None:
             raise bad_request("protocol", "binary data need the header Inference-Header-Content-Length")
         body = await self._read(context, headers, receive)
-        request = v2.parse_request(body, None if length is None else int(length))
+        request = codec.parse_request(body, None if length is None else int(length))
         response = await self._service.model.infer(request, context)
-        payload, json_length = v2.encode_response(response, request)
+        payload, json_length = codec.encode_response(response, request)
         if json_length is None:
             return {"headers": [(b"content-type", _JSON[0])], "body": payload}
         return {
@@ -121,7 +121,7 @@ class ServingApp:
 
     async def _predict_v1(self, context: Context, headers: Headers, receive: Receive) -> Message:
         _content_type(headers, _JSON)
-        document = v2.loads(await self._read(context, headers, receive))
+        document = codec.loads(await self._read(context, headers, receive))
         answer = await self._service.model.predict_v1(document, context)
         return {
             "headers": [(b"content-type", _JSON[0])],

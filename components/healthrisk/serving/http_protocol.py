@@ -7,8 +7,8 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from healthrisk.serving.admission import Limits
 from healthrisk.serving.errors import RETRY_AFTER_SECONDS
-from healthrisk.serving.gate import Limits
 
 _LINGER_SECONDS = 0.3
 _OFFERS = {b"upgrade", b"connection", b"http2-settings"}

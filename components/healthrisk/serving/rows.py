@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from healthrisk.data.rules import Rules
+from healthrisk.serving.codec import Tensor
 from healthrisk.serving.errors import Fault, RequestError, ValueRefusedError, bad_request, too_large
-from healthrisk.serving.v2 import Tensor
 from healthrisk.spec import Column, DatasetSpec
 
 # A whole table as one tensor has this name in the metadata; a client may call it what it likes.
@@ -151,8 +152,15 @@ class RowReader:
                     table[position] = column
         except OverflowError as error:
             raise bad_request("range", "a value is too large for a 64-bit number") from error
-        self._rules.check(table)
+        self._check_values(table)
         return table.T
+
+    def _check_values(self, table: NDArray[np.float64]) -> None:
+        """Turn values that mean missing into NaN, in place, and refuse what the spec does not allow."""
+        bad = self._rules.violations(table)
+        if bad.any():
+            row, position = np.argwhere(bad.T)[0].tolist()
+            _refuse_value(row, self.spec.columns[position], table[position, row].item())
 
     def _check_rows(self, rows: int) -> None:
         if rows < 1:
@@ -174,68 +182,13 @@ class RowReader:
         raise bad_request("features", "a feature is given twice")
 
 
-class Rules:
-    """A spec's rules on a coded table [features, rows], in arrays."""
-
-    def __init__(self, spec: DatasetSpec) -> None:
-        columns = spec.columns
-        self._columns = columns
-        # A bound sent as FP32 arrives rounded, so each bound is let out to its own nearest float32.
-        bounds = np.array([column.range or (-np.inf, np.inf) for column in columns])
-        rounded = bounds.astype(np.float32).astype(np.float64)
-        self._low = np.minimum(bounds[:, :1], rounded[:, :1])
-        self._high = np.maximum(bounds[:, 1:], rounded[:, 1:])
-        self._integers = np.array([i for i, column in enumerate(columns) if column.kind == "integer"], dtype=np.intp)
-        coded = [(i, column) for i, column in enumerate(columns) if column.kind == "code"]
-        self._coded = np.array([i for i, _ in coded], dtype=np.intp)
-        widest = max((len(column.values) for _, column in coded), default=0)
-        padded = [
-            [*column.values.values()] + [next(iter(column.values.values()))] * (widest - len(column.values))
-            for _, column in coded
-        ]
-        # [widest, coded, 1]: each place of the lists of codes is compared with a whole table at once.
-        self._codes = np.array(padded, dtype=np.float64).reshape(len(coded), widest, 1).transpose(1, 0, 2)
-        means_missing = [
-            (i, value) for i, column in enumerate(columns) if not column.is_text for value in column.missing.values
-        ]
-        self._means_missing = np.array([i for i, _ in means_missing], dtype=np.intp)
-        self._missing_values = np.array([[float(value)] for _, value in means_missing]).reshape(-1, 1)
-        self._required = np.array([[not column.missing.allowed] for column in columns])
-
-    def check(self, table: NDArray[np.float64]) -> None:
-        """Turn values that mean missing into NaN, in place, and refuse what the spec does not allow."""
-        bad = self.violations(table)
-        if bad.any():
-            row, position = np.argwhere(bad.T)[0].tolist()
-            self._refuse(row, self._columns[position], table[position, row].item())
-
-    def violations(self, table: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Turn values that mean missing into NaN, in place, and return where [features, rows] the spec is broken."""
-        if self._means_missing.size:
-            missing = table[self._means_missing] == self._missing_values
-            if missing.any():
-                for pair in np.flatnonzero(missing.any(axis=1)):
-                    table[self._means_missing[pair], missing[pair]] = np.nan
-        absent = np.isnan(table)
-        bad: NDArray[np.bool_] = (table < self._low) | (table > self._high) | (absent & self._required)
-        if self._integers.size:
-            whole = table[self._integers]
-            bad[self._integers] |= (whole != np.floor(whole)) & ~absent[self._integers]
-        if self._coded.size:
-            codes, known = table[self._coded], absent[self._coded]
-            for place in self._codes:
-                known |= codes == place
-            bad[self._coded] |= ~known
-        return bad
-
-    @staticmethod
-    def _refuse(row: int, column: Column, value: float) -> None:
-        if np.isnan(value):
-            raise ValueRefusedError("missing", Fault(row, column.name, None, column.allowed))
-        shown = int(value) if value.is_integer() and abs(value) < 2**53 else value
-        raise ValueRefusedError(
-            "code" if column.kind == "code" else "range", Fault(row, column.name, shown, column.allowed)
-        )
+def _refuse_value(row: int, column: Column, value: float) -> None:
+    if np.isnan(value):
+        raise ValueRefusedError("missing", Fault(row, column.name, None, column.allowed))
+    shown = int(value) if value.is_integer() and abs(value) < 2**53 else value
+    raise ValueRefusedError(
+        "code" if column.kind == "code" else "range", Fault(row, column.name, shown, column.allowed)
+    )
 
 
 def _lookup(spec: DatasetSpec, column: Column) -> dict[Any, float | None]:

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from healthrisk.serving.admission import Gate
+from healthrisk.serving.codec import Request, Response
 from healthrisk.serving.errors import RequestError
-from healthrisk.serving.gate import Gate
 from healthrisk.serving.logs import REQUESTS
 from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.tracing import Tracer
-from healthrisk.serving.v2 import Request, Response
 
 Answer = TypeVar("Answer")
 

@@ -16,8 +16,8 @@ def deploy(namespace: str, registration: dsl.Input[dsl.Artifact]) -> None:
     import json
     from pathlib import Path
 
-    from healthrisk.deploy import deploy
-    from healthrisk.running import step
+    from healthrisk.deployment.deploy import deploy
+    from healthrisk.processes import step
 
     with step() as log:
         log.info(deploy(json.loads(Path(registration.path).read_text()), namespace))

@@ -35,11 +35,11 @@ def evaluate(
     import json
     from pathlib import Path
 
-    from healthrisk.evaluate import evaluate
-    from healthrisk.parts import read_part
-    from healthrisk.running import step
+    from healthrisk.processes import step
     from healthrisk.spec import DatasetSpec
-    from healthrisk.train import Trained
+    from healthrisk.training.evaluate import evaluate
+    from healthrisk.training.split import read_part
+    from healthrisk.training.train import Trained
 
     with step() as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())

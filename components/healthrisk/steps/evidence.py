@@ -43,12 +43,12 @@ def evidence(
 
     from healthrisk.config import level as read_level
     from healthrisk.evidence.gather import gather, judge
-    from healthrisk.parts import read_part
-    from healthrisk.provenance import git_revision, versions
-    from healthrisk.report import render
-    from healthrisk.running import step
+    from healthrisk.processes import step
+    from healthrisk.registry.provenance import git_revision, versions
+    from healthrisk.reports.model_report import render
     from healthrisk.spec import DatasetSpec
-    from healthrisk.train import Trained
+    from healthrisk.training.split import read_part
+    from healthrisk.training.train import Trained
 
     with step() as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())

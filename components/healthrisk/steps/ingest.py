@@ -26,8 +26,8 @@ def ingest(
     import json
     from pathlib import Path
 
-    from healthrisk.ingest import ingest
-    from healthrisk.running import step
+    from healthrisk.data.ingest import ingest
+    from healthrisk.processes import step
     from healthrisk.spec import DatasetSpec
 
     with step() as log:

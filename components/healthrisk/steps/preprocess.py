@@ -28,9 +28,9 @@ def preprocess(
     """
     from pathlib import Path
 
-    from healthrisk.parts import write_parts
-    from healthrisk.running import step
+    from healthrisk.processes import step
     from healthrisk.spec import DatasetSpec
+    from healthrisk.training.split import write_parts
 
     with step() as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())

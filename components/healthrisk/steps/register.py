@@ -35,12 +35,12 @@ def register(
     import json
     from pathlib import Path
 
-    from healthrisk.publish import publish
-    from healthrisk.running import step
+    from healthrisk.processes import step
+    from healthrisk.registry.register import register_winner
     from healthrisk.spec import DatasetSpec
 
     with step() as log:
-        found = publish(
+        found = register_winner(
             DatasetSpec.parse(Path(spec.path).read_text()),
             parts=[Path(train.path), Path(test.path)],
             record=json.loads(Path(record.path).read_text()),

@@ -29,10 +29,10 @@ def train(
 
     import joblib
 
-    from healthrisk.parts import read_part
-    from healthrisk.running import step
+    from healthrisk.processes import step
     from healthrisk.spec import DatasetSpec, Family
-    from healthrisk.train import train
+    from healthrisk.training.split import read_part
+    from healthrisk.training.train import train
 
     with step() as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())

@@ -23,10 +23,10 @@ def validate(
     import json
     from pathlib import Path
 
-    from healthrisk.running import step
+    from healthrisk.data.validate import raise_if_failed, validate
+    from healthrisk.processes import step
+    from healthrisk.reports.table_report import render
     from healthrisk.spec import DatasetSpec
-    from healthrisk.validate import raise_if_failed, validate
-    from healthrisk.validation_report import render
 
     with step() as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())

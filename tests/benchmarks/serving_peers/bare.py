@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from healthrisk.bundle import Bundle
-from healthrisk.predict import Model
+from healthrisk.inference.scorer import Model
 
 bundle = Bundle.open(Path(os.environ["BUNDLE"]))
 model = Model((bundle.path / "model.onnx").read_bytes())

@@ -13,7 +13,7 @@ import numpy as np
 
 import kserve
 from healthrisk.bundle import Bundle
-from healthrisk.predict import Model
+from healthrisk.inference.scorer import Model
 
 bundle = Bundle.open(Path(sys.argv.pop(1)))
 Answer = kserve.InferRequest | kserve.InferResponse

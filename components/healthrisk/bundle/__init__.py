@@ -1,0 +1,5 @@
+"""The immutable model version: its files, digests, preprocessor, reference and store. Imports spec and data."""
+
+from healthrisk.bundle.bundle import FILES, MANIFEST, Bundle
+
+__all__ = ["FILES", "MANIFEST", "Bundle"]

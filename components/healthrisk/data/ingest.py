@@ -1,0 +1,215 @@
+"""Read a source into a Parquet table of the spec's columns: numbers as float64, texts as strings, null where missing.
+
+A CSV may have a header in any order, or none, with the columns in the spec's order.
+"""
+
+import codecs
+import csv
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from healthrisk.data import sources, tables
+from healthrisk.errors import SourceError
+from healthrisk.spec import DatasetSpec
+
+BLOCK_BYTES = 8 * 2**20
+_HEAD_BYTES = 2**20
+_GZIP = b"\x1f\x8b"
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(nan|inf|infinity)\s*$"
+
+
+def ingest(spec: DatasetSpec, data: str, table_path: Path) -> dict[str, Any]:
+    """Write the table to `table_path` and return a record of source, address, digest, rows, columns and missing values.
+
+    `data` names a file or an address, or one of the spec's sources; empty, the spec's first source is read.
+
+    Raises:
+        SourceError: the source cannot be had or read, or is not a table of the spec's columns.
+    """
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=table_path.parent) as scratch:
+        found = sources.fetch(spec, data, Path(scratch))
+        batches = _parquet(spec, found) if _is_parquet(found.path) else _csv(spec, found)
+        written = Path(scratch) / "table.parquet"
+        rows, missing = _write(spec, batches, written)
+        if rows == 0:
+            raise SourceError(f"{found.uri} has no rows")
+        written.replace(table_path)
+    return {
+        "source": found.name,
+        "uri": found.uri,
+        "sha256": found.sha256,
+        "rows": rows,
+        "columns": [*spec.features, spec.target.name],
+        "missing": missing,
+    }
+
+
+def _write(spec: DatasetSpec, batches: Iterator[pa.RecordBatch], path: Path) -> tuple[int, dict[str, int]]:
+    """Write cleaned batches; return the number of rows and of missing values by feature."""
+    rows, missing = 0, dict.fromkeys(spec.features, 0)
+    with tables.scratch_writer(path, _schema(spec)) as writer:
+        for batch in batches:
+            clean = _clean(spec, batch, rows + 1)
+            writer.write_batch(clean)
+            rows += clean.num_rows
+            for name in missing:
+                missing[name] += clean.column(name).null_count
+    return rows, missing
+
+
+def _schema(spec: DatasetSpec) -> pa.Schema:
+    fields = [(column.name, pa.string() if column.is_text else pa.float64()) for column in spec.columns]
+    return pa.schema([*fields, (spec.target.name, pa.string() if spec.target.is_text else pa.int64())])
+
+
+def _clean(spec: DatasetSpec, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+    """Return a batch in the schema's order and types, with null wherever the spec says that a value is missing.
+
+    Its first row has the number `first`.
+    """
+    arrays = []
+    for column in spec.columns:
+        values = batch.column(column.name)
+        # Texts were parsed with the tokens; numbers may also say missing by NaN.
+        absent: list[object] = [*spec.missing_tokens] if column.is_text else [np.nan]
+        marked = pc.is_in(values, value_set=pa.array([*absent, *column.missing.values], values.type))
+        arrays.append(pc.if_else(marked, pa.scalar(None, values.type), values) if pc.any(marked).as_py() else values)
+    arrays.append(_outcome(spec, batch.column(spec.target.name), first))
+    return pa.record_batch(arrays, schema=_schema(spec))
+
+
+def _outcome(spec: DatasetSpec, values: pa.Array, first: int) -> pa.Array:
+    """Return the outcome in its type; it is a class, so there is nothing to impute or to round."""
+    absent = wrong = values.is_null(nan_is_null=True)
+    if not spec.target.is_text:
+        # A fraction or an infinite value differs from its whole part: inf - inf is no number.
+        wrong = pc.or_kleene(absent, pc.not_equal(pc.subtract(values, pc.trunc(values)), 0.0))
+    if pc.any(wrong).as_py():
+        place = wrong.index(True).as_py()
+        shown = "missing" if absent[place].as_py() else values[place].as_py()
+        allowed = ", ".join(map(str, spec.target.index))
+        raise SourceError(f"row {first + place}: {spec.target.name} is {shown}, expected one of {allowed}")
+    return values.cast(_schema(spec).field(spec.target.name).type)
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _parquet(spec: DatasetSpec, found: sources.Fetched) -> Iterator[pa.RecordBatch]:
+    try:
+        file = pq.ParquetFile(found.path, pre_buffer=False)
+        names = _names(spec, file.schema_arrow.names, found.uri)
+        schema = _parsed_schema(spec)
+        for batch in file.iter_batches():
+            yield batch.rename_columns(names).select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise SourceError(f"{found.uri} is not a table of the spec's types: {error}") from error
+
+
+def _parsed_schema(spec: DatasetSpec) -> pa.Schema:
+    """Return the types that values are parsed as: a whole number may be spelled 3.0."""
+    return pa.schema([field.with_type(pa.float64()) if field.type == pa.int64() else field for field in _schema(spec)])
+
+
+def _csv(spec: DatasetSpec, found: sources.Fetched) -> Iterator[pa.RecordBatch]:
+    names, skip = _head(spec, found)
+    read = pa.csv.ReadOptions(column_names=names, skip_rows=skip, block_size=BLOCK_BYTES)
+    schema = _parsed_schema(spec)
+    convert = pa.csv.ConvertOptions(
+        column_types=schema,
+        include_columns=schema.names,
+        null_values=list(spec.missing_tokens),
+        strings_can_be_null=True,
+    )
+    try:
+        yield from pa.csv.open_csv(found.path, read_options=read, convert_options=convert)
+    except pa.ArrowInvalid as error:
+        # Arrow quotes the whole row, which is a patient's.
+        raise SourceError(f"{found.uri}: {_fault(spec, found.path, read)}") from error
+
+
+def _head(spec: DatasetSpec, found: sources.Fetched) -> tuple[list[str], int]:
+    """Return the file's columns in their order, and the number of lines before the first row."""
+    with found.path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if head.startswith(_GZIP):
+        raise SourceError(f"{found.uri} is compressed with gzip: unpack it first")
+    lines = head.removeprefix(codecs.BOM_UTF8).splitlines()
+    blank = next((count for count, line in enumerate(lines) if line.strip()), None)
+    if blank is None:
+        raise SourceError(f"{found.uri} is empty: expected a header or rows of {len(spec.columns) + 1} columns")
+    try:
+        cells = [cell.strip() for cell in next(csv.reader([lines[blank].decode("utf-8")]))]
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{found.uri} is not UTF-8 text: byte {error.object[error.start]:#04x}") from error
+    except csv.Error as error:
+        raise SourceError(f"{found.uri} is not a CSV file: {error}") from error
+    expected = [*spec.features, spec.target.name]
+    if len(cells) == 1 and (mark := next((mark for mark in ";\t|" if mark in cells[0]), None)):
+        raise SourceError(f"{found.uri} has its columns separated by {mark!r}, expected commas")
+    if not {*expected, *spec.target.aliases} & {*cells} and len(cells) == len(expected):
+        return expected, blank
+    return _names(spec, cells, found.uri), blank + 1
+
+
+def _names(spec: DatasetSpec, header: list[str], where: str) -> list[str]:
+    """Return a header's names, the outcome under the spec's own name.
+
+    Raises:
+        SourceError: a column is absent, unknown or there twice.
+    """
+    names = [spec.target.name if name in spec.target.aliases else name for name in header]
+    expected = [*spec.features, spec.target.name]
+    problems = [
+        ("lacks", [name for name in expected if name not in names]),
+        ("has the unknown", [name for name in names if name not in expected]),
+        ("has twice the", sorted({name for name in names if names.count(name) > 1})),
+    ]
+    faults = [f"{verb} column {', '.join(map(repr, found[:5]))}" for verb, found in problems if found]
+    if faults:
+        raise SourceError(f"{where} {' and '.join(faults)}; expected the {len(expected)} columns {', '.join(expected)}")
+    return names
+
+
+def _fault(spec: DatasetSpec, path: Path, read: pa.csv.ReadOptions) -> str:
+    """Say which row, column and value a CSV could not be read for, going through it once more as text."""
+    uneven: list[Any] = []
+
+    def note(row: Any) -> str:
+        uneven.append(row)
+        return "skip"
+
+    read.use_threads = False
+    texts = pa.csv.ConvertOptions(column_types=dict.fromkeys(read.column_names, pa.string()))
+    parse = pa.csv.ParseOptions(invalid_row_handler=note)
+    tokens = pa.array(spec.missing_tokens, pa.string())
+    numeric = {column.name: column.allowed for column in spec.columns if not column.is_text}
+    if not spec.target.is_text:
+        numeric[spec.target.name] = "one of " + ", ".join(map(str, spec.target.index))
+    first = 1
+    try:
+        for batch in pa.csv.open_csv(path, read_options=read, parse_options=parse, convert_options=texts):
+            if uneven:
+                row = uneven[0]
+                return f"line {row.number} has {row.actual_columns} columns, expected {row.expected_columns}"
+            for name, allowed in numeric.items():
+                values = batch.column(name)
+                fine = pc.or_(pc.is_in(values, value_set=tokens), pc.match_substring_regex(values, _NUMBER))
+                if not pc.all(fine).as_py():
+                    place = fine.index(False).as_py()
+                    return f"row {first + place}: {name} is {values[place].as_py()!r}, expected {allowed}"
+            first += batch.num_rows
+    except pa.ArrowInvalid as error:
+        reason = str(error)
+        return "it is not UTF-8 text" if "UTF8" in reason else f"it is not a CSV file: {reason.partition(':')[0]}"
+    return "a value is out of the range of its type"

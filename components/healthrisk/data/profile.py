@@ -1,0 +1,121 @@
+"""What a table holds, gathered batch by batch in bounded memory: counts, distributions, duplicates, associations."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from healthrisk.data import encoding
+from healthrisk.spec import Column, DatasetSpec
+
+# Of the spec's range of a number; fine enough for a plot, and known before the first row is read.
+BINS = 60
+
+
+class Profile:
+    """Sums over the batches given to `add`, and what follows from them."""
+
+    def __init__(self, spec: DatasetSpec) -> None:
+        self._spec = spec
+        self.rows = 0
+        self.classes = np.zeros(len(spec.target.classes), dtype=np.int64)
+        self.present = dict.fromkeys(spec.features, 0)
+        self._bounds = dict.fromkeys(spec.features, (np.inf, -np.inf))
+        self._sums = dict.fromkeys(spec.features, 0.0)
+        self._counts = {column.name: np.zeros(_size(column), dtype=np.int64) for column in spec.columns}
+        self._moments = {column.name: np.zeros(6) for column in spec.columns if column.risk}
+        self._hashes: list[NDArray[np.uint64]] = []
+        self._codes: dict[str, set[float]] = {name: set() for recoding in spec.recodings for name in recoding.columns}
+
+    def add(self, batch: pa.RecordBatch, frame: pd.DataFrame) -> None:
+        """Take a batch, given also as a data frame."""
+        matrix, y = encoding.encode(self._spec, batch), encoding.encode_target(self._spec, batch)
+        self.rows += len(y)
+        self.classes += np.bincount(y[y >= 0], minlength=len(self.classes))
+        self._hashes.append(np.asarray(pd.util.hash_pandas_object(frame, index=False), dtype=np.uint64))
+        for position, column in enumerate(self._spec.columns):
+            # An infinite value breaks the schema; it must not break the sums as well.
+            seen = np.isfinite(matrix[:, position])
+            values, outcome = matrix[seen, position], y[seen]
+            self.present[column.name] += len(values)
+            if column.name in self._codes:
+                self._codes[column.name] |= set(np.unique(values).tolist())
+            if len(values):
+                low, high = self._bounds[column.name]
+                self._bounds[column.name] = min(low, values.min()), max(high, values.max())
+                self._sums[column.name] += values.sum()
+                self._counts[column.name] += _count(column, values)
+            if column.risk:
+                known = outcome >= 0
+                self._moments[column.name] += _moments(values[known], outcome[known])
+
+    @property
+    def duplicates(self) -> int:
+        """The number of rows that repeat an earlier one (by a 64-bit hash of the row)."""
+        return self.rows - len(np.unique(np.concatenate(self._hashes)))
+
+    def codes(self, name: str) -> set[float]:
+        """The values met in a column that some recoding names."""
+        return self._codes[name]
+
+    def is_constant(self, name: str) -> bool:
+        """True if a column holds one value only."""
+        low, high = self._bounds[name]
+        return low == high
+
+    def association(self) -> float | None:
+        """The mean, over the columns with a known direction of risk, of Fisher's z of their correlation with the class.
+
+        Positive if risk runs as the spec says. Its standard deviation under no association is 1 at most, whatever the
+        correlation between the columns, so a value below -2 is rare by chance in tables of any size. None where the
+        classes have no order, or no column says anything.
+        """
+        if not (self._spec.is_binary or self._spec.target.ordered):
+            return None
+        scores = []
+        for name, (n, x, y, xx, yy, xy) in self._moments.items():
+            spread = (n * xx - x * x) * (n * yy - y * y)
+            if n > 3 and spread > 0:
+                correlation = np.clip((n * xy - x * y) / np.sqrt(spread), -0.999, 0.999)
+                sign = 1 if self._spec.by_name[name].risk == "rises" else -1
+                scores.append(sign * np.arctanh(correlation) * np.sqrt(n - 3))
+        return float(np.mean(scores)) if scores else None
+
+    def column(self, name: str) -> dict[str, Any]:
+        """Summarise a column: missing values, and counts by bin or by code."""
+        column, present = self._spec.by_name[name], self.present[name]
+        found: dict[str, Any] = {"label": column.label, "unit": column.unit, "missing": self.rows - present}
+        counts = self._counts[name].tolist()
+        if column.range is None:
+            return found | {"counts": dict(zip(map(str, column.meanings), counts, strict=True))}
+        bins, ends = _bins(column)
+        found |= {"edges": np.linspace(*ends, bins + 1).tolist(), "counts": counts}
+        if present:
+            low, high = map(float, self._bounds[name])
+            found |= {"min": low, "mean": float(self._sums[name] / present), "max": high}
+        return found
+
+
+def _size(column: Column) -> int:
+    return _bins(column)[0] if column.range else len(column.codes)
+
+
+def _bins(column: Column) -> tuple[int, tuple[float, float]]:
+    """Return a number's bins and the ends of the first and last; few whole numbers have a bin each."""
+    low, high = column.range or (0.0, 0.0)
+    if column.kind == "integer" and high - low < BINS:
+        return int(high - low) + 1, (low - 0.5, high + 0.5)
+    return BINS, (low, high)
+
+
+def _count(column: Column, values: NDArray[np.float64]) -> NDArray[np.int64]:
+    if column.range:
+        counts: NDArray[np.int64] = np.histogram(values, *_bins(column))[0]
+        return counts
+    return np.array([(values == code).sum() for code in column.values.values()], dtype=np.int64)
+
+
+def _moments(x: NDArray[np.float64], y: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.array([len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y], dtype=np.float64)

@@ -1,0 +1,1 @@
+"""The specs and the tables that ship. Imports nothing."""

@@ -1,0 +1,183 @@
+"""Put a registered version behind its inference service, prove it there, and go back if it fails.
+
+The version's golden rows are replayed through the live endpoint: what answers is then what was trained. A challenger is
+served beside the champion under a name of its own, and both are asked the same rows; the champion stays.
+"""
+
+import logging
+import time
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from healthrisk.bundle import Bundle, store
+from healthrisk.config import settings
+from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.errors import HealthriskError, StoreError
+from healthrisk.inference.scorer import GOLDEN_TOLERANCE, golden_matrix, risk_levels
+from healthrisk.registry import versions
+from healthrisk.serving.client import ServedModel
+from healthrisk.spec import DatasetSpec
+
+READY_SECONDS = 600.0
+# A pod is ready a moment before every node has heard of its service.
+REACHED_WITHIN = 30.0
+_log = logging.getLogger("healthrisk.deploy")
+
+
+class DeployError(HealthriskError):
+    """A version did not come up, or did not answer as its bundle says; what served before serves again."""
+
+
+def deploy(registration: dict[str, Any], namespace: str) -> str:
+    """Deploy what the register step registered, as champion or beside it; return what was done, in words.
+
+    Raises:
+        DeployError: it failed, and was taken back.
+    """
+    bundle = store.fetch(registration["bundle"], registration["digest"], settings().home / "cache")
+    version = Deployed(registration["version"], registration["bundle"], registration["digest"])
+    cluster, name = Cluster(namespace), bundle.spec.name
+    url = f"http://{name}-transformer.{namespace}"
+    if registration["alias"] == versions.CHAMPION:
+        champion(cluster, bundle, version, url)
+        return f"version {version.number} is served as {name}"
+    beside = challenger_name(bundle.spec)
+    found = challenger(
+        cluster, bundle, version, {"champion": url, "challenger": f"http://{beside}-transformer.{namespace}"}
+    )
+    figures = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in found.items())
+    return f"version {version.number} is served beside the champion as {beside}: {figures}"
+
+
+def champion(cluster: Cluster, bundle: Bundle, version: Deployed, url: str, seconds: float = READY_SECONDS) -> None:
+    """Serve a version under its model's name, at `url`, and record it in the registry.
+
+    Raises:
+        DeployError: it failed; the former version serves again and is the champion again, and the registry says why.
+    """
+    name = bundle.spec.name
+    former = cluster.deployed(name)
+    if former and former.digest == version.digest:
+        former = cluster.former(name)
+    try:
+        _serve(cluster, name, version, former, seconds)
+        replay(bundle, url, bundle.spec)
+    except HealthriskError as error:
+        _go_back(cluster, name, version, former, str(error), seconds)
+        told = f"version {former.number} serves again" if former else "nothing is served"
+        raise DeployError(f"version {version.number} of {name} was taken back: {error}; {told}") from error
+    _record(name, version.number, "serving")
+
+
+def challenger(
+    cluster: Cluster, bundle: Bundle, version: Deployed, urls: dict[str, str], seconds: float = READY_SECONDS
+) -> dict[str, float]:
+    """Serve a version beside the champion and compare both on the challenger's golden rows.
+
+    `urls` are the addresses of `champion` and `challenger`. Returns the largest and the mean difference in probability
+    and the share of rows whose risk level differs; they are tags of the version, too.
+
+    Raises:
+        DeployError: the challenger did not come up, or did not answer as its bundle says; it is removed.
+    """
+    name = challenger_name(bundle.spec)
+    try:
+        _serve(cluster, name, version, cluster.deployed(name), seconds)
+        own = replay(bundle, urls["challenger"], bundle.spec.model_copy(update={"name": name}))
+        other = _ask(urls["champion"], bundle.spec, _golden_rows(bundle))
+    except HealthriskError as error:
+        cluster.delete(name)
+        _record(bundle.spec.name, version.number, f"removed: {error}")
+        raise DeployError(f"version {version.number} was not served beside the champion: {error}") from error
+    difference = np.abs(own - other)
+    levels = np.array(risk_levels(bundle.spec, own)) != np.array(risk_levels(bundle.spec, other))
+    found = {
+        "largest_difference": float(difference.max()),
+        "mean_difference": float(difference.mean()),
+        "other_risk_level": float(levels.mean()),
+    }
+    _record(bundle.spec.name, version.number, "serving beside the champion", found)
+    return found
+
+
+def rollback(cluster: Cluster, name: str, seconds: float = READY_SECONDS) -> tuple[Deployed, Deployed]:
+    """Put back the version served before; return the version left and the one that serves now.
+
+    Raises:
+        DeployError: nothing was served before.
+        ClusterError: the former version did not come up.
+    """
+    current, former = cluster.deployed(name), cluster.former(name)
+    if current is None or former is None:
+        raise DeployError(f"{name}: there is no former version to go back to")
+    _go_back(cluster, name, current, former, "by hand", seconds)
+    return current, former
+
+
+def challenger_name(spec: DatasetSpec) -> str:
+    """Return the name of the inference service that serves a model's challenger."""
+    return f"{spec.name}-challenger"
+
+
+def replay(bundle: Bundle, url: str, served: DatasetSpec) -> NDArray[np.float32]:
+    """Ask a live endpoint for a bundle's golden rows and return its answers [rows, classes].
+
+    Raises:
+        DeployError: an answer differs from the recorded one by more than 1e-6.
+        StoreError: the endpoint does not answer.
+    """
+    answers = _ask(url, served, _golden_rows(bundle))
+    difference = np.abs(answers - np.asarray(bundle.read_json("golden.json")["probability"])).max(axis=1)
+    worst = int(difference.argmax())
+    if not difference[worst] <= GOLDEN_TOLERANCE:
+        raise DeployError(f"golden row {worst} is answered {difference[worst]:.2g} away from what was trained")
+    _log.info("%s golden rows are answered as trained", len(answers))
+    return answers
+
+
+def _golden_rows(bundle: Bundle) -> NDArray[np.float64]:
+    return golden_matrix(bundle.spec, bundle.read_json("golden.json")["rows"])
+
+
+def _ask(url: str, served: DatasetSpec, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+    until = time.monotonic() + REACHED_WITHIN
+    while True:
+        try:
+            with closing(ServedModel(url, served)) as model:
+                return model.probabilities(rows)
+        except StoreError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
+
+
+def _serve(cluster: Cluster, name: str, version: Deployed, former: Deployed | None, seconds: float) -> None:
+    _log.info("applying version %s as %s", version.number, name)
+    cluster.apply(name, version, former)
+    cluster.wait(name, version, seconds)
+
+
+def _go_back(
+    cluster: Cluster, name: str, version: Deployed, former: Deployed | None, reason: str, seconds: float
+) -> None:
+    # The registry first: should the former version not come up either, it must not be called the champion's rival.
+    _record(name, version.number, f"rolled back: {reason}")
+    if former is None:
+        versions.client().delete_registered_model_alias(name, versions.CHAMPION)
+        cluster.delete(name)
+        return
+    versions.client().set_registered_model_alias(name, versions.CHAMPION, former.number)
+    _serve(cluster, name, former, None, seconds)
+    _record(name, former.number, "serving")
+
+
+def _record(name: str, number: str, what: str, figures: dict[str, Any] | None = None) -> None:
+    """Write on the registered version what became of it."""
+    server = versions.client()
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    # MLflow takes at most 5,000 characters in a tag.
+    for key, value in {"deployment": what[:4000], "deployment.at": now, **(figures or {})}.items():
+        server.set_model_version_tag(name, number, key, str(value))

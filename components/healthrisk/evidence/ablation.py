@@ -1,0 +1,79 @@
+"""What a model is worth beside simpler things: rules of thumb, and the same model without some columns."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from healthrisk.spec import Baseline, DatasetSpec, Family, Reduced
+from healthrisk.training import metrics, train
+
+Part = tuple[NDArray[np.float64], NDArray[np.int64]]
+
+
+def baselines(spec: DatasetSpec, test: Part, every: Part) -> list[dict[str, Any]]:
+    """Return the accuracy and macro F1 of each rule of the spec on the hold-out, and its accuracy on every row.
+
+    A rule learns nothing, so no row is spoiled for judging it.
+    """
+    found = []
+    for baseline in spec.evidence.baselines:
+        (matrix, y), (all_rows, outcomes) = test, every
+        predicted = np.eye(len(spec.target.classes))[apply(spec, baseline, matrix)]
+        hits = int((apply(spec, baseline, all_rows) == outcomes).sum())
+        found.append(
+            {
+                "name": baseline.name,
+                "accuracy": metrics.SCORES["accuracy"](y, predicted),
+                "f1_macro": metrics.SCORES["f1_macro"](y, predicted),
+                "everywhere": metrics.proportion(hits, len(outcomes)),
+            }
+        )
+    return found
+
+
+def apply(spec: DatasetSpec, baseline: Baseline, matrix: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return a rule's class position for each row; a row that lacks a value gets the lowest class."""
+    index = np.ones(len(matrix))
+    for name, power in baseline.powers.items():
+        index *= matrix[:, spec.features.index(name)] ** power
+    return np.searchsorted(baseline.cuts, np.nan_to_num(index), side="right")
+
+
+class WithoutColumns:
+    """A family fitted on all columns but some, with given parameters or its own; it scores rows of the full spec."""
+
+    def __init__(self, spec: DatasetSpec, reduced: Reduced, family: Family, parameters: dict[str, Any], seed: int):
+        self.name = reduced.name
+        self.without = reduced.without
+        self.spec = spec.reduce(reduced.without)
+        self._kept = [place for place, name in enumerate(spec.features) if name not in reduced.without]
+        self._family, self._seed = family, seed
+        self._model: Pipeline = train.estimator(self.spec, family, seed, parameters)
+
+    def search(self, part: Part) -> "WithoutColumns":
+        """Take the parameters that a search on a coded part of the full spec finds best."""
+        matrix, y = part
+        with train.parallel(self._family, len(y)):
+            found = train.search(self.spec, self._family, self._seed).fit(matrix[:, self._kept], y)
+        self._model.set_params(**found.best_params_)
+        return self
+
+    def fit(self, part: Part) -> "WithoutColumns":
+        """Fit on a coded part of the full spec."""
+        self._model.fit(part[0][:, self._kept], part[1])
+        return self
+
+    def probabilities(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities [rows, classes] for a coded matrix of the full spec."""
+        result: NDArray[np.float64] = self._model.predict_proba(matrix[:, self._kept])
+        return result
+
+    def cross_validate(self, part: Part, repeats: int) -> dict[str, Any]:
+        """Return the scores of repeated cross-validation on a coded part of the full spec."""
+        matrix, y = part
+        folds = train.splits(self.spec, y, self._seed + 1, repeats)
+        with train.parallel(self._family, len(y)):
+            scores, _ = train.cross_validate(self.spec, self._model, matrix[:, self._kept], y, folds)
+        return train.summary(self.spec, scores)

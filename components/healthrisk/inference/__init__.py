@@ -1,0 +1,1 @@
+"""Offline use of a bundle: scoring, batch prediction, Shapley values. Imports bundle, data and spec."""

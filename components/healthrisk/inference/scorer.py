@@ -1,0 +1,67 @@
+"""Offline prediction: the bundle's own preprocessor and ONNX model, as the servers run them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from healthrisk.bundle import Bundle
+from healthrisk.bundle.classifier import Classifier
+from healthrisk.errors import BundleError
+from healthrisk.spec import DatasetSpec
+
+GOLDEN_TOLERANCE = 1e-6
+
+
+class Scorer:
+    """A whole bundle: coded rows in, probabilities out."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.model = Classifier((bundle.path / "model.onnx").read_bytes(), threads)
+
+    def probabilities(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return class probabilities [rows, classes] for a coded matrix [rows, features]."""
+        return self.model.probabilities(self.bundle.preprocessor.transform(matrix))
+
+    def replay_golden(self) -> None:
+        """Score the bundle's golden rows again.
+
+        Raises:
+            BundleError: an answer differs from the recorded one by more than 1e-6.
+        """
+        golden = self.bundle.read_json("golden.json")
+        rows = golden_matrix(self.bundle.spec, golden["rows"])
+        difference = np.abs(self.probabilities(rows) - np.asarray(golden["probability"])).max(axis=1)
+        if (worst := int(difference.argmax())) >= 0 and not difference[worst] <= GOLDEN_TOLERANCE:
+            raise BundleError(
+                f"bundle {self.bundle.path}: golden row {worst} is scored {difference[worst]:.2g} away from golden.json"
+            )
+
+
+def golden_matrix(spec: DatasetSpec, rows: Sequence[Sequence[float | str | None]]) -> NDArray[np.float64]:
+    """Return the coded matrix of rows of raw values, as golden.json holds them."""
+    lookups = [column.values if column.is_text else None for column in spec.columns]
+    return np.array(
+        [
+            [
+                np.nan if value is None else lookup[str(value)] if lookup else float(value)
+                for value, lookup in zip(row, lookups, strict=True)
+            ]
+            for row in rows
+        ]
+    )
+
+
+def risk_levels(spec: DatasetSpec, probabilities: NDArray[np.float32]) -> list[str]:
+    """Return each row's risk level: by the event's probability, or by the predicted class where there are many."""
+    if spec.is_binary:
+        bounds = np.array([level.below for level in spec.risk_levels[:-1]], dtype=np.float64)
+        positions = np.searchsorted(bounds, probabilities[:, 1], side="right")
+    else:
+        level_of = {value: position for position, level in enumerate(spec.risk_levels) for value in level.classes}
+        by_class = np.array([level_of[cls.value] for cls in spec.target.classes])
+        positions = by_class[probabilities.argmax(axis=1)]
+    names = np.array([level.name for level in spec.risk_levels], dtype=object)
+    levels: list[str] = names[positions].tolist()
+    return levels

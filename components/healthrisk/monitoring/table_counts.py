@@ -1,0 +1,40 @@
+"""A table's side of a drift comparison: counts on a bundle's edges, and the rows that its spec refuses."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from healthrisk.bundle import Bundle, reference
+from healthrisk.data import tables
+from healthrisk.data.ingest import ingest
+from healthrisk.data.partition import Screen
+from healthrisk.errors import SourceError
+from healthrisk.inference.scorer import Scorer
+
+ROWS_AT_ONCE = 250_000
+
+
+def counts(bundle: Bundle, path: Path) -> tuple[dict[str, Any], int]:
+    """Return the table's counts in the reference's form, and how many rows the spec refused.
+
+    A .csv or .parquet file needs a header, and no outcome; any other is read as a source of the spec is.
+
+    Raises:
+        SourceError: the table cannot be read, lacks a column, or has no row that the spec allows.
+    """
+    with tempfile.TemporaryDirectory(prefix="healthrisk-drift-") as scratch:
+        if path.suffix.lower() not in {".csv", ".parquet"}:
+            table = Path(scratch) / "table.parquet"
+            ingest(bundle.spec, str(path), table)
+            path = table
+        screen, seen, matrices = Screen(bundle.spec), 0, []
+        for batch, _ in tables.read(path, ROWS_AT_ONCE):
+            matrices.append(screen.sort(batch, seen + 1).matrix)
+            seen += batch.num_rows
+    matrix = np.concatenate([np.empty((0, len(bundle.spec.features))), *matrices])
+    if not len(matrix):
+        raise SourceError(f"{path} has no row that the spec allows, of {seen}")
+    known = bundle.read_json("reference.json")
+    return reference.recount(bundle.spec, known, matrix, Scorer(bundle).probabilities(matrix)), seen - len(matrix)

@@ -1,0 +1,70 @@
+"""Watch served models: push each one's drift from its training data as gauges, and retrain where an alert asks for it.
+
+What is served is read from Prometheus, and what it was trained on from the registry's champion. One call is one look.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from healthrisk.bundle import store
+from healthrisk.errors import SourceError
+from healthrisk.monitoring import drift, traffic
+from healthrisk.monitoring.retrain import retrain
+from healthrisk.registry import versions
+
+TIMEOUT = httpx.Timeout(30, connect=5)
+_SERVED = "group by (model, digest) (healthrisk_model_info)"
+# A rule that retraining answers bears this label.
+_ASKED = 'group by (model, version) (ALERTS{alertstate="firing", answer="retrain"})'
+
+
+def look(prometheus: str, gateway: str, window: str) -> dict[str, str]:
+    """Compare each served champion's traffic with its reference and push gauges; return a verdict for each model.
+
+    Raises:
+        SourceError: Prometheus or the push gateway does not answer.
+        StoreError: the registry or the bundle store does not.
+    """
+    verdicts = {}
+    for sample in traffic.ask(prometheus, _SERVED):
+        model, digest = sample["metric"]["model"], sample["metric"]["digest"]
+        champion = versions.champion(model)
+        # Challengers, and versions that a rollout is about to end, are not what the registry answers for.
+        if champion is None or champion.digest != digest:
+            continue
+        try:
+            verdicts[model] = _compare(champion, model, prometheus, gateway, window)
+        except traffic.NoTrafficError:
+            verdicts[model] = f"no traffic within {window}"
+    return verdicts
+
+
+def answer_alerts(prometheus: str, pipelines: str) -> dict[str, str]:
+    """Start a retraining run for each version that a firing alert asks to retrain; return what was done, by model.
+
+    Raises:
+        SourceError: Prometheus does not answer.
+        RetrainError: a run cannot be started.
+    """
+    asked: list[dict[str, Any]] = [sample["metric"] for sample in traffic.ask(prometheus, _ASKED)]
+    return {one["model"]: retrain(pipelines, one["model"], one["version"]) for one in asked}
+
+
+def _compare(champion: versions.Registered, model: str, prometheus: str, gateway: str, window: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="healthrisk-watch-") as cache:
+        bundle = store.fetch(champion.uri, champion.digest, Path(cache))
+        found = drift.compare(bundle.read_json("reference.json"), traffic.counts(bundle, prometheus, model, window))
+    _push(gateway, model, drift.exposition(found, model, bundle.version))
+    return ": ".join(filter(None, (found["verdict"], ", ".join(found["drifting"]))))
+
+
+def _push(gateway: str, model: str, text: str) -> None:
+    """Replace a model's gauges at a push gateway."""
+    url = f"{gateway.rstrip('/')}/metrics/job/healthrisk-drift/model/{model}"
+    try:
+        httpx.put(url, content=text, timeout=TIMEOUT).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SourceError(f"{gateway} does not take gauges as a push gateway does: {error}") from error

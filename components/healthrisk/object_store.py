@@ -1,0 +1,29 @@
+"""Addresses of files and of an S3-compatible object store."""
+
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from minio import Minio
+from minio.credentials.providers import EnvAWSProvider
+
+from healthrisk.config import Settings
+from healthrisk.errors import StoreError
+
+
+def path_of(uri: str) -> Path:
+    """Return the path that a file:// address names."""
+    return Path(urllib.request.url2pathname(urllib.parse.urlsplit(uri).path))
+
+
+def s3_client(where: Settings) -> Minio:
+    """Return a client for the configured endpoint; credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+
+    Raises:
+        StoreError: the endpoint is not an http:// or https:// address.
+    """
+    endpoint = urllib.parse.urlsplit(where.s3_endpoint)
+    if endpoint.scheme not in {"http", "https"} or not endpoint.netloc:
+        raise StoreError(f"AWS_ENDPOINT_URL {where.s3_endpoint!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")
+    secure = endpoint.scheme == "https"
+    return Minio(endpoint.netloc, credentials=EnvAWSProvider(), secure=secure, region=where.s3_region)

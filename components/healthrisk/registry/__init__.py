@@ -1,0 +1,1 @@
+"""Building a bundle, and MLflow's runs, versions and aliases that point at it. Imports training and inference."""

@@ -1,0 +1,99 @@
+"""Turn the winner into a bundle: serving form, proof of parity, golden rows and reference distributions."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from healthrisk.bundle import Bundle, bundle, parity, reference
+from healthrisk.bundle.classifier import Classifier
+from healthrisk.bundle.preprocessor import Preprocessor
+from healthrisk.data import encoding
+from healthrisk.inference.scorer import risk_levels
+from healthrisk.registry import export, provenance
+from healthrisk.spec import DatasetSpec
+from healthrisk.training import preprocessing
+from healthrisk.training.train import Trained
+
+GOLDEN_ROWS = 20
+
+
+def build_bundle(
+    spec: DatasetSpec,
+    folder: Path,
+    source: Path,
+    matrix: NDArray[np.float64],
+    decision: dict[str, Any],
+    data: dict[str, Any],
+) -> Bundle:
+    """Write the bundle of the trained model in `source` below `folder` and return it opened.
+
+    `matrix` [rows, features] holds every row the pipeline has seen, `data` the record of their origin.
+
+    Raises:
+        BundleError: the serving form differs from scikit-learn's by more than 1e-6 on any of these rows or on 10,000
+            generated ones.
+    """
+    trained = Trained.load(source)
+    preprocessor = preprocessing.extract(spec, trained.preprocessing)
+    serving = export.to_onnx(trained.classifier, len(preprocessor.outputs))
+    rows = np.vstack([matrix, parity.generate_rows(spec, parity.GENERATED_ROWS, trained.record["seed"])])
+    expected = trained.classifier.predict_proba(_independent(trained, rows))
+    difference = parity.check_parity(expected, preprocessor, serving, rows)
+
+    def fill(path: Path) -> dict[str, Any]:
+        for name in ("model.joblib", "preprocessor.joblib"):
+            shutil.copyfile(source / name, path / name)
+        (path / "model.onnx").write_bytes(serving)
+        probabilities = Classifier(serving).probabilities(preprocessor.transform(matrix))
+        documents = {
+            "metrics.json": json.dumps(decision, indent=1),
+            "golden.json": json.dumps(_golden(spec, preprocessor, serving, rows[len(matrix) :]), indent=1),
+            "reference.json": json.dumps(reference.describe(spec, matrix, probabilities), indent=1),
+            "spec.json": spec.to_json(),
+            "preprocessor.json": preprocessor.to_json(),
+        }
+        for name, text in documents.items():
+            (path / name).write_text(text, "utf-8")
+        return {
+            "name": spec.name,
+            "family": trained.family,
+            "parameters": trained.record["parameters"],
+            "seed": trained.record["seed"],
+            "data": data,
+            "parity": {"rows": len(rows), "largest_difference": difference},
+            "git_revision": provenance.git_revision(),
+            "versions": provenance.versions(),
+        }
+
+    return bundle.write(folder, fill)
+
+
+def _independent(trained: Trained, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Preprocess with scikit-learn's own transformers, so that parity compares two implementations."""
+    prepared: NDArray[np.float64] = trained.preprocessing.transform(rows)
+    return prepared.astype(np.float32).astype(np.float64)
+
+
+def _golden(
+    spec: DatasetSpec, preprocessor: Preprocessor, serving: bytes, generated: NDArray[np.float64]
+) -> dict[str, Any]:
+    """Rows with their answers, spread over classes and probabilities.
+
+    They are generated rows: a bundle travels further than a patient's data may.
+    """
+    model = Classifier(serving)
+    probabilities = model.probabilities(preprocessor.transform(generated))
+    order = np.lexsort((probabilities.max(axis=1), probabilities.argmax(axis=1)))
+    rows = generated[order[np.linspace(0, len(order) - 1, GOLDEN_ROWS, dtype=np.intp)]]
+    answers = model.probabilities(preprocessor.transform(rows))
+    return {
+        "features": spec.features,
+        "rows": encoding.decode(spec, rows),
+        "probability": answers.astype(float).tolist(),
+        "prediction": [spec.target.classes[k].value for k in answers.argmax(axis=1)],
+        "risk_level": risk_levels(spec, answers),
+    }

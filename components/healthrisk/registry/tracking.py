@@ -1,0 +1,103 @@
+"""The record of what was trained: one MLflow run per model, with parameters, metrics, plots and the model itself."""
+
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow.sklearn
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from sklearn.pipeline import make_pipeline
+
+from healthrisk.config import settings
+from healthrisk.registry import provenance
+from healthrisk.registry.versions import client as tracking_client
+from healthrisk.reports import model_report
+from healthrisk.spec import DatasetSpec
+from healthrisk.training.train import Trained
+
+# What scikit-learn's models hold besides plain numbers; MLflow writes them in a format that opens nothing else.
+TRUSTED_TYPES = [
+    "numpy.dtype",
+    "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+]
+
+
+def log_runs(
+    spec: DatasetSpec, models: list[Trained], decision: dict[str, Any], page: str, data: dict[str, Any], revision: str
+) -> dict[str, str]:
+    """Log every trained family with its evaluation; return the run ids by family."""
+    client, experiment = tracking_client(), _experiment(spec.name)
+    runs: dict[str, str] = {}
+    for model in models:
+        measured = decision["models"][model.family]
+        tags = {
+            MLFLOW_RUN_NAME: model.family,
+            "dataset": spec.name,
+            "data.sha256": data["sha256"],
+            "data.rows": str(data["rows"]),
+            "git.revision": revision,
+            "winner": str(model.family == decision["winner"]).lower(),
+            "gates.passed": str(decision["passed"]).lower(),
+        }
+        run = client.create_run(experiment, tags=tags).info.run_id
+        now = int(time.time() * 1000)
+        client.log_batch(
+            run,
+            metrics=[Metric(name, value, now, 0) for name, value in _numbers(measured).items()],
+            params=[
+                Param(name, str(value))
+                for name, value in (model.record["parameters"] | {"seed": decision["seed"]}).items()
+            ],
+            tags=[RunTag("family", model.family)],
+        )
+        _log_files(client, run, spec, model, decision, page)
+        client.set_terminated(run)
+        runs[model.family] = run
+    return runs
+
+
+def _experiment(name: str) -> str:
+    client, where = tracking_client(), settings()
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    local = where.tracking_uri.startswith("sqlite:")
+    return str(client.create_experiment(name, artifact_location=(where.home / "artifacts").as_uri() if local else None))
+
+
+def _numbers(measured: dict[str, Any]) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for part in ("train", "test"):
+        numbers |= {f"{part}.{name}": value for name, value in measured[part].items() if isinstance(value, float)}
+    for name, interval in measured["cross_validation"]["intervals"].items():
+        numbers |= {f"cv.{name}.{end}": interval[end] for end in ("mean", "low", "high", "standard_error")}
+    return numbers
+
+
+def _log_files(client: Any, run: str, spec: DatasetSpec, model: Trained, decision: dict[str, Any], page: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, png in model_report.model_plots(spec, decision, model.family).items():
+            (Path(folder) / f"{name}.png").write_bytes(png)
+        client.log_artifacts(run, folder, "plots")
+    client.log_text(run, page, "report.html")
+    client.log_dict(run, model.record, "training.json")
+    client.log_text(run, spec.to_json(), "spec.json")
+    # It warns of every pip it cannot see, though the requirements below are complete.
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
+    mlflow.set_tracking_uri(settings().tracking_uri)
+    with mlflow.start_run(run_id=run):
+        # The requirements are named here: MLflow would otherwise start a process to find them out.
+        mlflow.sklearn.log_model(
+            make_pipeline(model.preprocessing, model.classifier),
+            name="model",
+            skops_trusted_types=TRUSTED_TYPES,
+            pip_requirements=[
+                f"{name}=={number}"
+                for name, number in provenance.versions().items()
+                if name in provenance.PACKAGES[1:4]
+            ],
+        )

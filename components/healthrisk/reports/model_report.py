@@ -1,0 +1,115 @@
+"""The evaluation report: one self-contained page that a clinician can read and print."""
+
+from typing import Any
+
+from healthrisk.reports import figures, pages, plots
+from healthrisk.spec import DatasetSpec
+from healthrisk.spec.names import METRIC_NAMES, family_name, gate_name, verdict
+
+SECTIONS = (
+    ("verdict", "Verdict"),
+    ("data", "Data"),
+    ("models", "Models"),
+    ("nested", "Validation inside"),
+    ("holdout", "Hold-out"),
+    ("discrimination", "Discrimination"),
+    ("calibration", "Calibration and benefit"),
+    ("subgroups", "Subgroups"),
+    ("outside", "Validation outside"),
+    ("simpler", "Simpler things"),
+    ("explanation", "Explanation"),
+    ("robustness", "Robustness"),
+    ("limits", "Limits of use"),
+    ("tripod", "TRIPOD+AI"),
+    ("provenance", "Provenance"),
+)
+
+
+def model_plots(spec: DatasetSpec, decision: dict[str, Any], family: str) -> dict[str, bytes]:
+    """Return the PNG plots of one model: ROC, calibration, confusion matrix and feature importance."""
+    model = decision["models"][family]
+    names = [cls.name for cls in spec.target.classes]
+    drawn = {
+        "roc": plots.roc(model["curves"]),
+        "calibration": plots.calibration(model["curves"]),
+        "confusion": plots.confusion(model["test"]["confusion"], names),
+        "importance": plots.importance(model["importance"], METRIC_NAMES[decision["metric"]]),
+    }
+    return {name: plots.to_png(figure) for name, figure in drawn.items()}
+
+
+def render(
+    spec: DatasetSpec,
+    decision: dict[str, Any],
+    evidence: dict[str, Any],
+    data: dict[str, Any],
+    provenance: dict[str, Any],
+) -> str:
+    """Return the page for an evaluation, its evidence, the record of the data and the provenance of the code."""
+    models = decision["models"]
+    measured = [
+        (family_name(family), result["cross_validation"]["intervals"][decision["metric"]])
+        for family, result in models.items()
+    ]
+    winner = models[decision["winner"]]
+    shown = model_plots(spec, decision, decision["winner"])
+    title = f"Cross-validated {METRIC_NAMES[decision['metric']]}, 95 % interval"
+    more = {
+        "intervals": plots.intervals(measured, title),
+        "curves": plots.calibration(_by_model(models)),
+        "decision_curve": figures.decision_curve(evidence["net_benefit"]),
+        "explanation": figures.explanation(evidence["explanation"]["overall"]),
+        "patient": figures.patient(evidence["explanation"]["example"]),
+    }
+    if places := _areas(decision, evidence):
+        more["areas"] = plots.intervals(places, "ROC AUC, 95 % interval")
+    shown |= {name: plots.to_png(figure) for name, figure in more.items()}
+    return pages.render(
+        "report.html",
+        sections=_sections(evidence),
+        spec=spec,
+        decision=decision,
+        evidence=evidence,
+        gate_name=gate_name,
+        verdict=verdict,
+        winner=winner,
+        metrics=[(key, name) for key, name in METRIC_NAMES.items() if key in winner["test"]],
+        names=METRIC_NAMES,
+        cross_validated={family: result["cross_validation"] for family, result in models.items()},
+        family_name=family_name,
+        plots={name: plots.data_uri(png) for name, png in shown.items()},
+        data=data,
+        provenance=provenance,
+    )
+
+
+def _sections(evidence: dict[str, Any]) -> list[tuple[str, str]]:
+    """The sections of the page, as anchor and title, without those that have nothing to say."""
+    absent = set()
+    if "nested" not in evidence:
+        absent.add("nested")
+    if not (evidence["baselines"] or evidence["reduced"]):
+        absent.add("simpler")
+    return [section for section in SECTIONS if section[0] not in absent]
+
+
+def _areas(decision: dict[str, Any], evidence: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """The area under the ROC curve inside, in every group and at every site, where it exists."""
+    inside = decision["models"][decision["winner"]]["cross_validation"]["intervals"]["roc_auc"]
+    rows = [("Cross-validation", inside)]
+    rows += [
+        (f"{column['label']}: {row['group']}", row["roc_auc"])
+        for column in evidence["fairness"]
+        for row in column["groups"]
+    ]
+    rows += [
+        (f"{site['label']}, {name} model", found["roc_auc"])
+        for site in evidence["sites"]
+        for name, found in site.get("models", {}).items()
+    ]
+    return [row for row in rows if row[1]]
+
+
+def _by_model(models: dict[str, Any]) -> dict[str, Any]:
+    """The last class's curves of every model: with two classes, the event's."""
+    return {family_name(family): list(result["curves"].values())[-1] for family, result in models.items()}

@@ -1,0 +1,59 @@
+"""The validation report: every check's verdict, and the table's distributions and missing values as plots."""
+
+import textwrap
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from healthrisk.reports import pages, plots
+from healthrisk.spec import Column, DatasetSpec
+
+
+def render(spec: DatasetSpec, results: dict[str, Any]) -> str:
+    """Return the page for what `validate` found."""
+    columns = results["columns"]
+    shares = {column["label"]: column["missing"] / results["rows"] for column in columns.values()}
+    drawn = {name: _distribution(spec.by_name[name], column) for name, column in columns.items()}
+    return pages.render(
+        "validation.html",
+        spec=spec,
+        results=results,
+        missing=plots.data_uri(plots.to_png(_missing(shares))) if any(shares.values()) else None,
+        distributions={name: plots.data_uri(plots.to_png(figure)) for name, figure in drawn.items()},
+    )
+
+
+def _missing(shares: dict[str, float]) -> Figure:
+    figure = Figure(figsize=(6.2, 0.26 * len(shares) + 0.8), layout="constrained")
+    axes = figure.add_subplot()
+    names, values = list(shares)[::-1], list(shares.values())[::-1]
+    bars = axes.barh(names, values, color=plots.COLOURS[0])
+    axes.bar_label(bars, [f"{value:.1%}" if value else "none" for value in values], fontsize=8, padding=3)
+    axes.set_xlim(0, max(0.05, 1.15 * max(values)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel("Share of rows without a value")
+    axes.tick_params(labelsize=8)
+    plots.plain(axes)
+    return figure
+
+
+def _distribution(column: Column, found: dict[str, Any]) -> Figure:
+    figure = Figure(figsize=(2.7, 1.9), layout="constrained")
+    axes = figure.add_subplot()
+    if column.kind == "code":
+        names = [textwrap.shorten(meaning, 24, placeholder="…") for meaning in column.meanings.values()]
+        # By position: two meanings may be shortened to the same words.
+        axes.barh(range(len(names)), list(found["counts"].values()), tick_label=names, color=plots.COLOURS[0])
+        axes.invert_yaxis()
+    else:
+        edges, counts = np.asarray(found["edges"]), np.asarray(found["counts"])
+        axes.stairs(counts, edges, fill=True, color=plots.COLOURS[0])
+        occupied = np.flatnonzero(counts)
+        if len(occupied):
+            axes.set_xlim(edges[occupied[0]], edges[occupied[-1] + 1])
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=column.kind == "integer"))
+    axes.tick_params(labelsize=7)
+    plots.plain(axes)
+    return figure

@@ -1,0 +1,118 @@
+"""The explainer: raw values in, what each adds to the risk out. `python kserve/explainer.py --bundle URI`.
+
+It explains the bundle that the predictor serves, by its own copy of the same verified files: an explanation asks the
+model some thousand times, which no hop would bear. KServe's --predictor_host is taken and not needed.
+"""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+from kserve.model import InferenceVerb
+from numpy.typing import NDArray
+
+from healthrisk.bundle import Bundle
+from healthrisk.inference.scorer import Scorer
+from healthrisk.inference.shapley import Explainer as Shapley
+from healthrisk.inference.shapley import Explanation
+from healthrisk.serving.codec import Request, Response, Tensor
+from healthrisk.serving.errors import bad_request
+from healthrisk.serving.rows import RowReader
+from healthrisk.serving.servers.model_server import BundleServer, serve
+from healthrisk.serving.servers.served_model import BundleModel
+from healthrisk.serving.service import Context
+
+# At up to 50 ms each, so many rows take about three seconds: below the timeout of whoever asks.
+MAX_ROWS = 64
+
+
+class Explainer(BundleModel):
+    """Explains rows by Shapley values of the served probability, over the clinical variables."""
+
+    platform = "healthrisk_explainer"
+    actions = ("explain", "explain")
+    verb = InferenceVerb.EXPLAIN
+
+    def __init__(self, name: str, bundle: Bundle, max_rows: int) -> None:
+        super().__init__(name, bundle)
+        self._reader = RowReader(bundle.spec, max_rows)
+
+    def load(self) -> bool:
+        """Score the bundle's golden rows, and the background that rows are compared with.
+
+        Raises:
+            BundleError: an answer differs from the recorded one.
+        """
+        Scorer(self.bundle).replay_golden()
+        self._shapley = Shapley.of(self.bundle)
+        self.ready = True
+        return self.ready
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """Describe the inputs: one tensor a feature."""
+        return self.describe_features()
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """Describe the outputs: base and contributions of a row add up to its probability."""
+        classes, features = len(self.bundle.spec.target.classes), len(self.bundle.spec.features)
+        return [
+            {"name": "probability", "datatype": "FP64", "shape": [-1, classes]},
+            {"name": "base", "datatype": "FP64", "shape": [-1, classes]},
+            {"name": "contribution", "datatype": "FP64", "shape": [-1, features, classes]},
+            {"name": "standard_error", "datatype": "FP64", "shape": [-1, features, classes]},
+        ]
+
+    async def infer(self, request: Request, context: Context) -> Response:  # noqa: ARG002 - the transformer needs it
+        """Answer a v2 request."""
+        found = await self._explain(self._reader.read_tensors(request.inputs))
+        parts = {
+            "probability": np.stack([one.probability for one in found]),
+            "base": np.stack([one.base for one in found]),
+            "contribution": np.stack([one.values for one in found]),
+            "standard_error": np.stack([one.errors for one in found]),
+        }
+        outputs = [Tensor(name, "FP64", values.shape, values.ravel()) for name, values in parts.items()]
+        return Response(self.name, self.version, outputs, request.id, {"digest": self.bundle.digest})
+
+    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """Answer a v1 request in words. Of two classes the event is explained, of more the most probable one."""
+        if not isinstance(document, dict):
+            raise bad_request("protocol", "the body must be a JSON object with 'instances'")
+        matrix = self._reader.read_instances(document.get("instances"))
+        found = await self._explain(matrix)
+        return {"explanations": [self._in_words(row, one) for row, one in zip(matrix, found, strict=True)]}
+
+    async def _explain(self, matrix: NDArray[np.float64]) -> list[Explanation]:
+        """Explain rows on another thread, one by one, so that the server answers others in between."""
+        return [await asyncio.to_thread(self._shapley.explain, row) for row in matrix]
+
+    def _in_words(self, row: NDArray[np.float64], found: Explanation) -> dict[str, Any]:
+        spec = self.bundle.spec
+        k = 1 if spec.is_binary else int(found.probability.argmax())
+        contributions = [
+            {
+                "feature": column.name,
+                "label": column.label,
+                "value": column.in_words(float(row[place])),
+                "contribution": float(found.values[place, k]),
+                "standard_error": float(found.errors[place, k]),
+            }
+            for place, column in enumerate(spec.columns)
+        ]
+        return {
+            "outcome": spec.target.classes[k].name,
+            "class": spec.target.classes[k].value,
+            "probability": float(found.probability[k]),
+            "base": float(found.base[k]),
+            "contributions": sorted(contributions, key=lambda one: -abs(one["contribution"])),
+        }
+
+
+def make(server: BundleServer, bundle: Bundle) -> Explainer:
+    """Return the model of this server, not loaded yet."""
+    return Explainer(server.model_name, bundle, min(server.limits.max_rows, MAX_ROWS))
+
+
+def main() -> int:
+    """Serve until told to stop; return the exit code."""
+    return serve(make)

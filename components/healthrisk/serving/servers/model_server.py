@@ -1,0 +1,194 @@
+"""A `kserve.ModelServer` on one verified bundle: arguments, start-up, limits, and a stop that loses no request."""
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import dataclasses
+import gc
+import logging
+import os
+import signal
+import ssl
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+# Before kserve is imported: it keeps pyarrow and the Kubernetes client out of this process.
+from healthrisk.serving.servers.served_model import BundleModel  # isort: skip
+
+import kserve.model_server
+import prometheus_client
+import uvicorn
+import uvloop
+from kserve.protocol.rest.server import RESTServer
+
+import kserve
+from healthrisk.bundle import Bundle
+from healthrisk.errors import HealthriskError
+from healthrisk.serving import logs, openapi, tracing
+from healthrisk.serving.admission import Gate, Limits
+from healthrisk.serving.app import ServingApp
+from healthrisk.serving.hop import PredictorAddress
+from healthrisk.serving.http_protocol import LimitedProtocol
+from healthrisk.serving.metrics import ServerMetrics
+from healthrisk.serving.servers.grpc_service import make_server
+from healthrisk.serving.service import Service
+
+_log = logging.getLogger("healthrisk.server")
+# kserve's own default is ten minutes, which is no answer to a clinician.
+PREDICTOR_SECONDS = 5
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line: kserve's own arguments, which KServe injects in a cluster, and ours."""
+    parser = argparse.ArgumentParser(
+        parents=[kserve.model_server.parser], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.set_defaults(predictor_request_timeout_seconds=PREDICTOR_SECONDS, model_name="")
+    parser.add_argument("--bundle", required=True, help="The bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX.")
+    parser.add_argument("--digest", help="The digest that the bundle must have.")
+    parser.add_argument("--host", default="0.0.0.0", help="The address to listen on.")  # noqa: S104 - a pod's own
+    parser.add_argument(
+        "--log_level", default="info", choices=["debug", "info", "warning", "error"], help="What to log."
+    )
+    for limit in dataclasses.fields(Limits):
+        parser.add_argument(
+            f"--{limit.name}", default=limit.default, type=type(limit.default), help="A limit of this server."
+        )
+    return parser.parse_args()
+
+
+class BundleServer(kserve.ModelServer):
+    """Serves one model over REST and gRPC.
+
+    It differs from its base in what `start` runs: our routes in front of kserve's application, a gRPC service that
+    answers bad input with its own status, uvloop, and one way to stop for both protocols.
+    """
+
+    def __init__(self, args: argparse.Namespace, bundle: Bundle) -> None:
+        super().__init__(http_port=args.http_port, grpc_port=args.grpc_port, enable_grpc=args.enable_grpc)
+        self.args = args
+        self.bundle = bundle
+        self.model_name = args.model_name or bundle.spec.name
+        self.limits = Limits(**{limit.name: getattr(args, limit.name) for limit in dataclasses.fields(Limits)})
+        self.metrics = ServerMetrics(self.model_name, bundle)
+        self.gate = Gate(self.limits)
+
+    def predictor_address(self) -> PredictorAddress:
+        """Return where the predictor is.
+
+        Raises:
+            ValueError: there is no --predictor_host, or its port is no number.
+        """
+        if not self.args.predictor_host:
+            raise ValueError("--predictor_host is missing: expected HOST or HOST:PORT of the predictor")
+        tls = (
+            ssl.create_default_context(cafile=os.environ.get("REQUESTS_CA_BUNDLE"))
+            if self.args.predictor_use_ssl
+            else None
+        )
+        return PredictorAddress.parse(self.args.predictor_host, self.args.predictor_request_timeout_seconds, tls)
+
+    def start(self, models: list[BundleModel]) -> None:
+        """Serve one loaded model until SIGTERM or SIGINT."""
+        (model,) = models
+        self.register_model(model)
+        service = Service(
+            model, self.gate, self.metrics, tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
+        )
+        _settle()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve(service))
+
+    async def _serve(self, service: Service) -> None:
+        # Makes kserve's application: what remains of its routes, /metrics above all.
+        RESTServer("", self.dataplane, self.model_repository_extension, self.http_port).create_application()
+        app = kserve.model_server.app
+        described = openapi.document(service.model.metadata(), self.bundle.spec, service.model.actions)
+        app.openapi = lambda: described
+        LimitedProtocol.limits = self.limits
+        http = _Uvicorn(
+            uvicorn.Config(
+                ServingApp(app, service),
+                host=self.args.host,
+                port=self.http_port,
+                http=LimitedProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=self.timeout_keep_alive,
+                timeout_graceful_shutdown=self.grace_period,
+                ssl_certfile=self.ssl_certfile,
+                ssl_keyfile=self.ssl_keyfile,
+            )
+        )
+        grpc = make_server(service, f"{self.args.host}:{self.grpc_port}") if self.enable_grpc else None
+        if grpc:
+            await grpc.start()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._drain, loop, http)
+        await http.serve()
+        if grpc:
+            await grpc.stop(grace=self.grace_period)
+
+    def _drain(self, loop: asyncio.AbstractEventLoop, http: uvicorn.Server) -> None:
+        """Say that this server goes, answer on while callers learn of it, then finish what is under way."""
+        _log.info("stopping", extra={"model": self.model_name})
+        seconds = 0.0 if self.gate.draining else self.limits.drain_seconds
+        self.gate.draining = True
+        loop.call_later(seconds, setattr, http, "should_exit", True)
+
+
+def _settle() -> None:
+    """Give back what only loading took, and spare the garbage collector what stays for the life of the process."""
+    gc.collect()
+    gc.freeze()
+    # glibc keeps what is freed, here a third of a large model's memory; other C libraries have no such call.
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn without signal handlers: the model server has its own, for both protocols."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()
+
+
+def open_bundle(address: str, digest: str | None, cache: Path) -> Bundle:
+    """Return the verified bundle at an address.
+
+    Raises:
+        HealthriskError: there is none, or it is not whole.
+    """
+    if Path(address).is_dir():
+        return Bundle.open(Path(address), digest)
+    # The client of the object store takes 5 MB, which a folder saves.
+    from healthrisk.bundle import store
+
+    return store.fetch(address, digest, cache)
+
+
+def serve(make: Callable[[BundleServer, Bundle], BundleModel]) -> int:
+    """Verify the bundle, load the model that `make` makes of it, and serve it. Returns the exit code."""
+    args = arguments()
+    logs.configure(args.log_level)
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    try:
+        with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
+            bundle = open_bundle(args.bundle, args.digest, Path(cache))
+            server = BundleServer(args, bundle)
+            model = make(server, bundle)
+            model.load()
+    except (HealthriskError, ValueError, OSError) as error:
+        sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
+        return 1
+    _log.info("serving", extra={"model": server.model_name, "version": bundle.version})
+    server.start([model])
+    return 0

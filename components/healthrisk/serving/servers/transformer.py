@@ -1,0 +1,153 @@
+"""The transformer: raw values in, risk out. `python kserve/transformer.py --bundle URI --predictor_host HOST`."""
+
+import datetime
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from healthrisk.bundle import Bundle
+from healthrisk.inference.scorer import Scorer, risk_levels
+from healthrisk.serving.codec import Request, Response, Tensor
+from healthrisk.serving.errors import RequestError, bad_request
+from healthrisk.serving.hop import PredictorClient
+from healthrisk.serving.metrics import Distributions, ServerMetrics
+from healthrisk.serving.rows import RowReader
+from healthrisk.serving.servers.model_server import BundleServer, serve
+from healthrisk.serving.servers.served_model import BundleModel
+from healthrisk.serving.service import Context
+
+
+class Transformer(BundleModel):
+    """Checks and prepares rows, has the predictor score them, and says what the scores mean."""
+
+    platform = "healthrisk_transformer"
+
+    def __init__(
+        self, name: str, bundle: Bundle, predictor: PredictorClient, metrics: ServerMetrics, max_rows: int
+    ) -> None:
+        super().__init__(name, bundle)
+        self._predictor = predictor
+        self._metrics = metrics
+        self._distributions = Distributions(name, bundle)
+        self._reader = RowReader(bundle.spec, max_rows)
+        classes = bundle.spec.target.classes
+        self._values = np.array(
+            [cls.value for cls in classes], dtype=np.int64 if isinstance(classes[0].value, int) else object
+        )
+        self._prediction_type = "INT64" if isinstance(classes[0].value, int) else "BYTES"
+
+    def load(self) -> bool:
+        """Score the bundle's golden rows, so that a wrong bundle never gets to answer.
+
+        Raises:
+            BundleError: an answer differs from the recorded one.
+        """
+        Scorer(self.bundle).replay_golden()
+        self.ready = True
+        return self.ready
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """Describe the inputs: one tensor a feature."""
+        return self.describe_features()
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """Describe the outputs."""
+        return [
+            {"name": "prediction", "datatype": self._prediction_type, "shape": [-1]},
+            {"name": "probability", "datatype": "FP32", "shape": [-1, len(self._values)]},
+            {"name": "risk_level", "datatype": "BYTES", "shape": [-1]},
+        ]
+
+    async def infer(self, request: Request, context: Context) -> Response:
+        """Answer a v2 request."""
+        matrix = self.preprocess(request)
+        probabilities = await self.predict(matrix, context)
+        prediction, levels = self.postprocess(matrix, probabilities)
+        rows = len(levels)
+        outputs = [
+            Tensor(
+                "prediction",
+                self._prediction_type,
+                (rows,),
+                prediction if self._prediction_type == "INT64" else prediction.tolist(),
+            ),
+            Tensor("probability", "FP32", probabilities.shape, probabilities.ravel()),
+            Tensor("risk_level", "BYTES", (rows,), levels),
+        ]
+        parameters = {"digest": self.bundle.digest}
+        if imputed := self._imputed(matrix):
+            # A v2 parameter is a string, number or boolean, so the rows of each feature come as JSON within a string.
+            parameters["imputed"] = json.dumps(imputed)
+        return Response(self.name, self.version, outputs, request.id, parameters)
+
+    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:
+        """Answer a v1 request. Of two classes `probability` is the event's; of more it maps each class to its own."""
+        if not isinstance(document, dict):
+            raise bad_request("protocol", "the body must be a JSON object with 'instances'")
+        matrix = self._reader.read_instances(document.get("instances"))
+        probabilities = await self.predict(matrix, context)
+        prediction, levels = self.postprocess(matrix, probabilities)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        imputed: dict[int, list[str]] = {}
+        for feature, filled in self._imputed(matrix).items():
+            for row in filled:
+                imputed.setdefault(row, []).append(feature)
+        binary = self.bundle.spec.is_binary
+        shown = (
+            probabilities[:, 1].tolist()
+            if binary
+            else [dict(zip(self._values, row, strict=True)) for row in probabilities.tolist()]
+        )
+        rows = enumerate(zip(prediction.tolist(), shown, levels, strict=True))
+        return {
+            "predictions": [
+                {"prediction": value, "probability": probability, "risk_level": level, "timestamp": now}
+                | ({"imputed": imputed[row]} if row in imputed else {})
+                for row, (value, probability, level) in rows
+            ]
+        }
+
+    def preprocess(self, payload: Request) -> NDArray[np.float64]:
+        """Return the coded matrix [rows, features] out of a request, every value checked against the spec."""
+        return self._reader.read_tensors(payload.inputs)
+
+    async def predict(self, payload: NDArray[np.float64], context: Context) -> NDArray[np.float32]:
+        """Return class probabilities [rows, classes] of a coded matrix, from the predictor."""
+        inputs = self.bundle.preprocessor.transform(payload)
+        try:
+            with self._metrics.hop_seconds.time():
+                return await self._predictor.probabilities(inputs, context.traceparent)
+        except RequestError as error:
+            self._metrics.hop_failed(error.reason)
+            raise
+
+    def postprocess(
+        self, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]
+    ) -> tuple[NDArray[Any], list[str]]:
+        """Return the predicted class values [rows] and risk levels [rows], and count what was seen."""
+        classes = probabilities.argmax(axis=1)
+        self._distributions.add(matrix, classes)
+        return self._values[classes], risk_levels(self.bundle.spec, probabilities)
+
+    def _imputed(self, matrix: NDArray[np.float64]) -> dict[str, list[int]]:
+        """Return the rows in which each feature was filled in."""
+        absent = np.isnan(matrix)
+        places = np.flatnonzero(absent.any(axis=0)).tolist()
+        return {self.bundle.spec.features[place]: np.flatnonzero(absent[:, place]).tolist() for place in places}
+
+
+def make(server: BundleServer, bundle: Bundle) -> Transformer:
+    """Return the model of this server, not loaded yet.
+
+    Raises:
+        ValueError: there is no --predictor_host, or it has no valid port.
+    """
+    predictor = PredictorClient(server.predictor_address(), server.model_name, bundle.version)
+    return Transformer(server.model_name, bundle, predictor, server.metrics, server.limits.max_rows)
+
+
+def main() -> int:
+    """Serve until told to stop; return the exit code."""
+    return serve(make)

@@ -1,0 +1,109 @@
+"""Split a table into training and hold-out part, and fit the preprocessor on the training part alone."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from healthrisk.bundle.preprocessor import Preprocessor
+from healthrisk.errors import TrainingError
+from healthrisk.spec import DatasetSpec
+
+HOLD_OUT = 0.2
+
+
+def split(target: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """Return a mask [rows], true for the hold-out: a seeded fifth, stratified by class.
+
+    Raises:
+        TrainingError: a class has too few rows to stand in both parts.
+    """
+    counts = np.bincount(target)
+    if (counts > 0).sum() < 2:
+        raise TrainingError(f"only one class occurs in {len(target)} rows: a model needs at least two")
+    try:
+        _, held_out = train_test_split(np.arange(len(target)), test_size=HOLD_OUT, stratify=target, random_state=seed)
+    except ValueError as error:
+        raise TrainingError(f"{len(target)} rows cannot be split 80/20 by class: {error}") from error
+    mask = np.zeros(len(target), dtype=bool)
+    mask[held_out] = True
+    return mask
+
+
+def unfitted(spec: DatasetSpec) -> ColumnTransformer:
+    """Return scikit-learn's preprocessing of a coded matrix: the reference form, and what does the fitting.
+
+    Codes come from the spec, not from the rows seen; a two-code column gives one output.
+    """
+    numbers = [i for i, column in enumerate(spec.columns) if column.kind != "code"]
+    codes = [i for i, column in enumerate(spec.columns) if column.kind == "code"]
+    levels = [list(spec.columns[i].values.values()) for i in codes]
+    scaled = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
+    one_hot = make_pipeline(
+        SimpleImputer(strategy="most_frequent", keep_empty_features=True),
+        OneHotEncoder(categories=levels, drop="if_binary", handle_unknown="ignore", sparse_output=False),
+    )
+    return ColumnTransformer([("numbers", scaled, numbers), ("codes", one_hot, codes)])
+
+
+def extract(spec: DatasetSpec, fitted: ColumnTransformer) -> Preprocessor:
+    """Return the serving form of a fitted `unfitted(spec)`."""
+    (_, scaled, numbers), (_, one_hot, codes) = fitted.transformers_
+    fill = np.zeros(len(spec.columns))
+    outputs: list[str] = []
+    positions: list[int] = []
+    levels: list[float] = []
+    mean, scale = np.zeros(0), np.zeros(0)
+    if numbers:
+        fill[numbers] = scaled[0].statistics_
+        mean, scale = scaled[1].mean_, scaled[1].scale_
+        outputs += [spec.features[i] for i in numbers]
+    if codes:
+        fill[codes] = one_hot[0].statistics_
+    for i in codes:
+        listed = list(spec.columns[i].values.items())
+        for code, level in listed[1:] if len(listed) == 2 else listed:
+            outputs.append(f"{spec.features[i]}={code}")
+            positions.append(i)
+            levels.append(level)
+    return Preprocessor(
+        features=spec.features,
+        outputs=tuple(outputs),
+        fill=fill,
+        numbers=np.asarray(numbers, dtype=np.intp),
+        mean=mean,
+        scale=scale,
+        codes=np.asarray(positions, dtype=np.intp),
+        levels=np.asarray(levels, dtype=np.float64),
+    )
+
+
+def fit(spec: DatasetSpec, matrix: NDArray[np.float64]) -> tuple[ColumnTransformer, Preprocessor]:
+    """Fit on a coded matrix [rows, features]; return scikit-learn's form and the serving form of it."""
+    fitted = unfitted(spec).fit(matrix)
+    return fitted, extract(spec, fitted)
+
+
+class ServedPreprocessing(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """The serving form as a scikit-learn step, so that cross-validation fits it anew in every fold.
+
+    It lives in memory only; what is written to disk is scikit-learn's own form and the JSON.
+    """
+
+    def __init__(self, spec: DatasetSpec) -> None:
+        self.spec = spec
+
+    def fit(self, matrix: NDArray[np.float64], y: object = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+        """Fit on a coded matrix [rows, features]."""
+        self.preprocessor_ = fit(self.spec, matrix)[1]
+        return self
+
+    def transform(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the model's input [rows, outputs]: the served float32 values, widened for scikit-learn's solvers."""
+        return self.preprocessor_.transform(matrix).astype(np.float64)

@@ -1,0 +1,42 @@
+"""The pipeline as a cluster runs it: the same steps, then the deploy step, and what a pod needs on every task."""
+
+from kfp import dsl, kubernetes
+
+from healthrisk.steps.deploy import deploy
+from pipeline import NAME, wire
+
+# Requests and limits by step; what a step needs was measured on the shipped data and five million rows.
+_SMALL = {"cpu": ("100m", "1"), "memory": ("512Mi", "2Gi")}
+_LARGE = {"cpu": ("500m", "2"), "memory": ("1Gi", "4Gi")}
+_SECONDS = 3600
+# The installation writes both beside the pods: manifests/install.
+_CONFIG, _SECRET = "healthrisk", "object-store"
+_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_REGION", "HEALTHRISK_BUNDLES", "MLFLOW_TRACKING_URI")
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+# The user of our image.
+_USER = 65532
+
+
+def _place(task: dsl.PipelineTask, size: dict[str, tuple[str, str]]) -> None:
+    """Give a task its resources, its user, its time and its environment."""
+    (cpu, most_cpu), (memory, most_memory) = size["cpu"], size["memory"]
+    task.set_cpu_request(cpu).set_cpu_limit(most_cpu).set_memory_request(memory).set_memory_limit(most_memory)
+    kubernetes.set_security_context(task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True)
+    kubernetes.set_timeout(task, _SECONDS)
+    kubernetes.set_image_pull_policy(task, "IfNotPresent")
+    kubernetes.use_config_map_as_env(task, _CONFIG, {name: name for name in _SETTINGS})
+    kubernetes.use_secret_as_env(task, _SECRET, {name: name for name in _CREDENTIALS})
+
+
+@dsl.pipeline(name=NAME, description="A clinical table to a registered, served risk model")  # type: ignore[untyped-decorator]
+def training(spec: str, data: str = "", seed: int = 0, level: str = "quick", namespace: str = "healthrisk") -> None:
+    """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register, deploy."""
+    tasks = wire(spec, data, seed, level)
+    for task in tasks:
+        _place(task, _LARGE if task.name.startswith(("train", "evidence")) else _SMALL)
+        # A node that goes takes a pod with it. Every step can be repeated.
+        task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2, backoff_max_duration="5m")
+    deployed = deploy(namespace=namespace, registration=tasks[-1].outputs["registration"])
+    deployed.set_display_name("Deploy it").set_caching_options(enable_caching=False)
+    # A version that was taken back is not to be deployed again.
+    _place(deployed, _SMALL)

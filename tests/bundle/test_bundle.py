@@ -1,0 +1,92 @@
+"""A bundle is whole, unaltered and immutable, or it is refused by name."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healthrisk.bundle import FILES, MANIFEST, Bundle, bundle
+from healthrisk.errors import BundleError
+
+
+def copy(home: Path, to: Path) -> Path:
+    """The registered bundle of the finished run, copied."""
+    (source,) = (home / "bundles" / "heart-disease").iterdir()
+    subprocess.run(["cp", "-r", str(source), str(to / source.name)], check=True)
+    return to / source.name
+
+
+def test_a_bundle_opens_by_its_address(home: Path, tmp_path: Path) -> None:
+    path = copy(home, tmp_path)
+    opened = Bundle.open(path, path.name)
+    assert opened.digest == path.name
+    assert set(opened.manifest["files"]) == set(FILES)
+    assert opened.manifest["data"]["rows"] == 303
+    assert opened.manifest["parity"]["largest_difference"] <= 1e-6
+    assert opened.manifest["parity"]["rows"] == 10_303
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_byte_is_found_in_every_file(home: Path, tmp_path: Path, name: str) -> None:
+    path = copy(home, tmp_path)
+    content = bytearray((path / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / name).write_bytes(content)
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_a_missing_file_is_named(home: Path, tmp_path: Path, name: str) -> None:
+    path = copy(home, tmp_path)
+    (path / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} cannot be read"):
+        Bundle.open(path)
+
+
+def test_another_manifest_is_not_the_bundle_asked_for(home: Path, tmp_path: Path) -> None:
+    path = copy(home, tmp_path)
+    manifest = json.loads((path / MANIFEST).read_text())
+    (path / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="expected " + path.name):
+        Bundle.open(path, path.name)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {}, "format": 99}', '{"files": {}, "format": 1}'])
+def test_what_is_no_manifest_is_refused(home: Path, tmp_path: Path, text: str) -> None:
+    path = copy(home, tmp_path)
+    (path / MANIFEST).write_text(text)
+    with pytest.raises(BundleError, match=MANIFEST + "|format"):
+        Bundle.open(path)
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fill(path: Path) -> dict[str, Any]:
+        (path / "model.onnx").write_text("half")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        bundle.write(tmp_path, fill)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
+    script = (
+        "import sys, time, pathlib\n"
+        "from healthrisk.atomic import scratch_folder\n"
+        "with scratch_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').write_text('x'); print('writing', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        os.kill(writer.pid, signal.SIGKILL)
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(BundleError, match=r"spec.json cannot be read"):
+        bundle.write(tmp_path, lambda path: {})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,149 @@
+"""Every rule of a spec finds what it is for, and lets sound tables pass."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from healthrisk import datasets
+from healthrisk import spec as specs
+from healthrisk.data.ingest import ingest
+from healthrisk.data.validate import raise_if_failed, validate
+from healthrisk.errors import ValidationError
+from healthrisk.reports.table_report import render
+from healthrisk.spec import DatasetSpec
+
+HEART = specs.load("heart-disease")
+FRAME = pd.read_csv(Path(datasets.__path__[0]) / "heart-disease.csv", na_values="?")
+
+
+def results(frame: pd.DataFrame, tmp_path: Path, spec: DatasetSpec = HEART) -> dict[str, Any]:
+    frame.to_csv(tmp_path / "given.csv", index=False)
+    ingest(spec, str(tmp_path / "given.csv"), tmp_path / "table")
+    return validate(spec, tmp_path / "table")
+
+
+def messages(found: dict[str, Any], status: str) -> list[str]:
+    return [check["message"] for check in found["checks"] if check["status"] == status]
+
+
+def test_the_shipped_table_passes_every_check(tmp_path: Path) -> None:
+    found = results(FRAME, tmp_path)
+    assert {check["status"] for check in found["checks"]} == {"pass"}
+    raise_if_failed(found)
+    assert found["classes"] == [{"name": "no disease", "rows": 164}, {"name": "disease", "rows": 139}]
+    age = found["columns"]["age"]
+    assert (age["min"], age["max"], sum(age["counts"])) == (29, 77, 303)
+    assert age["mean"] == pytest.approx(FRAME["age"].mean())
+    assert found["columns"]["thal"]["counts"] == {"3": 166, "6": 18, "7": 117}
+    assert found["columns"]["thal"]["missing"] == 2
+
+
+def changed(column: str, value: float, rows: slice = slice(3, 3)) -> pd.DataFrame:
+    frame = FRAME.copy().astype({column: float})
+    frame.loc[rows, column] = value
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (changed("age", 420), "age is 420.0 in row 4, expected a whole number from 18 to 110 years"),
+        (changed("age", 42.5), "age is 42.5 in row 4, expected a whole number"),
+        (changed("age", np.nan), "age is missing in row 4, expected a whole number from 18"),
+        (changed("cp", 5, slice(3, 8)), "cp is 5.0 in row 4, and 5 rows more, expected one of 1 (typical angina)"),
+        (changed("oldpeak", np.inf), "oldpeak is inf in row 4"),
+        (changed("num", 7), "num is 7 in row 4, expected one of 0, 1, 2, 3, 4"),
+        (changed("thal", np.nan, slice(0, 302)), "thal is missing in every row"),
+        (changed("thal", np.nan, slice(0, 200)), "thal is missing in 202 of 303 rows"),
+        (changed("num", 1, slice(0, 302)), "no row has the outcome 'no disease'"),
+        (FRAME.head(2), "2 rows; at least 100 are expected"),
+    ],
+)
+def test_what_breaks_a_rule_fails_and_is_named(frame: pd.DataFrame, says: str, tmp_path: Path) -> None:
+    found = results(frame, tmp_path)
+    assert any(says in message for message in messages(found, "fail")), messages(found, "fail")
+    with pytest.raises(ValidationError):
+        raise_if_failed(found)
+
+
+def test_what_the_spec_only_warns_of_is_a_warning(tmp_path: Path) -> None:
+    repeated = pd.concat([FRAME, FRAME.head(20)])
+    assert messages(results(repeated, tmp_path), "warn") == [
+        "20 of 323 rows repeat another one (6.2%; at most 1.0% is expected)"
+    ]
+    constant = changed("fbs", 0, slice(0, 302))
+    assert messages(results(constant, tmp_path), "warn") == ["fbs has the same value in every row"]
+    rare = pd.concat([FRAME[FRAME["num"] == 0], FRAME[FRAME["num"] == 1].head(20)])
+    assert "'disease', the rarest class, has 20 of 184 rows" in messages(results(rare, tmp_path), "warn")[0]
+
+
+@pytest.mark.parametrize(("action", "status"), [("fail", "fail"), ("warn", "warn"), ("ignore", "pass")])
+def test_the_spec_decides_what_fails(action: str, status: str, tmp_path: Path) -> None:
+    document = HEART.model_dump(mode="json")
+    document["validation"]["duplicates"] = {"action": action, "limit": 0.01}
+    found = results(pd.concat([FRAME, FRAME.head(20)]), tmp_path, DatasetSpec.model_validate(document))
+    assert [check["status"] for check in found["checks"] if check["name"] == "duplicates"] == [status]
+
+
+def kaggle() -> pd.DataFrame:
+    """The popular recoding: codes from 0, and 0 for the diseased."""
+    frame = FRAME.copy()
+    frame["cp"] -= 1
+    frame["slope"] -= 1
+    frame["thal"] = frame["thal"].map({3: 2, 6: 1, 7: 3}).fillna(0)
+    frame["ca"] = frame["ca"].fillna(0)
+    frame["num"] = 1 - frame["num"]
+    return frame.rename(columns={"num": "target"})
+
+
+def test_the_kaggle_recoding_is_recognised_before_anything_else(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"Kaggle heart.csv: this is the Kaggle recoding .* target is inverted"):
+        raise_if_failed(results(kaggle(), tmp_path))
+
+
+def test_inverted_labels_are_noticed_where_the_codes_are_right(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="'num' looks inverted"):
+        raise_if_failed(results(FRAME.assign(num=1 - FRAME["num"]), tmp_path))
+
+
+def test_the_severity_of_seven_classes_may_be_inverted_too(shared_data: Path, tmp_path: Path) -> None:
+    obesity = specs.load("obesity")
+    frame = pd.read_csv(shared_data / "ObesityDataSet_raw_and_data_sinthetic.csv")
+    names = [cls.raw[0] for cls in obesity.target.classes]
+    assert messages(results(frame, tmp_path, obesity), "fail") == []
+    frame["NObeyesdad"] = frame["NObeyesdad"].map(dict(zip(names, reversed(names), strict=True)))
+    assert "'NObeyesdad' looks inverted" in messages(results(frame, tmp_path, obesity), "fail")[0]
+
+
+@pytest.mark.parametrize("name", ["hungarian", "switzerland"])
+def test_other_hospitals_are_not_taken_for_inverted(name: str, shared_data: Path, tmp_path: Path) -> None:
+    ingest(HEART, str(shared_data / f"processed.{name}.data"), tmp_path / "table")
+    checks = {check["name"]: check["status"] for check in validate(HEART, tmp_path / "table")["checks"]}
+    assert (checks["coding"], checks["values"], checks["inverted outcome"]) == ("pass", "pass", "pass")
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_small_tables_raise_no_false_alarm_of_inversion(shuffled: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(40):
+        rows = FRAME.sample(30, random_state=rng)
+        if shuffled:
+            rows = rows.assign(num=rng.permutation(rows["num"].to_numpy()))
+        alarms += any("inverted" in message for message in messages(results(rows, tmp_path), "fail"))
+    assert alarms == 0
+
+
+def test_the_page_shows_every_check_and_column_and_needs_nothing_else(tmp_path: Path) -> None:
+    found = results(pd.concat([FRAME, FRAME.head(20)]), tmp_path)
+    page = render(HEART, found)
+    assert page.count('src="data:image/png;base64,') == 1 + len(HEART.columns)
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert "20 of 323 rows repeat another one" in page
+    assert all(column.label in page for column in HEART.columns)
+    json.dumps(found, allow_nan=False)

@@ -1,0 +1,192 @@
+"""Drift: few false alarms, real shifts found and named, in files and in a real Prometheus."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from healthrisk.bundle import Bundle, reference
+from healthrisk.errors import SourceError
+from healthrisk.inference.scorer import Scorer
+from healthrisk.monitoring import drift, traffic
+from healthrisk.monitoring.table_counts import counts
+from healthrisk.serving.metrics import Distributions
+from healthrisk.spec import DatasetSpec
+from tests.support.servers import free_ports
+
+Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
+TRIALS = 200
+
+
+@pytest.fixture(scope="module")
+def bundle(bundle_of: Callable[..., Bundle]) -> Bundle:
+    return bundle_of("heart-disease", "logistic_regression")
+
+
+@pytest.mark.parametrize("rows", [60, 150])
+def test_false_alarms_stay_below_the_stated_rate(bundle: Bundle, heart: Heart, rows: int) -> None:
+    spec, matrix, _ = heart
+    scores = Scorer(bundle).probabilities(matrix)
+    alarms = 0
+    for seed in range(TRIALS):
+        order = np.random.default_rng(seed).permutation(len(matrix))
+        ours, theirs = order[:150], order[150 : 150 + rows]
+        known = reference.describe(spec, matrix[ours], scores[ours])
+        found = drift.compare(known, reference.recount(spec, known, matrix[theirs], scores[theirs]))
+        alarms += found["verdict"] != "stable"
+    assert alarms <= drift.FALSE_ALARMS * TRIALS
+
+
+@pytest.mark.parametrize("rows", [60, 303])
+def test_resamples_of_the_training_data_stay_below_it_too(bundle: Bundle, heart: Heart, rows: int) -> None:
+    spec, matrix, _ = heart
+    scores, known = Scorer(bundle).probabilities(matrix), bundle.read_json("reference.json")
+    alarms = 0
+    for seed in range(TRIALS):
+        drawn = np.random.default_rng(seed).integers(0, len(matrix), rows)
+        found = drift.compare(known, reference.recount(spec, known, matrix[drawn], scores[drawn]))
+        alarms += found["verdict"] != "stable"
+    assert alarms <= drift.FALSE_ALARMS * TRIALS
+
+
+@pytest.mark.parametrize("rows", [100, 10_000])
+def test_significance_alone_is_no_drift(bundle: Bundle, heart: Heart, rows: int) -> None:
+    """A tenth of a standard deviation is a certain difference in many rows, and none that matters."""
+    spec, matrix, _ = heart
+    rng = np.random.default_rng(0)
+    many, theirs = matrix[rng.integers(0, len(matrix), 10_000)], matrix[rng.integers(0, len(matrix), rows)].copy()
+    place = spec.features.index("chol")
+    theirs[:, place] += 0.1 * np.nanstd(theirs[:, place])
+    known = reference.describe(spec, many, np.zeros((len(many), 2), np.float32))
+    found = drift.compare(known, reference.recount(spec, known, theirs, np.zeros((rows, 2), np.float32)))
+    moved = next(shift for shift in found["shifts"] if shift["feature"] == "chol")
+    assert moved["verdict"] == "stable"
+    assert (moved["adjusted"] < drift.FALSE_ALARMS) == (rows > 1000)
+
+
+def test_a_shift_is_found_and_named(bundle: Bundle, heart: Heart) -> None:
+    spec, matrix, _ = heart
+    older = matrix.copy()
+    older[:, spec.features.index("age")] += 12
+    older[::2, spec.features.index("thal")] = np.nan
+    scores = np.tile(np.array([[0.6, 0.4]], np.float32), (len(matrix), 1))
+    known = reference.describe(spec, matrix, scores)
+    found = drift.compare(known, reference.recount(spec, known, older, scores))
+    assert (found["verdict"], found["drifting"]) == ("strong", ["age", "thal"]) or found["drifting"] == ["thal", "age"]
+    by_name = {(shift["feature"], shift["what"]): shift for shift in found["shifts"]}
+    assert by_name["age", "values"]["distance"] == pytest.approx(0.5, abs=0.1)
+    assert by_name["age", "values"]["psi"] > 0.25
+    assert by_name["thal", "missing"]["distance"] == pytest.approx(0.5, abs=0.02)
+    assert by_name["thal", "values"]["verdict"] == "stable"
+
+
+@pytest.mark.parametrize(
+    ("site", "moved", "still"),
+    [
+        ("hungarian", {"ca", "thal", "slope", "age", "restecg"}, {"sex", "trestbps"}),
+        ("switzerland", {"chol", "ca", "fbs", "sex", "cp"}, {"trestbps", "exang"}),
+    ],
+)
+def test_other_sites_are_flagged_by_the_command(
+    bundle: Bundle, shared_data: Path, tmp_path: Path, site: str, moved: set[str], still: set[str]
+) -> None:
+    gauges = tmp_path / "drift.prom"
+    file = shared_data / f"processed.{site}.data"
+    done = run("--reference", bundle.path, file, "--exposition", gauges)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["verdict"] == "strong"
+    assert moved <= set(found["drifting"])
+    assert not still & set(found["drifting"])
+    families = {family.name: family for family in text_string_to_metric_families(gauges.read_text())}
+    assert families["healthrisk_drift_features"].samples[0].value == len(found["drifting"])
+    assert len(families["healthrisk_drift_distance"].samples) == len(found["shifts"])
+
+
+def test_the_training_data_do_not_drift_from_themselves(bundle: Bundle) -> None:
+    shipped = Path(drift.__file__).parent / "data" / "heart-disease.csv"
+    current, rejected = counts(bundle, shipped)
+    known = bundle.read_json("reference.json")
+    assert (current, rejected) == (known, 0)
+    assert drift.compare(known, current)["verdict"] == "stable"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("age,sex\n40,1\n", "has no column 'cp'"), ("", "cannot be read")],
+)
+def test_what_cannot_be_compared_is_said_in_a_line(bundle: Bundle, tmp_path: Path, content: str, message: str) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(content)
+    done = run("--reference", bundle.path, table)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def scraped(
+    bundle: Bundle, scraping: Callable[..., AbstractContextManager[str]]
+) -> Iterator[tuple[Distributions, str]]:
+    """The servers' own counters, scraped by a real Prometheus; yields them and its address."""
+    registry = CollectorRegistry()
+    seen = Distributions("heart-disease", bundle, registry)
+    with scraping(registry) as url:
+        yield seen, url
+
+
+def test_live_traffic_is_compared_from_prometheus_histograms(
+    bundle: Bundle, heart: Heart, scraped: tuple[Distributions, str]
+) -> None:
+    spec, matrix, _ = heart
+    seen, url = scraped
+    older = matrix.copy()
+    older[:, spec.features.index("age")] += 12
+    classes = Scorer(bundle).probabilities(older).argmax(axis=1)
+    wait_for(url, "feature_values_count", 0)
+    seen.add(older, classes)
+    wait_for(url, "feature_values_count", len(matrix))
+    current = traffic.counts(bundle, url, "heart-disease", "1m")
+    # Prometheus extrapolates an increase towards the window's ends, which changes shares a little.
+    expected = reference.recount(spec, bundle.read_json("reference.json"), older, Scorer(bundle).probabilities(older))
+    shares = [np.divide(each["features"]["age"]["counts"], each["rows"]) for each in (current, expected)]
+    assert shares[0] == pytest.approx(shares[1], abs=0.1)
+    found = drift.compare(bundle.read_json("reference.json"), current)
+    assert "age" in found["drifting"]
+    assert found["verdict"] == "strong"
+    with pytest.raises(SourceError, match="holds no prediction of 'other'"):
+        traffic.counts(bundle, url, "other", "1m")
+
+
+def test_a_silent_prometheus_is_an_error(bundle: Bundle) -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(SourceError, match="does not answer as a Prometheus does"):
+        traffic.counts(bundle, f"http://127.0.0.1:{port}", "heart-disease", "1d")
+
+
+def wait_for(url: str, metric: str, least: float) -> None:
+    deadline = time.monotonic() + 30
+    query = {"query": f'max({metric}{{feature="age"}})'}
+    while time.monotonic() < deadline:
+        try:
+            result = httpx.get(f"{url}/api/v1/query", params=query).json()["data"]["result"]
+        except (httpx.TransportError, KeyError, ValueError):
+            result = []
+        if result and float(result[0]["value"][1]) >= least:
+            return
+        time.sleep(0.3)
+    raise TimeoutError(f"{metric} did not reach {least}")
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "healthrisk", "drift", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

@@ -1,0 +1,125 @@
+"""One look at what is served: a real Prometheus, push gateway and registry, and no row of anybody."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from healthrisk.bundle import Bundle, store
+from healthrisk.errors import SourceError
+from healthrisk.inference.scorer import Scorer
+from healthrisk.monitoring import traffic
+from healthrisk.registry import versions
+from healthrisk.serving.metrics import Distributions, ServerMetrics
+from healthrisk.spec import DatasetSpec
+from tests.support.servers import free_ports
+
+Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
+# A rule that fires at once for whatever is served.
+ASKS = {
+    "groups": [
+        {
+            "name": "g",
+            "rules": [
+                {
+                    "alert": "Always",
+                    "expr": "group by (model, version) (healthrisk_model_info)",
+                    "labels": {"answer": "retrain"},
+                }
+            ],
+        }
+    ]
+}
+
+
+@pytest.fixture
+def gateway() -> Iterator[str]:
+    binary = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
+    if binary is None:
+        pytest.skip("there is no push gateway here: make test-tools")
+    (port,) = free_ports(1)
+    command = [binary, f"--web.listen-address=127.0.0.1:{port}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def champion(bundle_of: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """A bundle that the registry knows as champion."""
+    monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path / "home"))
+    bundle = bundle_of("heart-disease", "logistic_regression")
+    scored = {"cross_validation": {"intervals": {"roc_auc": {"mean": 0.9}}}}
+    decision = {"metric": "roc_auc", "winner": "logistic_regression", "models": {"logistic_regression": scored}}
+    versions.register(bundle, store.put(bundle, (tmp_path / "store").as_uri()), decision, "")
+    return bundle
+
+
+def watch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "healthrisk", "watch", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=dict(os.environ))
+
+
+def wait_for(url: str, query: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        # Prometheus has only just started.
+        with contextlib.suppress(SourceError):
+            if traffic.ask(url, query):
+                return
+        time.sleep(0.3)
+    raise TimeoutError(query)
+
+
+def test_drift_is_pushed_and_an_alert_asks_for_a_run(
+    champion: Bundle, heart: Heart, gateway: str, scraping: Callable[..., AbstractContextManager[str]]
+) -> None:
+    spec, matrix, _ = heart
+    own = CollectorRegistry()
+    ServerMetrics(spec.name, champion, own)
+    seen = Distributions(spec.name, champion, own)
+    older = matrix.copy()
+    older[:, spec.features.index("age")] += 12
+    with scraping(own, ASKS) as prometheus:
+        where = ("--prometheus", prometheus, "--push", gateway, "--window", "1m")
+        wait_for(prometheus, "healthrisk_model_info")
+        quiet = watch(*where)
+        assert json.loads(quiet.stdout) == {"drift": {spec.name: "no traffic within 1m"}, "retraining": {}}
+        seen.add(older, Scorer(champion).probabilities(older).argmax(axis=1))
+        wait_for(prometheus, f'feature_values_count{{feature="age"}} >= {len(matrix)}')
+        done = watch(*where)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["drift"][spec.name].startswith("strong: ")
+        families = {one.name: one for one in text_string_to_metric_families(httpx.get(f"{gateway}/metrics").text)}
+        (drifting,) = families["healthrisk_drift_features"].samples
+        assert drifting.labels["model"] == spec.name
+        assert drifting.labels["version"] == champion.version
+        assert drifting.value >= 1
+        wait_for(prometheus, 'ALERTS{alertstate="firing"}')
+        (nobody,) = free_ports(1)
+        asked = watch(*where, "--retrain", f"http://127.0.0.1:{nobody}")
+    assert asked.returncode == 1
+    assert f"http://127.0.0.1:{nobody} does not answer as Kubeflow Pipelines does" in asked.stderr
+    assert asked.stderr.count("\n") == 1
+
+
+def test_a_silent_prometheus_is_one_line(champion: Bundle, gateway: str) -> None:
+    (nobody,) = free_ports(1)
+    done = watch("--prometheus", f"http://127.0.0.1:{nobody}", "--push", gateway)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"http://127.0.0.1:{nobody} does not answer as a Prometheus does" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,91 @@
+"""Champions, challengers and idempotence, in a real MLflow registry on SQLite."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healthrisk import spec as specs
+from healthrisk.bundle import FILES, Bundle, bundle
+from healthrisk.errors import StoreError
+from healthrisk.registry import versions
+from healthrisk.bundle.parity import generate_rows
+from healthrisk.training.preprocessing import fit
+
+SPEC = specs.load("heart-disease")
+
+
+@pytest.fixture
+def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def built(folder: Path, mark: str) -> Bundle:
+    """A bundle that differs from others by a mark."""
+    preprocessor = fit(SPEC, generate_rows(SPEC, 50, 0))[1]
+
+    def fill(path: Path) -> dict[str, Any]:
+        for name in FILES:
+            (path / name).write_text(mark)
+        (path / "spec.json").write_text(SPEC.to_json())
+        (path / "preprocessor.json").write_text(preprocessor.to_json())
+        return {"name": SPEC.name}
+
+    return bundle.write(folder / "bundles" / SPEC.name, fill)
+
+
+def decision(score: float) -> dict[str, Any]:
+    intervals = {"roc_auc": {"mean": score}}
+    models = {"random_forest": {"cross_validation": {"intervals": intervals}}}
+    return {"metric": "roc_auc", "winner": "random_forest", "models": models}
+
+
+def register(where: Path, mark: str, score: float) -> versions.Registered:
+    made = built(where, mark)
+    run = versions.client().create_run("0").info.run_id
+    return versions.register(made, made.path.as_uri(), decision(score), run)[0]
+
+
+def test_without_a_version_there_is_no_champion(where: Path) -> None:
+    assert versions.champion(SPEC.name) is None
+
+
+def test_the_first_version_is_champion_and_points_at_its_bundle(where: Path) -> None:
+    version = register(where, "a", 0.9)
+    found = versions.champion(SPEC.name)
+    assert found == version
+    assert Bundle.open(Path(found.uri.removeprefix("file://")), found.digest).digest == version.digest
+
+
+def test_a_worse_version_is_challenger_and_the_champion_stays(where: Path) -> None:
+    first, second = register(where, "a", 0.9), register(where, "b", 0.85)
+    assert second.aliases == ("challenger",)
+    assert versions.champion(SPEC.name) == first
+
+
+def test_a_version_that_is_not_worse_replaces_the_champion(where: Path) -> None:
+    register(where, "a", 0.9)
+    second = register(where, "b", 0.9)
+    assert versions.champion(SPEC.name) == second
+
+
+def test_the_same_bundle_is_one_version(where: Path) -> None:
+    first, again = register(where, "a", 0.9), register(where, "a", 0.9)
+    assert first == again
+    assert len(versions.client().search_model_versions(f"name = '{SPEC.name}'")) == 1
+
+
+def test_a_challenger_that_catches_up_loses_its_old_alias(where: Path) -> None:
+    register(where, "a", 0.9)
+    register(where, "b", 0.8)
+    version = register(where, "b", 0.95)
+    assert version.aliases == ("champion",)
+
+
+def test_an_unreachable_registry_is_named(where: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(StoreError, match=r"127.0.0.1:9"):
+        versions.champion(SPEC.name)

@@ -1,0 +1,178 @@
+"""What happens before a server is ready: digests, golden rows, arguments, and `serve.py` around both servers."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from healthrisk.bundle import MANIFEST
+from tests.support.servers import ROOT, Server
+
+
+@pytest.fixture
+def copy(make_bundle: Callable[..., Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(make_bundle("heart-disease", "logistic_regression"), tmp_path / "bundle"))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def change_golden(folder: Path) -> None:
+    """Change an answer and make every digest fit again."""
+    golden = json.loads((folder / "golden.json").read_text())
+    golden["probability"][3] = golden["probability"][3][::-1]
+    (folder / "golden.json").write_text(json.dumps(golden))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"]["golden.json"] = hashlib.sha256((folder / "golden.json").read_bytes()).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "one flipped byte": (lambda folder: flip(folder / "model.onnx"), "model.onnx"),
+    "a flipped byte of a file not served": (lambda folder: flip(folder / "model.joblib"), "model.joblib"),
+    "a missing file": (lambda folder: (folder / "reference.json").unlink(), "reference.json"),
+    "no manifest": (lambda folder: (folder / MANIFEST).unlink(), MANIFEST),
+    "a wrong golden answer": (change_golden, "golden row 3"),
+    "not a bundle": (shutil.rmtree, "no such folder"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("script", ["predictor.py", "transformer.py"])
+def test_bad_bundle_is_never_ready(copy: Path, tmp_path: Path, damage: str, script: str) -> None:
+    spoil, word = DAMAGES[damage]
+    spoil(copy)
+    server = Server(script, copy, tmp_path / "log", ("--predictor_host=127.0.0.1:1",)).start()
+    code = wait_for_end(server)
+    message = server.log.read_text()
+    assert code == 1
+    assert word in message
+    assert "Traceback" not in message
+
+
+def wait_for_end(server: Server) -> int:
+    """Wait for a process to end, and see that it is never ready meanwhile."""
+    deadline = time.monotonic() + 20
+    assert server.process is not None
+    while server.process.poll() is None:
+        assert time.monotonic() < deadline, "the server did not end"
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{server.url}/v2/health/ready", timeout=1)
+        time.sleep(0.1)
+    return server.process.returncode
+
+
+def test_digest_must_match(copy: Path, tmp_path: Path) -> None:
+    server = Server("predictor.py", copy, tmp_path / "log", ("--digest=" + "0" * 64,)).start()
+    assert wait_for_end(server) == 1
+    assert f"expected {'0' * 64}" in server.log.read_text()
+
+
+def test_transformer_needs_a_predictor(copy: Path, tmp_path: Path) -> None:
+    server = Server("transformer.py", copy, tmp_path / "log").start()
+    assert wait_for_end(server) == 1
+    assert "--predictor_host is missing" in server.log.read_text()
+
+
+def test_arguments_that_kserve_injects(copy: Path, tmp_path: Path) -> None:
+    predictor = Server("predictor.py", copy, tmp_path / "predictor", ("--model_name=risk",)).start()
+    host = f"--predictor_host=127.0.0.1:{predictor.ports[0]}"
+    options = ("--model_name", "risk", host, "--predictor_protocol", "v2", "--workers", "1")
+    transformer = Server("transformer.py", copy, tmp_path / "transformer", options).start()
+    try:
+        for server in (predictor.wait(), transformer.wait()):
+            assert httpx.get(f"{server.url}/v2/models/risk").json()["name"] == "risk"
+        golden = json.loads((copy / "golden.json").read_text())
+        answer = httpx.post(f"{transformer.url}/v1/models/risk:predict", json={"instances": golden["rows"]})
+        served = [row["probability"] for row in answer.raise_for_status().json()["predictions"]]
+        assert served == pytest.approx([row[1] for row in golden["probability"]], abs=1e-6)
+    finally:
+        predictor.end()
+        transformer.end()
+
+
+@pytest.mark.parametrize("dataset", ["heart-disease", "obesity"])
+@pytest.mark.parametrize("script", ["predictor.py", "transformer.py"])
+def test_light_and_quick(make_bundle: Callable[..., Path], tmp_path: Path, script: str, dataset: str) -> None:
+    """Ready within two seconds on a core of its own, which on a busy machine is two seconds of CPU."""
+    options = ("--predictor_host=127.0.0.1:1",)
+    server = Server(script, make_bundle(dataset), tmp_path / "log", options).start().wait()
+    try:
+        assert sum(psutil.Process(server.pid).cpu_times()[:2]) < 2
+        assert server.rss() < 200
+    finally:
+        assert server.end(signal.SIGTERM) == 0
+
+
+def imported(copy: Path, log: Path, **environment: str) -> set[str]:
+    """Return the modules that a transformer has imported when it is ready."""
+    environment |= {"PYTHONPROFILEIMPORTTIME": "1"}
+    Server("transformer.py", copy, log, ("--predictor_host=127.0.0.1:1",), environment).start().wait().end()
+    return set(re.findall(r"^import time: .*\| +([\w.]+)$", log.read_text(), re.MULTILINE))
+
+
+def test_nothing_is_imported_that_no_server_needs(copy: Path, tmp_path: Path) -> None:
+    """Nor what makes and sends traces, unless an endpoint for them is configured."""
+    modules = imported(copy, tmp_path / "plain")
+    assert "kserve.model_server" in modules
+    heavy = {"sklearn", "scipy", "matplotlib", "pyarrow.lib", "mlflow", "kfp", "joblib", "kubernetes"}
+    tracing = {"opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter"}
+    assert not modules & (heavy | tracing)
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    traced = imported(copy, tmp_path / "traced", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
+    assert tracing <= traced
+
+
+def serve(bundle: Path, port: int) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "kserve" / "serve.py"), f"--bundle={bundle}", f"--port={port}"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_starts_and_ends_both(copy: Path, number: signal.Signals, port: int) -> None:
+    with serve(copy, port) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(6)]
+        assert re.search(f"transformer  http://127.0.0.1:{port} ", "".join(lines)), lines
+        command = "".join(lines[4:]).strip().removeprefix("ask").strip()
+        asked = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=20)
+        answer = json.loads(asked.stdout)
+        assert answer["predictions"][0]["risk_level"]
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    for offset in (0, 2):
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://127.0.0.1:{port + offset}/v2/health/live", timeout=1)
+
+
+def test_serve_refuses_a_bad_bundle(copy: Path, port: int) -> None:
+    flip(copy / "spec.json")
+    process = serve(copy, port)
+    out, message = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert out == ""
+    assert "spec.json" in message
+
+
+def test_serve_without_a_champion(tmp_path: Path, port: int) -> None:
+    pytest.importorskip("mlflow")
+    command = [sys.executable, str(ROOT / "kserve" / "serve.py"), "--dataset=heart-disease", f"--port={port}"]
+    environment = os.environ | {"HEALTHRISK_HOME": str(tmp_path)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "no champion yet" in ended.stderr

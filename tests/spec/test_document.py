@@ -1,0 +1,115 @@
+"""The spec is strict, complete, and the only place that knows a data set."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from healthrisk import datasets
+from healthrisk import spec as specs
+from healthrisk.errors import SpecError
+from healthrisk.spec import DatasetSpec
+
+
+def variant(**changes: object) -> str:
+    """The heart spec as YAML, with some of its fields replaced."""
+    path = Path(datasets.__path__[0]) / "heart-disease.yaml"
+    return yaml.safe_dump(yaml.safe_load(path.read_text()) | changes, sort_keys=False)
+
+
+NUMBER = {"name": "x", "label": "X", "kind": "number", "range": [0, 1]}
+TEXT = {"name": "x", "label": "X", "kind": "code", "codes": {"?": "asked", "!": "told"}}
+# What names the heart spec's own columns.
+ALONE: dict[str, object] = {"sensitive": [], "recodings": [], "evidence": {}}
+
+
+@pytest.mark.parametrize("name", specs.builtin_names())
+def test_a_shipped_spec_survives_the_way_through_json(name: str) -> None:
+    spec = specs.load(name)
+    assert DatasetSpec.parse(spec.to_json()) == spec
+    assert DatasetSpec.parse(spec.to_json()).to_json() == spec.to_json()
+
+
+def test_the_shipped_specs_are_heart_disease_and_obesity() -> None:
+    assert specs.builtin_names() == ("heart-disease", "obesity")
+    assert specs.load("heart-disease").is_binary
+    assert len(specs.load("obesity").target.classes) == 7
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("", "must be a YAML mapping, not NoneType"),
+        ("- a", "must be a YAML mapping, not list"),
+        ("a: [", "not valid YAML"),
+        ("name: a\nname: b", "key 'name' is written twice"),
+        ("codes: {yes: 1}", "put it in quotes"),
+        (variant(name="Heart Disease"), "name: String should match pattern"),
+        (variant(colour="red"), "colour: Extra inputs are not permitted, got 'red'"),
+        (variant(sensitive=["shoe size"]), "'shoe size' is named as sensitive"),
+        (variant(gates=[]), "gates: Tuple should have at least 1 item"),
+        (variant(gates=[{"metric": "beauty", "min": 1}]), "gates.0.metric"),
+        (variant(gates=[{"metric": "brier"}]), "lower is better, so give max"),
+        (variant(risk_levels=[{"name": "a", "below": 0.5}, {"name": "b", "below": 0.2}]), "rising `below` bounds"),
+        (variant(columns=[{"name": "x", "label": "X", "kind": "number"}]), "need a range"),
+        (variant(columns=[{"name": "x", "label": "X", "kind": "number", "range": [2, 1]}]), "need a range"),
+        (variant(columns=[{"name": "x", "label": "X", "kind": "code", "codes": {1: "a"}}]), "at least two codes"),
+        (variant(columns=[{"name": "x", "label": "X", "kind": "code", "codes": {1: "a", "b": "c"}}]), "all strings"),
+        (variant(search={"oracle": {}}), "search.oracle"),
+        (variant(search={"random_forest": {"max_depth": []}}), "search.random_forest.max_depth"),
+        (variant(gates=[{"metric": "brier", "min": 0.2}]), "lower is better, so give max"),
+        (variant(gates=[{"metric": "roc_auc", "min": 5}]), "5 is out of the metric's range"),
+        (variant(gates=[{"metric": "roc_auc", "min": 0.5}] * 2), "gate 'roc_auc' is listed twice"),
+        (variant(gates=[{"metric": "roc_auc", "min": math.nan}]), "finite number"),
+        (variant(missing_tokens=["0", "?"], columns=[TEXT], **ALONE), "'?' is also a code"),
+        (
+            variant(columns=[NUMBER | {"missing": {"values": ["x"]}}], **ALONE),
+            "'x' as a missing value must be a num",
+        ),
+        (
+            variant(columns=[NUMBER | {"missing": {"values": [1]}}], **ALONE),
+            "1 cannot mean a value and mean",
+        ),
+        (variant(columns=[NUMBER | {"range": [0, math.inf]}], **ALONE), "finite number"),
+        (variant(columns=[NUMBER | {"name": "target"}], **ALONE), "column 'target' is listed twice"),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_its_cause(document: str, message: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)):
+        DatasetSpec.parse(document)
+
+
+def test_a_column_listed_twice_is_refused() -> None:
+    with pytest.raises(SpecError, match="'x' is listed twice"):
+        DatasetSpec.parse(variant(columns=[NUMBER, NUMBER], **ALONE))
+
+
+def test_an_unknown_data_set_names_the_known_ones() -> None:
+    with pytest.raises(SpecError, match=r"unknown data set 'lung': expected one of heart-disease, obesity, or a .yaml"):
+        specs.load("lung")
+
+
+def test_a_missing_spec_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"mine.yaml"):
+        specs.load(str(tmp_path / "mine.yaml"))
+
+
+def test_no_data_set_stands_in_the_code(root: Path) -> None:
+    """Column names, raw classes and recoding names of the shipped specs occur in no module."""
+    words = set()
+    for name in specs.builtin_names():
+        spec = specs.load(name)
+        words |= {spec.target.name, *spec.features, *(recoding.name for recoding in spec.recodings)}
+        words |= {str(value) for cls in spec.target.classes for value in cls.raw if isinstance(value, str)}
+    # Words of the language that are also column names stand in code for other reasons; quoted, they would be a column.
+    pattern = re.compile("|".join(rf"[\"']{re.escape(word)}[\"']" for word in sorted(words)))
+    modules = [
+        *(root / "components").rglob("*.py"),
+        *(root / "pipelines").glob("*.py"),
+        *(root / "kserve").glob("*.py"),
+    ]
+    assert len(modules) > 20
+    found = [f"{path.relative_to(root)}: {hit[0]}" for path in modules for hit in pattern.finditer(path.read_text())]
+    assert found == []

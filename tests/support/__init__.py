@@ -1,0 +1,1 @@
+"""What tests share: server processes, sample bundles, fixtures, and the rules that manifests keep."""

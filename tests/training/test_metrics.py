@@ -1,0 +1,69 @@
+"""The figures: against scikit-learn's own, published formulas, and known coverage."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from healthrisk import spec as specs
+from healthrisk.training import metrics
+
+
+@pytest.fixture
+def scored() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 200)
+    p = np.clip(0.3 * y + rng.uniform(0, 0.7, 200), 0, 1)
+    return y, np.column_stack([1 - p, p])
+
+
+def test_two_class_scores_are_scikit_learns(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    y, p = scored
+    found = metrics.measure(specs.load("heart-disease"), y, p)
+    assert found["brier"] == pytest.approx(sk.brier_score_loss(y, p[:, 1]))
+    assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p[:, 1]))
+    assert found["log_loss"] == pytest.approx(sk.log_loss(y, p))
+    assert found["f1"] == pytest.approx(sk.f1_score(y, p.argmax(1)))
+    assert np.sum(found["confusion"]) == 200
+
+
+def test_many_class_scores_are_scikit_learns() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet(np.ones(7), 500)
+    y = np.array([rng.choice(7, p=row) for row in p])
+    found = metrics.measure(specs.load("obesity"), y, p)
+    assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr"))
+    assert found["f1_weighted"] == pytest.approx(sk.f1_score(y, p.argmax(1), average="weighted"))
+    assert len(found["by_class"]) == 7
+
+
+def test_roc_points_are_finite(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    points = metrics.roc_points(*scored)
+    assert all(np.isfinite(values).all() for values in points.values())
+    assert (points["fpr"][0], points["tpr"][-1]) == (0, 1)
+
+
+def test_the_resampled_interval_follows_nadeau_and_bengio() -> None:
+    scores = np.array([0.8, 0.85, 0.9, 0.95, 0.75])
+    found = metrics.resampled_interval(scores, folds=5)
+    assert found["standard_error"] == pytest.approx(np.sqrt((1 / 5 + 1 / 4) * scores.var(ddof=1)))
+    assert found["low"] < found["mean"] < found["high"]
+    assert found["mean"] - found["low"] == pytest.approx(2.776445 * found["standard_error"], rel=1e-5)
+
+
+def test_the_bootstrap_interval_covers_what_it_promises() -> None:
+    rng = np.random.default_rng(2)
+    covered = 0
+    for trial in range(60):
+        y = rng.integers(0, 2, 100)
+        right = rng.random(100) < 0.8
+        p = np.where(right, y, 1 - y).astype(float)
+        interval = metrics.bootstrap_interval("accuracy", y, np.column_stack([1 - p, p]), trial)
+        covered += interval["low"] <= 0.8 <= interval["high"]
+    assert covered >= 51
+
+
+def test_calibration_groups_hold_every_row(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    y, p = scored
+    points = metrics.calibration_points(y == 1, p[:, 1])
+    assert sum(points["rows"]) == 200
+    assert points["predicted"] == sorted(points["predicted"])
