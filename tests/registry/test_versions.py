@@ -7,9 +7,9 @@ import pytest
 
 from healthrisk import spec as specs
 from healthrisk.bundle import FILES, Bundle, bundle
+from healthrisk.bundle.parity import generate_rows
 from healthrisk.errors import StoreError
 from healthrisk.registry import versions
-from healthrisk.bundle.parity import generate_rows
 from healthrisk.training.preprocessing import fit
 
 SPEC = specs.load("heart-disease")
