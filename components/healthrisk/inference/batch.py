@@ -39,9 +39,9 @@ class Job:
 
 
 def predict(job: Job, spec: DatasetSpec, score: Score) -> dict[str, Any]:
-    """Score every row of a table; `score` maps a coded matrix to probabilities. Returns a summary.
+    """Score every row of a table; `score` maps an encoded matrix to probabilities. Returns a summary.
 
-    Both files appear whole or not at all; without rejected rows there is no file of rejects, not even a former one.
+    Both files appear whole or not at all; without rejected rows there is no file of rejects, not even a previous one.
 
     Raises:
         SourceError: the table cannot be read or lacks a column, or a file cannot be written.
@@ -72,13 +72,13 @@ def predict(job: Job, spec: DatasetSpec, score: Score) -> dict[str, Any]:
     if not rejected:
         job.rejects.unlink(missing_ok=True)
     seconds = time.perf_counter() - began
-    found = {
+    summary = {
         "rows": rows,
         "rejected_rows": rejected,
         "seconds": round(seconds, 3),
         "rows_per_second": round(rows / seconds),
     }
-    return {**found, "out": str(job.out), **({"rejects": str(job.rejects)} if rejected else {})}
+    return {**summary, "out": str(job.out), **({"rejects": str(job.rejects)} if rejected else {})}
 
 
 def _reject(job: Job, rejects: pa.RecordBatch) -> None:

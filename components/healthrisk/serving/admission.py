@@ -25,7 +25,7 @@ class Limits:
     drain_seconds: float = 3.0
 
 
-class Gate:
+class AdmissionController:
     """Counts requests in and out; at the limit it refuses at once, which costs less than a queue nobody waits for."""
 
     def __init__(self, limits: Limits) -> None:
@@ -60,7 +60,7 @@ class Gate:
             raise unavailable("overloaded", f"overloaded: requests of {self.held_bytes} bytes are under way")
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def release_slot(self) -> Iterator[None]:
         """Let a request that is in wait outside for its body, so that slow clients keep nobody out.
 
         Raises:

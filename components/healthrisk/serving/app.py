@@ -40,7 +40,7 @@ class ServingApp:
     def __init__(self, framework: Asgi, service: Service) -> None:
         self._framework = framework
         self._service = service
-        self._limits = service.gate.limits
+        self._limits = service.admission.limits
         name, version = service.model.name, service.model.version
         model = f"/v2/models/{name}"
         in_v1, in_v2 = service.model.actions
@@ -82,7 +82,7 @@ class ServingApp:
         return "there is no such path; see /openapi.json"
 
     def _ready(self, answer: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        return (503, {"error": "draining"}) if self._service.gate.draining else (200, answer)
+        return (503, {"error": "draining"}) if self._service.admission.draining else (200, answer)
 
     async def _answer(
         self, protocol: str, handle: Callable[..., Awaitable[Message]], headers: Headers, receive: Receive, send: Send
@@ -136,7 +136,7 @@ class ServingApp:
             raise too_large(f"the body has {int(announced)} bytes, at most {limit} are allowed")
         parts: list[bytes] = []
         more = True
-        with self._service.gate.aside():
+        with self._service.admission.release_slot():
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -159,7 +159,7 @@ class ServingApp:
         headers.append((b"content-length", b"%d" % len(body)))
         if status == 503:
             headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
-        if self._service.gate.draining:
+        if self._service.admission.draining:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""A served model as batch prediction asks it: v2 over HTTP, binary both ways, on one connection."""
+"""A served model as batch prediction queries it: v2 over HTTP, binary both ways, on one connection."""
 
 import http.client
 import json
@@ -17,7 +17,7 @@ _ATTEMPTS = 5
 
 
 class ServedModel:
-    """Asks a transformer at `url` (http://HOST:PORT) for probabilities, and keeps how long each answer took."""
+    """Queries a transformer at `url` (http://HOST:PORT) for probabilities, and keeps how long each answer took."""
 
     def __init__(self, url: str, spec: DatasetSpec, timeout: float = 60.0) -> None:
         parts = urllib.parse.urlsplit(url)
@@ -32,7 +32,7 @@ class ServedModel:
         self.rows = 0
 
     def probabilities(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return class probabilities [rows, classes] for a coded matrix [rows, features].
+        """Return class probabilities [rows, classes] for a encoded matrix [rows, features].
 
         Raises:
             StoreError: the server cannot be reached, refuses, or stays unavailable.
@@ -63,9 +63,9 @@ class ServedModel:
             return {"requests": 0, "rows": 0}
         times = np.array(self.seconds) * 1000
         p50, p95, p99 = np.percentile(times, [50, 95, 99])
-        found = {"requests": len(times), "rows": self.rows, "mean_ms": times.mean(), "p50_ms": p50, "p95_ms": p95}
+        summary = {"requests": len(times), "rows": self.rows, "mean_ms": times.mean(), "p50_ms": p50, "p95_ms": p95}
         return {
-            name: round(float(number), 3) for name, number in {**found, "p99_ms": p99, "max_ms": times.max()}.items()
+            name: round(float(number), 3) for name, number in {**summary, "p99_ms": p99, "max_ms": times.max()}.items()
         }
 
     def _request(self, matrix: NDArray[np.float64]) -> tuple[bytes, bytes]:

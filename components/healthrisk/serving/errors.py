@@ -31,7 +31,7 @@ class RequestError(HealthriskError):
         self.reason = reason
         self.details = details or {}
 
-    def bare(self) -> "RequestError":
+    def without_traceback(self) -> "RequestError":
         """Return the error without its traceback and causes, whose frames hold a request's body.
 
         An error that is kept in a frame of its own traceback would keep all of that until the garbage collector comes.

@@ -42,7 +42,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        # Of pipelined requests uvicorn tells only the last; the one being answered would go on writing.
+        # Of pipelined requests uvicorn notifies only the last; the one being answered would go on writing.
         if self._answering is not None:
             self._answering.disconnected = True
         super().connection_lost(exc)
@@ -166,7 +166,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         cycle = self.cycle
-        # While a head comes in, the cycle is the former request's, which must have its answer first.
+        # While a head comes in, the cycle is the previous request's, which must have its answer first.
         if cycle is None or (cycle.response_complete if self._in_head else not cycle.response_started):
             body = orjson.dumps({"error": message})
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)

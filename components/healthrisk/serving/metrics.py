@@ -99,7 +99,7 @@ class Distributions(Collector):
         registry.register(self)
 
     def add(self, matrix: NDArray[np.float64], classes: NDArray[np.intp]) -> None:
-        """Count rows: a coded matrix [rows, features] and the positions of the predicted classes [rows]."""
+        """Count rows: a encoded matrix [rows, features] and the positions of the predicted classes [rows]."""
         self._pending.append((matrix, classes))
         self._pending_rows += len(classes)
         if self._pending_rows >= _PENDING_ROWS:

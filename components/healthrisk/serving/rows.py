@@ -1,4 +1,4 @@
-"""Rows out of requests: from named tensors, a matrix or v1 instances to a coded matrix that keeps the spec's rules.
+"""Rows out of requests: from named tensors, a matrix or v1 instances to a encoded matrix that keeps the spec's rules.
 
 Values are judged in whole arrays, so one row and a thousand take the same few numpy calls; a request's own Python
 values are looked at one by one only to name what is wrong.
@@ -34,7 +34,7 @@ class RowReader:
         self._texts = [_lookup(spec, column) if column.is_text else None for column in spec.columns]
 
     def read_tensors(self, tensors: Sequence[Tensor]) -> NDArray[np.float64]:
-        """Return the coded matrix [rows, features] of v2 inputs: one tensor a feature, or one matrix.
+        """Return the encoded matrix [rows, features] of v2 inputs: one tensor a feature, or one matrix.
 
         Raises:
             RequestError: a feature is missing, unknown or given twice, a shape or datatype does not fit, there are too
@@ -58,7 +58,7 @@ class RowReader:
         return self._finish(columns, rows)
 
     def read_instances(self, instances: Any) -> NDArray[np.float64]:
-        """Return the coded matrix [rows, features] of v1 instances: objects by feature, or lists in the spec's order.
+        """Return the encoded matrix [rows, features] of v1 instances: objects by feature, or lists in the spec's order.
 
         Raises:
             RequestError: as for `read_tensors`.

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from healthrisk.serving.admission import Gate
+from healthrisk.serving.admission import AdmissionController
 from healthrisk.serving.codec import Request, Response
 from healthrisk.serving.errors import RequestError
 from healthrisk.serving.logs import REQUESTS
@@ -53,8 +53,8 @@ class Served(Protocol):
 class Service:
     """Wraps whatever answers requests in what every request gets."""
 
-    def __init__(self, model: Served, gate: Gate, metrics: ServerMetrics, tracer: Tracer) -> None:
-        self.model, self.gate, self.metrics = model, gate, metrics
+    def __init__(self, model: Served, admission: AdmissionController, metrics: ServerMetrics, tracer: Tracer) -> None:
+        self.model, self.admission, self.metrics = model, admission, metrics
         self._tracer = tracer
 
     async def run(
@@ -64,16 +64,16 @@ class Service:
         start = time.perf_counter()
         answer, failure = None, None
         try:
-            self.gate.enter()
+            self.admission.enter()
             self.metrics.in_flight.inc()
             try:
                 with self._tracer.span(context):
                     answer = await handle(context)
             finally:
-                self.gate.leave(context.size)
+                self.admission.leave(context.size)
                 self.metrics.in_flight.dec()
         except RequestError as error:
-            failure = error.bare()
+            failure = error.without_traceback()
             self.metrics.rejected(error.reason)
         except Exception:  # noqa: BLE001 - the last line of defence; what it was is logged without its message
             REQUESTS.exception("unexpected error", extra=self._fields(context))
@@ -89,7 +89,7 @@ class Service:
             RequestError: 503, all requests together have too many.
         """
         context.size += size
-        self.gate.hold(size)
+        self.admission.hold(size)
 
     def _record(self, context: Context, failure: RequestError | None, seconds: float) -> None:
         code = failure.status if failure else 200

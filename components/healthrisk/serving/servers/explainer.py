@@ -64,12 +64,12 @@ class Explainer(BundleModel):
 
     async def infer(self, request: Request, context: Context) -> Response:  # noqa: ARG002 - the transformer needs it
         """Answer a v2 request."""
-        found = await self._explain(self._reader.read_tensors(request.inputs))
+        explanations = await self._explain(self._reader.read_tensors(request.inputs))
         parts = {
-            "probability": np.stack([one.probability for one in found]),
-            "base": np.stack([one.base for one in found]),
-            "contribution": np.stack([one.values for one in found]),
-            "standard_error": np.stack([one.errors for one in found]),
+            "probability": np.stack([one.probability for one in explanations]),
+            "base": np.stack([one.base for one in explanations]),
+            "contribution": np.stack([one.values for one in explanations]),
+            "standard_error": np.stack([one.errors for one in explanations]),
         }
         outputs = [Tensor(name, "FP64", values.shape, values.ravel()) for name, values in parts.items()]
         return Response(self.name, self.version, outputs, request.id, {"digest": self.bundle.digest})
@@ -79,31 +79,35 @@ class Explainer(BundleModel):
         if not isinstance(document, dict):
             raise bad_request("protocol", "the body must be a JSON object with 'instances'")
         matrix = self._reader.read_instances(document.get("instances"))
-        found = await self._explain(matrix)
-        return {"explanations": [self._in_words(row, one) for row, one in zip(matrix, found, strict=True)]}
+        explanations = await self._explain(matrix)
+        return {
+            "explanations": [
+                self._describe(row, explanation) for row, explanation in zip(matrix, explanations, strict=True)
+            ]
+        }
 
     async def _explain(self, matrix: NDArray[np.float64]) -> list[Explanation]:
         """Explain rows on another thread, one by one, so that the server answers others in between."""
         return [await asyncio.to_thread(self._shapley.explain, row) for row in matrix]
 
-    def _in_words(self, row: NDArray[np.float64], found: Explanation) -> dict[str, Any]:
+    def _describe(self, row: NDArray[np.float64], explanation: Explanation) -> dict[str, Any]:
         spec = self.bundle.spec
-        k = 1 if spec.is_binary else int(found.probability.argmax())
+        k = 1 if spec.is_binary else int(explanation.probability.argmax())
         contributions = [
             {
                 "feature": column.name,
                 "label": column.label,
                 "value": column.in_words(float(row[place])),
-                "contribution": float(found.values[place, k]),
-                "standard_error": float(found.errors[place, k]),
+                "contribution": float(explanation.values[place, k]),
+                "standard_error": float(explanation.errors[place, k]),
             }
             for place, column in enumerate(spec.columns)
         ]
         return {
             "outcome": spec.target.classes[k].name,
             "class": spec.target.classes[k].value,
-            "probability": float(found.probability[k]),
-            "base": float(found.base[k]),
+            "probability": float(explanation.probability[k]),
+            "base": float(explanation.base[k]),
             "contributions": sorted(contributions, key=lambda one: -abs(one["contribution"])),
         }
 

@@ -47,13 +47,13 @@ class InferenceService(GRPCInferenceServiceServicer):
         self._service = service
         self._model = service.model
         widths = [math.prod(abs(size) for size in tensor["shape"]) for tensor in self._model.metadata()["inputs"]]
-        self._most_values = service.gate.limits.max_rows * sum(widths)
+        self._most_values = service.admission.limits.max_rows * sum(widths)
 
     async def ServerLive(self, request: Message, context: aio.ServicerContext) -> Message:  # noqa: ARG002, N802, D102
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: Message, context: aio.ServicerContext) -> Message:  # noqa: ARG002, N802, D102
-        return pb.ServerReadyResponse(ready=not self._service.gate.draining)
+        return pb.ServerReadyResponse(ready=not self._service.admission.draining)
 
     async def ServerMetadata(self, request: Message, context: aio.ServicerContext) -> Message:  # noqa: ARG002, N802, D102
         return pb.ServerMetadataResponse(**server_metadata())
@@ -61,7 +61,7 @@ class InferenceService(GRPCInferenceServiceServicer):
     async def ModelReady(self, request: Any, context: aio.ServicerContext) -> Message:  # noqa: N802, D102
         if not self._serves(request.name, request.version):
             return self._not_found(context, pb.ModelReadyResponse())
-        return pb.ModelReadyResponse(ready=not self._service.gate.draining)
+        return pb.ModelReadyResponse(ready=not self._service.admission.draining)
 
     async def ModelMetadata(self, request: Any, context: aio.ServicerContext) -> Message:  # noqa: N802, D102
         if not self._serves(request.name, request.version):
@@ -164,7 +164,7 @@ def make_server(service: Service, address: str) -> aio.Server:
         RuntimeError: the address is taken.
     """
     logging.getLogger("grpc").setLevel(logging.ERROR)
-    limits = service.gate.limits
+    limits = service.admission.limits
     options = [
         ("grpc.max_receive_message_length", limits.max_body_bytes),
         ("grpc.max_send_message_length", limits.max_body_bytes),

@@ -28,9 +28,9 @@ import kserve
 from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
 from healthrisk.serving import logs, openapi, tracing
-from healthrisk.serving.admission import Gate, Limits
+from healthrisk.serving.admission import AdmissionController, Limits
 from healthrisk.serving.app import ServingApp
-from healthrisk.serving.hop import PredictorAddress
+from healthrisk.serving.connections import PredictorAddress
 from healthrisk.serving.http_protocol import LimitedProtocol
 from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.servers.grpc_service import make_server
@@ -74,7 +74,7 @@ class BundleServer(kserve.ModelServer):
         self.model_name = args.model_name or bundle.spec.name
         self.limits = Limits(**{limit.name: getattr(args, limit.name) for limit in dataclasses.fields(Limits)})
         self.metrics = ServerMetrics(self.model_name, bundle)
-        self.gate = Gate(self.limits)
+        self.admission = AdmissionController(self.limits)
 
     def predictor_address(self) -> PredictorAddress:
         """Return where the predictor is.
@@ -96,9 +96,9 @@ class BundleServer(kserve.ModelServer):
         (model,) = models
         self.register_model(model)
         service = Service(
-            model, self.gate, self.metrics, tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
+            model, self.admission, self.metrics, tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
         )
-        _settle()
+        _trim_memory()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(service))
 
@@ -140,12 +140,12 @@ class BundleServer(kserve.ModelServer):
     def _drain(self, loop: asyncio.AbstractEventLoop, http: uvicorn.Server) -> None:
         """Say that this server goes, answer on while callers learn of it, then finish what is under way."""
         _log.info("stopping", extra={"model": self.model_name})
-        seconds = 0.0 if self.gate.draining else self.limits.drain_seconds
-        self.gate.draining = True
+        seconds = 0.0 if self.admission.draining else self.limits.drain_seconds
+        self.admission.draining = True
         loop.call_later(seconds, setattr, http, "should_exit", True)
 
 
-def _settle() -> None:
+def _trim_memory() -> None:
     """Give back what only loading took, and spare the garbage collector what stays for the life of the process."""
     gc.collect()
     gc.freeze()

@@ -110,11 +110,11 @@ class Transformer(BundleModel):
         }
 
     def preprocess(self, payload: Request) -> NDArray[np.float64]:
-        """Return the coded matrix [rows, features] out of a request, every value checked against the spec."""
+        """Return the encoded matrix [rows, features] out of a request, every value checked against the spec."""
         return self._reader.read_tensors(payload.inputs)
 
     async def predict(self, payload: NDArray[np.float64], context: Context) -> NDArray[np.float32]:
-        """Return class probabilities [rows, classes] of a coded matrix, from the predictor."""
+        """Return class probabilities [rows, classes] of a encoded matrix, from the predictor."""
         inputs = self.bundle.preprocessor.transform(payload)
         try:
             with self._metrics.hop_seconds.time():
