@@ -19,7 +19,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 from healthrisk.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 # Small limits, which tests can reach.
 OPTIONS = (
     "--predictor_request_timeout_seconds=1",
