@@ -17,12 +17,17 @@ Document = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def render() -> Callable[..., list[Document]]:
-    """Return what `manifests/render PART` prints, as documents."""
+def kustomize() -> list[str]:
+    """The command that builds a folder."""
     tool = shutil.which("kustomize", path=f"{ROOT / '.tools'}:{os.environ['PATH']}")
     if tool is None and shutil.which("kubectl") is None:
         pytest.skip("there is neither kustomize nor kubectl here: make test-tools")
-    command = f"{tool} build" if tool else "kubectl kustomize"
+    return [tool, "build"] if tool else ["kubectl", "kustomize"]
+
+
+@pytest.fixture(scope="session")
+def render(kustomize: list[str]) -> Callable[..., list[Document]]:
+    """Return what `manifests/render PART` prints, as documents."""
 
     @cache
     def documents(part: str, **environment: str) -> list[Document]:
@@ -32,7 +37,7 @@ def render() -> Callable[..., list[Document]]:
             capture_output=True,
             text=True,
             timeout=60,
-            env={**os.environ, "KUSTOMIZE": command, **environment},
+            env={**os.environ, "KUSTOMIZE": " ".join(kustomize), **environment},
         )
         assert done.returncode == 0, done.stderr
         return [document for document in yaml.safe_load_all(done.stdout) if document]

@@ -1,12 +1,14 @@
 """Rules of this house that no schema says."""
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.manifest_rules import OVERLAYS, PARTS, containers, pods
 
@@ -134,3 +136,40 @@ def test_versions_stand_in_one_place(versions: dict[str, str]) -> None:
         if path != "kind/versions.env" and not path.endswith(".json"):
             text = (ROOT / path).read_text()
             assert not [version for version in pinned if len(version) > 4 and version in text], path
+
+
+@pytest.mark.parametrize("part", ["kind", "production"])
+def test_nothing_is_told_to_makers(part: str, render: Render) -> None:
+    told = {
+        name: {one["name"]: one.get("value") for one in container.get("env", ())}
+        for name, container, _ in containers(render(part))
+    }
+    quiet = (
+        "ANALYTICS_REPORTING",
+        "ANALYTICS_CHECK_FOR_UPDATES",
+        "ANALYTICS_CHECK_FOR_PLUGIN_UPDATES",
+        "NEWS_NEWS_FEED",
+    )
+    grafana = told["Deployment/grafana/grafana"]
+    assert {name: grafana.get(f"GF_{name}_ENABLED", grafana.get(f"GF_{name}")) for name in quiet} == dict.fromkeys(
+        quiet, "false"
+    )
+    assert grafana["GF_SECURITY_DISABLE_GRAVATAR"] == "true"
+    assert told["Deployment/mlflow/mlflow"]["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_the_pipelines_store_reports_nothing(tmp_path: Path, kustomize: list[str]) -> None:
+    """Our change, applied to a Deployment with the name and the first arguments of the release's."""
+    container = {"name": "seaweedfs", "image": "seaweedfs", "args": ["server", "-dir=/data"]}
+    store = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "seaweedfs"},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
+    (tmp_path / "store.yaml").write_text(yaml.safe_dump(store))
+    shutil.copytree(ROOT / "manifests/others/pipelines", tmp_path / "ours")
+    (tmp_path / "kustomization.yaml").write_text("resources: [store.yaml]\ncomponents: [ours]\n")
+    done = subprocess.run([*kustomize, str(tmp_path)], check=True, capture_output=True, text=True, timeout=60)
+    changed = yaml.safe_load(done.stdout)["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert changed == [*container["args"], "-master.telemetry=false"]

@@ -183,6 +183,12 @@ def measured(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         outer = folder / f"{width}.html"
         outer.write_text(f"<!doctype html><title></title>{frame}<script>{script}</script>")
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+        # A browser asks its maker for updates; this one finds nobody.
+        options += [
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+        ]
         options += [f"--user-data-dir={folder}/profile", f"--window-size={width + 100},1000"]
         command = [browser, *options, "--virtual-time-budget=10000", "--dump-dom", outer.as_uri()]
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
