@@ -14,7 +14,7 @@ from healthrisk.errors import SpecError
 from healthrisk.evidence import ablation
 from healthrisk.evidence.nested_cv import nested
 from healthrisk.spec import DatasetSpec
-from healthrisk.training import train
+from healthrisk.training import search
 
 Part = tuple[np.ndarray, np.ndarray]
 
@@ -71,7 +71,7 @@ def test_nested_cross_validation_lands_near_the_published_figure(
 def test_the_outer_folds_choose_their_own_parameters(heart: tuple[DatasetSpec, np.ndarray, np.ndarray]) -> None:
     spec, matrix, y = heart
     small = spec.model_copy(update={"search": {"logistic_regression": {"C": (0.003, 3.0)}}})
-    model = train.search(small, "logistic_regression", 0, refit=True).fit(matrix[:200], y[:200])
+    model = search.make_search(small, "logistic_regression", 0, refit=True).fit(matrix[:200], y[:200])
     assert model.best_params_["classifier__C"] in {0.003, 3.0}
     assert model.predict_proba(matrix[200:]).shape == (103, 2)
 

@@ -8,7 +8,7 @@ import pytest
 from healthrisk.evidence import external
 from healthrisk.evidence.ablation import WithoutColumns
 from healthrisk.spec import DatasetSpec
-from healthrisk.training import train
+from healthrisk.training import estimators
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 
@@ -16,7 +16,7 @@ Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 @pytest.fixture
 def models(heart: Heart) -> dict[str, external.Score]:
     spec, matrix, y = heart
-    full = train.estimator(spec, "logistic_regression", 0, {"C": 0.1}).fit(matrix, y)
+    full = estimators.make_model(spec, "logistic_regression", 0, {"C": 0.1}).fit(matrix, y)
     (reduced,) = spec.evidence.reduced
     core = WithoutColumns(spec, reduced, "logistic_regression", {"C": 0.1}, 0).fit((matrix, y))
     return {"full": full.predict_proba, "core": core.probabilities}

@@ -7,7 +7,8 @@ from sklearn.metrics import recall_score
 from healthrisk import spec as specs
 from healthrisk.evidence import event, fairness
 from healthrisk.evidence.event import Event
-from healthrisk.spec import DatasetSpec, Fairness
+from healthrisk.spec import DatasetSpec
+from healthrisk.spec.metric import SENSITIVITY_DIFFERENCE
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 
@@ -25,9 +26,14 @@ def invented(spec: DatasetSpec, cases: int, rates: tuple[float, float]) -> tuple
 
 @pytest.mark.parametrize(
     ("cases", "rates", "verdict"),
-    [(2000, (0.8, 0.8), "kept"), (2000, (0.8, 0.4), "missed"), (30, (0.9, 0.7), "abstains"), (5, (1, 0), "abstains")],
+    [
+        (2000, (0.8, 0.8), "passed"),
+        (2000, (0.8, 0.4), "failed"),
+        (30, (0.9, 0.7), "inconclusive"),
+        (5, (1, 0), "inconclusive"),
+    ],
 )
-def test_the_gate_keeps_misses_or_abstains(cases: int, rates: tuple[float, float], verdict: str) -> None:
+def test_the_gate_passes_fails_or_is_inconclusive(cases: int, rates: tuple[float, float], verdict: str) -> None:
     spec = specs.load("heart-disease")
     by_sex, _ = fairness.audit(spec, *invented(spec, cases, rates), seed=0)
     assert by_sex["gate"]["verdict"] == verdict
@@ -40,10 +46,10 @@ def test_the_gate_keeps_misses_or_abstains(cases: int, rates: tuple[float, float
 
 def test_without_a_bound_groups_are_shown_and_not_judged() -> None:
     spec = specs.load("heart-disease")
-    free = spec.model_copy(update={"evidence": spec.evidence.model_copy(update={"fairness": Fairness()})})
+    free = spec.model_copy(update={"gates": [gate for gate in spec.gates if gate.metric != SENSITIVITY_DIFFERENCE]})
     by_sex, _ = fairness.audit(free, *invented(spec, 2000, (0.8, 0.2)), seed=0)
-    assert by_sex["gate"]["verdict"] == "none"
-    assert by_sex["gate"]["difference"]["mean"] == pytest.approx(0.6)
+    assert by_sex["gate"] is None
+    assert by_sex["widest"]["mean"] == pytest.approx(0.6)
 
 
 def test_groups_cover_every_row_and_rates_are_scikit_learns(heart: Heart) -> None:

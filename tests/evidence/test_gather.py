@@ -14,15 +14,17 @@ from healthrisk.data import encoding, sources
 from healthrisk.data.ingest import ingest
 from healthrisk.evidence import gather, robustness
 from healthrisk.reports import model_report
-from healthrisk.spec import DatasetSpec
+from healthrisk.spec import DatasetSpec, Verdict
+from healthrisk.spec.metric import SUSPECT_LABELS
 from healthrisk.training import preprocessing, train
+from healthrisk.training.decision import Decision
 from healthrisk.training.evaluate import evaluate
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 RECORD: dict[str, Any] = {"source": "uci", "uri": "https://host/table", "sha256": "0" * 64, "rows": 1}
 
 
-def judged(heart: Heart, level: Any, flips: float = 0.0) -> tuple[dict[str, Any], dict[str, Any]]:
+def judged(heart: Heart, level: Any, flips: float = 0.0) -> tuple[Decision, dict[str, Any]]:
     """Train one family on a table with some labels flipped; return the judged decision and the evidence."""
     spec, matrix, y = heart
     small = spec if spec.search else spec.model_copy(update={"search": {"logistic_regression": {"C": (0.03,)}}})
@@ -32,12 +34,12 @@ def judged(heart: Heart, level: Any, flips: float = 0.0) -> tuple[dict[str, Any]
     fitted, _ = preprocessing.fit(small, parts[0][0])
     models = [train.train(small, "logistic_regression", fitted, parts[0], 0)]
     decision = evaluate(small, models, *parts, 0)
-    found = gather.gather(small, models, decision["winner"], *parts, 0, level)
-    return gather.judge(small, decision, found), found
+    found = gather.gather(small, models, decision.winner, *parts, 0, level)
+    return gather.add_gates(small, decision, found), found
 
 
 @pytest.fixture(scope="module")
-def full(heart: Heart) -> tuple[dict[str, Any], dict[str, Any]]:
+def full(heart: Heart) -> tuple[Decision, dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patched:
         # One repeat says as well that everything is there, and nobody waits for sites that are not.
         for module, name in ((gather, "STRESS_REPEATS"), (gather, "NESTED_REPEATS"), (sources, "ATTEMPTS")):
@@ -45,34 +47,31 @@ def full(heart: Heart) -> tuple[dict[str, Any], dict[str, Any]]:
         return judged(heart, "full")
 
 
-def test_an_honest_table_passes(full: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_an_honest_table_passes(full: tuple[Decision, dict[str, Any]]) -> None:
     decision, found = full
-    assert decision["passed"], decision["gates"]
+    assert decision.passed, decision.gates
     json.dumps(found, allow_nan=False)
-    verdicts = {gate["metric"]: gate.get("verdict") for gate in decision["gates"]}
-    assert verdicts["sensitivity_difference_by_sex"] == "abstains"
-    assert "suspect_labels" in verdicts
+    verdicts = {gate.label: gate.verdict for gate in decision.gates}
+    assert verdicts["Difference of sensitivity by sex"] == "inconclusive"
+    assert verdicts["Training labels that look wrong"] == "passed"
 
 
 @pytest.mark.parametrize("flips", [0.2, 0.3])
 def test_a_poisoned_training_set_fails_the_gate(heart: Heart, flips: float) -> None:
     decision, _ = judged(heart, "quick", flips)
-    assert not decision["passed"]
-    missed = {gate["metric"] for gate in decision["gates"] if not gate["passed"]}
-    assert "suspect_labels" in missed
+    assert not decision.passed
+    assert SUSPECT_LABELS in {gate.gate.metric for gate in decision.gates if gate.verdict is Verdict.FAILED}
 
 
-def test_full_evidence_holds_what_quick_does_and_more(
-    heart: Heart, full: tuple[dict[str, Any], dict[str, Any]]
-) -> None:
+def test_full_evidence_holds_what_quick_does_and_more(heart: Heart, full: tuple[Decision, dict[str, Any]]) -> None:
     decision, quick = judged(heart, "quick")
     assert set(full[1]) - set(quick) == {"stress", "detection", "nested"}
-    assert decision["gates"] == full[0]["gates"]
+    assert decision.gates == full[0].gates
     for same in ("calibration", "fairness", "explanation", "labels", "net_benefit"):
         assert quick[same] == full[1][same]
 
 
-def test_the_explained_patient_adds_up(full: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_the_explained_patient_adds_up(full: tuple[Decision, dict[str, Any]]) -> None:
     example = full[1]["explanation"]["example"]
     total = example["base"] + sum(row["value"] for row in example["values"])
     assert total == pytest.approx(example["probability"], abs=1e-6)
@@ -80,7 +79,7 @@ def test_the_explained_patient_adds_up(full: tuple[dict[str, Any], dict[str, Any
     assert full[1]["explanation"]["rows"] == 60
 
 
-def words(spec: DatasetSpec, decision: dict[str, Any], found: dict[str, Any]) -> str:
+def words(spec: DatasetSpec, decision: Decision, found: dict[str, Any]) -> str:
     """The report's text without marks, a cell or a line apart by one blank."""
     record = RECORD | {"missing": dict.fromkeys(spec.features, 0)}
     page = model_report.render(spec, decision, found, record, {"git_revision": "0" * 40, "versions": {}})
@@ -88,7 +87,7 @@ def words(spec: DatasetSpec, decision: dict[str, Any], found: dict[str, Any]) ->
 
 
 def test_the_full_report_tells_what_only_full_evidence_knows(
-    heart: Heart, full: tuple[dict[str, Any], dict[str, Any]]
+    heart: Heart, full: tuple[Decision, dict[str, Any]]
 ) -> None:
     text = words(heart[0], *full)
     inside = full[1]["nested"]["logistic_regression"]["intervals"]["roc_auc"]
@@ -98,7 +97,7 @@ def test_the_full_report_tells_what_only_full_evidence_knows(
         change = row["roc_auc"]["change"]
         assert f"{change['mean']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})" in text
     assert "20 %, everybody" in text
-    assert "misses the gate" in text
+    assert "fails the gate" in text
     assert "parameters searched for itself" in text
     assert "EVIDENCE=full" not in text
 

@@ -7,7 +7,8 @@ import pytest
 
 from healthrisk.evidence import robustness
 from healthrisk.spec import DatasetSpec
-from healthrisk.training import train
+from healthrisk.spec.metric import SUSPECT_LABELS
+from healthrisk.training import cross_validation, estimators
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 PARAMETERS = {"C": 0.03}
@@ -35,9 +36,12 @@ def test_every_condition_is_measured_with_intervals(stressed: list[dict[str, Any
 
 def test_nothing_is_plain_cross_validation(heart: Heart, stressed: list[dict[str, Any]]) -> None:
     spec, matrix, y = heart
-    model = train.estimator(spec, "logistic_regression", 0, PARAMETERS)
-    scores, _ = train.cross_validate(spec, model, matrix, y, train.splits(spec, y, 1, 1))
-    assert train.summary(spec, scores)["intervals"]["roc_auc"].items() <= stressed[0]["roc_auc"].items()
+    model = estimators.make_model(spec, "logistic_regression", 0, PARAMETERS)
+    scores, _ = cross_validation.cross_validate(spec, model, matrix, y, cross_validation.splits(spec, y, 1, 1))
+    assert (
+        cross_validation.summarize(spec, scores).intervals["roc_auc"].model_dump().items()
+        <= stressed[0]["roc_auc"].items()
+    )
 
 
 def test_more_harm_scores_worse(stressed: list[dict[str, Any]]) -> None:
@@ -78,4 +82,4 @@ def test_the_detector_finds_flipped_labels(heart: Heart) -> None:
     assert [row["strength"] for row in flipped] == [0.05, 0.1, 0.2]
     assert flipped[-1]["recall"]["mean"] >= 0.6
     assert flipped[-1]["precision"]["mean"] >= 0.5
-    assert flipped[-1]["flagged"]["mean"] > spec.evidence.suspect_labels > clean["flagged"]["mean"]
+    assert flipped[-1]["flagged"]["mean"] > spec.gate(SUSPECT_LABELS).bound > clean["flagged"]["mean"]

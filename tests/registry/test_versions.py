@@ -10,7 +10,9 @@ from healthrisk.bundle import FILES, Bundle, bundle
 from healthrisk.bundle.parity import generate_rows
 from healthrisk.errors import StoreError
 from healthrisk.registry import versions
+from healthrisk.training.decision import Decision
 from healthrisk.training.preprocessing import fit
+from tests.support import sample_bundle
 
 SPEC = specs.load("heart-disease")
 
@@ -36,10 +38,8 @@ def built(folder: Path, mark: str) -> Bundle:
     return bundle.write(folder / "bundles" / SPEC.name, fill)
 
 
-def decision(score: float) -> dict[str, Any]:
-    intervals = {"roc_auc": {"mean": score}}
-    models = {"random_forest": {"cross_validation": {"intervals": intervals}}}
-    return {"metric": "roc_auc", "winner": "random_forest", "models": models}
+def decision(score: float) -> Decision:
+    return sample_bundle.decision(SPEC, "random_forest", score)
 
 
 def register(where: Path, mark: str, score: float) -> versions.Registered:

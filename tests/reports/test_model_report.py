@@ -13,7 +13,7 @@ from typing import Any
 import mlflow
 import pytest
 
-from healthrisk.spec import names
+from healthrisk.training.decision import Decision
 
 SECTIONS = (
     "verdict",
@@ -133,12 +133,15 @@ def test_mlflow_and_the_pipeline_s_pages_hold_it_too(home: Path, written: Path, 
 
 
 def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> None:
-    evidence, decision = artifact(home, "evidence", "found"), artifact(home, "evidence", "judged")
+    evidence = artifact(home, "evidence", "found")
+    (judged,) = home.glob("runs/*/evidence/judged")
+    decision = Decision.read(judged)
     for column in evidence["fairness"]:
         for row in column["groups"]:
             assert row["group"] in page.words
-    for gate in decision["gates"]:
-        assert [names.gate_name(gate), gate["bound"], f"{gate['value']:.3f}", names.verdict(gate)] in page.rows
+    for gate in decision.gates:
+        bound = f"{gate.gate.relation} {gate.gate.bound:g}"
+        assert [gate.label, bound, f"{gate.value:.3f}", gate.verdict] in page.rows
     for site in evidence["sites"]:
         assert site["label"] in page.words
     assert page.words.count("is missing: not on this machine") == len(evidence["sites"]) == 3

@@ -52,6 +52,19 @@ def test_the_shipped_specs_are_heart_disease_and_obesity() -> None:
         (variant(gates=[]), "gates: Tuple should have at least 1 item"),
         (variant(gates=[{"metric": "beauty", "min": 1}]), "gates.0.metric"),
         (variant(gates=[{"metric": "brier"}]), "lower is better, so give max"),
+        (
+            variant(gates=[{"metric": "beauty", "min": 1}]),
+            "unknown metric, expected one of accuracy, f1_macro, roc_auc",
+        ),
+        (
+            variant(selection={"metric": "suspect_labels"}),
+            "expected one of accuracy, f1_macro, roc_auc, log_loss, brier",
+        ),
+        (variant(evidence={"suspect_labels": 0.1}), "since version 0.2 it is a gate: {metric: suspect_labels, max"),
+        (
+            variant(evidence={"fairness": {"max_difference": 0.1}}),
+            "since version 0.2 it is a gate: {metric: sensitivity_difference, max",
+        ),
         (variant(risk_levels=[{"name": "a", "below": 0.5}, {"name": "b", "below": 0.2}]), "rising `below` bounds"),
         (variant(columns=[{"name": "x", "label": "X", "kind": "number"}]), "need a range"),
         (variant(columns=[{"name": "x", "label": "X", "kind": "number", "range": [2, 1]}]), "need a range"),

@@ -18,8 +18,11 @@ from healthrisk import datasets, spec
 from healthrisk.bundle import parity
 from healthrisk.data import encoding
 from healthrisk.registry.build import build_bundle
-from healthrisk.spec import DatasetSpec
-from healthrisk.training import preprocessing, train
+from healthrisk.spec import DatasetSpec, Family
+from healthrisk.spec.metric import SCORES
+from healthrisk.training import estimators, preprocessing, train
+from healthrisk.training.decision import Decision, Figures, ModelFigures, SplitRows
+from healthrisk.training.record import CrossValidated, CrossValidation, SearchRecord, TrainingRecord
 
 
 def rows_of(chosen: DatasetSpec, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -35,17 +38,60 @@ def rows_of(chosen: DatasetSpec, seed: int) -> tuple[NDArray[np.float64], NDArra
     return matrix, np.searchsorted(np.quantile(score, np.linspace(0, 1, classes + 1)[1:-1]), score).astype(np.int64)
 
 
+def cross_validation(score: float) -> CrossValidation:
+    """Every metric has the same score in each of two folds."""
+    interval = CrossValidated(mean=score, standard_error=0.0, low=score, high=score)
+    return CrossValidation(
+        folds=2,
+        repeats=1,
+        scores={metric.name: (score, score) for metric in SCORES},
+        intervals={metric.name: interval for metric in SCORES},
+    )
+
+
+def training_record(spec: DatasetSpec, family: Family, seed: int, rows: int) -> TrainingRecord:
+    """The record of a model with its default parameters."""
+    return TrainingRecord(
+        family=family,
+        seed=seed,
+        rows=rows,
+        parameters={},
+        search=SearchRecord(folds=2, metric=spec.selection.metric, candidates=()),
+        cross_validation=cross_validation(0.8),
+    )
+
+
+def decision(spec: DatasetSpec, family: Family, score: float, seed: int = 0) -> Decision:
+    """The choice of the only family there is."""
+    figures = Figures(rows=1, scores={metric.name: score for metric in SCORES}, by_class=(), confusion=())
+    model = ModelFigures(
+        parameters={}, cross_validation=cross_validation(score), train=figures, test=figures, curves={}, importance=()
+    )
+    return Decision(
+        dataset=spec.name,
+        metric=spec.selection.metric,
+        seed=seed,
+        rows=SplitRows(train=1, test=1),
+        rule="the only one",
+        best=family,
+        winner=family,
+        gates=(),
+        models={family: model},
+    )
+
+
 def build(dataset: str, family: Any, folder: Path, seed: int = 7) -> Path:
     """Fit one family without a search, and write its bundle below `folder`."""
     chosen = spec.load(dataset)
     matrix, target = rows_of(chosen, seed)
     fitted, preprocessor = preprocessing.fit(chosen, matrix)
-    classifier = train.unfitted(family, seed).fit(preprocessor.transform(matrix), target)
-    record = {"family": family, "seed": seed, "rows": len(matrix), "parameters": {}}
+    classifier = estimators.make_classifier(family, seed).fit(preprocessor.transform(matrix), target)
+    record = training_record(chosen, family, seed, len(matrix))
     with tempfile.TemporaryDirectory() as source:
         out_of_fold = np.zeros((len(matrix), len(chosen.target.classes)))
         train.Trained(family, fitted, classifier, record, out_of_fold).save(Path(source))
-        return build_bundle(chosen, folder, Path(source), matrix, {}, {"source": "sample"}).path
+        chosen_one = decision(chosen, family, 0.8, seed)
+        return build_bundle(chosen, folder, Path(source), matrix, chosen_one, {"source": "sample"}).path
 
 
 if __name__ == "__main__":

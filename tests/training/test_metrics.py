@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics as sk
 
 from healthrisk import spec as specs
+from healthrisk.spec.metric import ACCURACY
 from healthrisk.training import metrics
 
 
@@ -19,11 +20,11 @@ def scored() -> tuple[np.ndarray, np.ndarray]:
 def test_two_class_scores_are_scikit_learns(scored: tuple[np.ndarray, np.ndarray]) -> None:
     y, p = scored
     found = metrics.measure(specs.load("heart-disease"), y, p)
-    assert found["brier"] == pytest.approx(sk.brier_score_loss(y, p[:, 1]))
-    assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p[:, 1]))
-    assert found["log_loss"] == pytest.approx(sk.log_loss(y, p))
-    assert found["f1"] == pytest.approx(sk.f1_score(y, p.argmax(1)))
-    assert np.sum(found["confusion"]) == 200
+    assert found.scores["brier"] == pytest.approx(sk.brier_score_loss(y, p[:, 1]))
+    assert found.scores["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p[:, 1]))
+    assert found.scores["log_loss"] == pytest.approx(sk.log_loss(y, p))
+    assert found.scores["f1"] == pytest.approx(sk.f1_score(y, p.argmax(1)))
+    assert np.sum(found.confusion) == 200
 
 
 def test_many_class_scores_are_scikit_learns() -> None:
@@ -31,15 +32,15 @@ def test_many_class_scores_are_scikit_learns() -> None:
     p = rng.dirichlet(np.ones(7), 500)
     y = np.array([rng.choice(7, p=row) for row in p])
     found = metrics.measure(specs.load("obesity"), y, p)
-    assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr"))
-    assert found["f1_weighted"] == pytest.approx(sk.f1_score(y, p.argmax(1), average="weighted"))
-    assert len(found["by_class"]) == 7
+    assert found.scores["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr"))
+    assert found.scores["f1_weighted"] == pytest.approx(sk.f1_score(y, p.argmax(1), average="weighted"))
+    assert len(found.by_class) == 7
 
 
 def test_roc_points_are_finite(scored: tuple[np.ndarray, np.ndarray]) -> None:
     points = metrics.roc_points(*scored)
-    assert all(np.isfinite(values).all() for values in points.values())
-    assert (points["fpr"][0], points["tpr"][-1]) == (0, 1)
+    assert all(np.isfinite(values).all() for values in (points.fpr, points.tpr, points.thresholds))
+    assert (points.fpr[0], points.tpr[-1]) == (0, 1)
 
 
 def test_the_resampled_interval_follows_nadeau_and_bengio() -> None:
@@ -57,7 +58,7 @@ def test_the_bootstrap_interval_covers_what_it_promises() -> None:
         y = rng.integers(0, 2, 100)
         right = rng.random(100) < 0.8
         p = np.where(right, y, 1 - y).astype(float)
-        interval = metrics.bootstrap_interval("accuracy", y, np.column_stack([1 - p, p]), trial)
+        interval = metrics.bootstrap_interval(ACCURACY, y, np.column_stack([1 - p, p]), trial)
         covered += interval["low"] <= 0.8 <= interval["high"]
     assert covered >= 51
 
@@ -65,5 +66,5 @@ def test_the_bootstrap_interval_covers_what_it_promises() -> None:
 def test_calibration_groups_hold_every_row(scored: tuple[np.ndarray, np.ndarray]) -> None:
     y, p = scored
     points = metrics.calibration_points(y == 1, p[:, 1])
-    assert sum(points["rows"]) == 200
-    assert points["predicted"] == sorted(points["predicted"])
+    assert sum(points.rows) == 200
+    assert list(points.predicted) == sorted(points.predicted)

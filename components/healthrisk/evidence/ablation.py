@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from healthrisk.spec import Baseline, DatasetSpec, Family, Reduced
-from healthrisk.training import metrics, train
+from healthrisk.spec.metric import ACCURACY, F1_MACRO
+from healthrisk.training import cross_validation, estimators, metrics, search
+from healthrisk.training.record import CrossValidation, Parameters
 
 Part = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -25,8 +27,8 @@ def baselines(spec: DatasetSpec, test: Part, every: Part) -> list[dict[str, Any]
         found.append(
             {
                 "name": baseline.name,
-                "accuracy": metrics.SCORES["accuracy"](y, predicted),
-                "f1_macro": metrics.SCORES["f1_macro"](y, predicted),
+                "accuracy": metrics.score(ACCURACY, y, predicted),
+                "f1_macro": metrics.score(F1_MACRO, y, predicted),
                 "everywhere": metrics.proportion(hits, len(outcomes)),
             }
         )
@@ -44,20 +46,20 @@ def apply(spec: DatasetSpec, baseline: Baseline, matrix: NDArray[np.float64]) ->
 class WithoutColumns:
     """A family fitted on all columns but some, with given parameters or its own; it scores rows of the full spec."""
 
-    def __init__(self, spec: DatasetSpec, reduced: Reduced, family: Family, parameters: dict[str, Any], seed: int):
+    def __init__(self, spec: DatasetSpec, reduced: Reduced, family: Family, parameters: Parameters, seed: int):
         self.name = reduced.name
         self.without = reduced.without
         self.spec = spec.reduce(reduced.without)
         self._kept = [place for place, name in enumerate(spec.features) if name not in reduced.without]
         self._family, self._seed = family, seed
-        self._model: Pipeline = train.estimator(self.spec, family, seed, parameters)
+        self._model: Pipeline = estimators.make_model(self.spec, family, seed, parameters)
 
     def search(self, part: Part) -> "WithoutColumns":
         """Take the parameters that a search on a coded part of the full spec finds best."""
         matrix, y = part
-        with train.parallel(self._family, len(y)):
-            found = train.search(self.spec, self._family, self._seed).fit(matrix[:, self._kept], y)
-        self._model.set_params(**found.best_params_)
+        with estimators.parallel(self._family, len(y)):
+            searched = search.make_search(self.spec, self._family, self._seed).fit(matrix[:, self._kept], y)
+        self._model.set_params(**searched.best_params_)
         return self
 
     def fit(self, part: Part) -> "WithoutColumns":
@@ -70,10 +72,10 @@ class WithoutColumns:
         result: NDArray[np.float64] = self._model.predict_proba(matrix[:, self._kept])
         return result
 
-    def cross_validate(self, part: Part, repeats: int) -> dict[str, Any]:
+    def cross_validate(self, part: Part, repeats: int) -> CrossValidation:
         """Return the scores of repeated cross-validation on a coded part of the full spec."""
         matrix, y = part
-        folds = train.splits(self.spec, y, self._seed + 1, repeats)
-        with train.parallel(self._family, len(y)):
-            scores, _ = train.cross_validate(self.spec, self._model, matrix[:, self._kept], y, folds)
-        return train.summary(self.spec, scores)
+        folds = cross_validation.splits(self.spec, y, self._seed + 1, repeats)
+        with estimators.parallel(self._family, len(y)):
+            scores, _ = cross_validation.cross_validate(self.spec, self._model, matrix[:, self._kept], y, folds)
+        return cross_validation.summarize(self.spec, scores)

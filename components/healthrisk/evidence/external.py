@@ -18,6 +18,7 @@ from healthrisk.data import encoding, sources
 from healthrisk.errors import SourceError, ValidationError
 from healthrisk.evidence import calibration, event
 from healthrisk.spec import DatasetSpec, Source
+from healthrisk.spec.metric import ROC_AUC
 from healthrisk.training import metrics
 
 # A coded matrix [rows, features of the full spec] to probabilities [rows, classes].
@@ -61,7 +62,7 @@ def measure(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64], see
     }
     if 0 < judged.happened.sum() < len(y):
         area = metrics.roc_auc(judged.labels, judged.both)
-        found["roc_auc"] = {"mean": area, **metrics.bootstrap_interval("roc_auc", judged.labels, judged.both, seed)}
+        found["roc_auc"] = {"mean": area, **metrics.bootstrap_interval(ROC_AUC, judged.labels, judged.both, seed)}
         shift = calibration.intercept_in_the_large(judged)
         better = calibration.recalibrate(judged, shift)
         right = int((better.predicted == better.happened).sum())

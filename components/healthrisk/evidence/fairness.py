@@ -1,8 +1,8 @@
 """How the model treats groups of people: every sensitive column of the spec, numbers cut into bands.
 
 Rates are fairlearn's; shares have Wilson intervals, differences Newcombe's, areas under the curve bootstrap intervals.
-The gate compares true positive rates (equal opportunity: Hardt, Price and Srebro 2016) and abstains where there are too
-few cases: a difference whose interval reaches across the bound is neither kept nor missed.
+The gate compares true positive rates (equal opportunity: Hardt, Price and Srebro 2016) and is inconclusive where there
+are too few cases: a difference whose interval reaches across the bound neither passes nor fails.
 """
 
 import math
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from healthrisk.evidence import calibration
 from healthrisk.evidence.event import Event
-from healthrisk.spec import Column, DatasetSpec
+from healthrisk.spec import Column, DatasetSpec, GateResult, Verdict
+from healthrisk.spec.metric import ROC_AUC, SENSITIVITY_DIFFERENCE
 from healthrisk.training import metrics
 
 Rate = Callable[[NDArray[np.int64], NDArray[np.int64]], float]
@@ -80,7 +81,7 @@ def _column(spec: DatasetSpec, column: Column, values: NDArray[np.float64], even
         "ratio": {
             rate: float(ratio[rate]) if difference[rate] and np.isfinite(ratio[rate]) else None for rate in RATES
         },
-        "gate": _judge(spec, rows),
+        **_judge(spec, column, rows),
     }
 
 
@@ -113,7 +114,7 @@ def _group(name: str, event: Event, seed: int) -> dict[str, Any]:
     }
     if cases > 1 and rows - cases > 1:
         area = metrics.roc_auc(event.labels, event.both)
-        row["roc_auc"] = {"mean": area, **metrics.bootstrap_interval("roc_auc", event.labels, event.both, seed)}
+        row["roc_auc"] = {"mean": area, **metrics.bootstrap_interval(ROC_AUC, event.labels, event.both, seed)}
     return row
 
 
@@ -123,24 +124,26 @@ def _spread(rows: list[dict[str, Any]], rate: str, apart: float) -> dict[str, fl
     return {**_widest(known, rate)[1], "mean": apart} if len(known) > 1 else None
 
 
-def _judge(spec: DatasetSpec, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a verdict on the widest difference of true positive rates: kept, missed, abstains, or none."""
-    rule = spec.evidence.fairness
-    bound = rule.max_difference
-    fit = [row for row in rows if row["cases"] >= rule.min_cases]
+def _judge(spec: DatasetSpec, column: Column, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the widest difference of true positive rates, what there is to say of it, and its gate's result."""
+    gate, least = spec.gate(SENSITIVITY_DIFFERENCE), spec.evidence.fairness.min_cases
+    fit = [row for row in rows if row["cases"] >= least]
+    widest, verdict = None, Verdict.INCONCLUSIVE
     if len(fit) < 2:
-        few = f"fewer than two groups have {rule.min_cases} cases"
-        return {"verdict": "none" if bound is None else "abstains", "bound": bound, "reason": few, "difference": None}
-    between, widest = _widest(fit, JUDGED)
-    if bound is None:
-        verdict, reason = "none", "the spec sets no bound"
-    elif widest["low"] > bound:
-        verdict, reason = "missed", "even the lower end of the interval lies above the bound"
-    elif widest["high"] <= bound:
-        verdict, reason = "kept", "even the upper end of the interval lies within the bound"
+        reason = f"fewer than two groups have {least} cases"
     else:
-        verdict, reason = "abstains", "too few cases: the interval reaches across the bound"
-    return {"verdict": verdict, "bound": bound, "reason": f"{between}: {reason}", "difference": widest}
+        between, widest = _widest(fit, JUDGED)
+        if gate is None:
+            reason = f"{between}: the spec sets no bound"
+        elif widest["low"] > gate.bound:
+            verdict, reason = Verdict.FAILED, f"{between}: even the lower end of the interval lies above the bound"
+        elif widest["high"] <= gate.bound:
+            verdict, reason = Verdict.PASSED, f"{between}: even the upper end of the interval lies within the bound"
+        else:
+            reason = f"{between}: too few cases: the interval reaches across the bound"
+    value = widest and widest["mean"]
+    result = gate and GateResult(gate=gate, group=column.label, value=value, verdict=verdict, reason=reason)
+    return {"widest": widest, "reason": reason, "gate": result and result.model_dump(mode="json")}
 
 
 def _widest(rows: list[dict[str, Any]], rate: str) -> tuple[str, dict[str, float]]:

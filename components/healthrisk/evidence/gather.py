@@ -12,8 +12,10 @@ from healthrisk.config import Level
 from healthrisk.evidence import ablation, calibration, cohort, event, external, fairness, nested_cv, robustness
 from healthrisk.evidence.cohort import Part
 from healthrisk.inference.shapley import Explainer
-from healthrisk.spec import DatasetSpec
+from healthrisk.spec import DatasetSpec, GateResult
+from healthrisk.spec.metric import SUSPECT_LABELS
 from healthrisk.training import metrics
+from healthrisk.training.decision import Decision
 from healthrisk.training.train import Trained
 
 NESTED_REPEATS = 2
@@ -51,7 +53,7 @@ def gather(
     _log.info("%s patients are explained", min(EXPLAINED_ROWS, len(test[1])))
     found |= _others(spec, model, train, test, seed, level)
     if level == "full":
-        parameters = model.record["parameters"]
+        parameters = model.record.parameters
         found["stress"] = robustness.stress(spec, model.family, parameters, rows, seed, STRESS_REPEATS)
         found["detection"] = robustness.detect(spec, model.family, parameters, rows, seed)
         _log.info("%s conditions of wrong or missing data are measured", len(found["stress"]) - 1)
@@ -60,46 +62,21 @@ def gather(
     return found
 
 
-def gates(spec: DatasetSpec, evidence: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the evidence's gates; one that abstains says so, and does not fail."""
-    found = []
-    if (limit := spec.evidence.suspect_labels) is not None:
-        suspects = evidence["labels"]["suspects"]["mean"]
-        gate = {
-            "metric": "suspect_labels",
-            "name": "Training labels that look wrong",
-            "bound": f"<= {limit:g}",
-            "value": suspects,
-            "passed": suspects <= limit,
-        }
-        found.append(gate)
-    for column in evidence["fairness"]:
-        verdict, widest = column["gate"]["verdict"], column["gate"]["difference"]
-        if widest is not None and verdict != "none":
-            gate = {
-                "metric": f"sensitivity_difference_by_{column['column']}",
-                "name": f"Difference of sensitivity by {column['label'].lower()}",
-                "bound": f"<= {column['gate']['bound']:g}",
-                "value": widest["mean"],
-                "passed": verdict != "missed",
-                "verdict": verdict,
-            }
-            found.append(gate)
-    return found
-
-
-def judge(spec: DatasetSpec, decision: dict[str, Any], evidence: dict[str, Any]) -> dict[str, Any]:
+def add_gates(spec: DatasetSpec, decision: Decision, evidence: dict[str, Any]) -> Decision:
     """Return the decision with the evidence's gates. They are the same at every level, and so is the bundle."""
-    every = [*decision["gates"], *gates(spec, evidence)]
-    return decision | {"gates": every, "passed": all(gate["passed"] for gate in every)}
+    added = [GateResult.model_validate(column["gate"]) for column in evidence["fairness"] if column["gate"]]
+    if gate := spec.gate(SUSPECT_LABELS):
+        suspects = evidence["labels"]["suspects"]["mean"]
+        added.insert(0, GateResult(gate=gate, value=suspects, verdict=gate.judge(suspects)))
+    return decision.model_copy(update={"gates": (*decision.gates, *added)})
 
 
 def _labels(spec: DatasetSpec, y: NDArray[np.int64], out_of_fold: NDArray[np.float64]) -> dict[str, Any]:
-    suspects = robustness.suspects(y, out_of_fold)
+    suspects, gate = robustness.suspects(y, out_of_fold), spec.gate(SUSPECT_LABELS)
     return {
         "rows": len(y),
         "suspects": metrics.proportion(int(suspects.sum()), len(y)),
-        "limit": spec.evidence.suspect_labels,
+        "limit": gate and gate.bound,
     }
 
 
@@ -140,7 +117,7 @@ def _explanation(
 
 def _others(spec: DatasetSpec, model: Trained, train: Part, test: Part, seed: int, level: Level) -> dict[str, Any]:
     """Return what reduced models score, and how all models do at the other sites."""
-    parameters = model.record["parameters"]
+    parameters = model.record.parameters
     scores: dict[str, external.Score] = {"full": lambda matrix: model.probabilities(spec, matrix)}
     reduced = []
     for each in spec.evidence.reduced:
@@ -151,7 +128,7 @@ def _others(spec: DatasetSpec, model: Trained, train: Part, test: Part, seed: in
         record: dict[str, Any] = {"name": each.name, "without": [spec.by_name[name].label for name in each.without]}
         record["test"] = metrics.score_all(test[1], simple.probabilities(test[0]))
         if level == "full":
-            record["cross_validation"] = simple.cross_validate(train, spec.selection.repeats)["intervals"]
+            record["cross_validation"] = simple.cross_validate(train, spec.selection.repeats).model_dump()["intervals"]
         reduced.append(record)
     sites = external.sites(spec, scores, seed, download=level == "full")
     for site in sites:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 
 from healthrisk.spec import DatasetSpec, Family
-from healthrisk.training import metrics, train
+from healthrisk.training import cross_validation, metrics, search
 
 _log = logging.getLogger("healthrisk")
 
@@ -29,8 +29,8 @@ def nested(
 ) -> dict[str, Any]:
     """Return each family's scores and intervals; logs a line a family and repeat."""
     matrix, y = part
-    outer = train.splits(spec, y, seed + 1, repeats)
-    models = {family: train.search(spec, family, seed, refit=True) for family in families}
+    outer = cross_validation.splits(spec, y, seed + 1, repeats)
+    models = {family: search.make_search(spec, family, seed, refit=True) for family in families}
     began = time.monotonic()
     found: dict[str, Any] = {}
     # Searches take seconds, so processes are worth their start; threads would wait for the interpreter in turn.
@@ -43,12 +43,12 @@ def nested(
                 scores += [next(answers) for _ in range(spec.selection.folds)]
                 place = f"{repeat + 1}/{repeats}"
                 _log.info("nested cross-validation of %s, %s: %.0f s so far", family, place, time.monotonic() - began)
-            found[family] = train.summary(spec, scores)
+            found[family] = cross_validation.summarize(spec, scores).model_dump()
     return found
 
 
 def _judge(
-    model: BaseEstimator, matrix: NDArray[np.float64], y: NDArray[np.int64], fold: train.Split
+    model: BaseEstimator, matrix: NDArray[np.float64], y: NDArray[np.int64], fold: cross_validation.Split
 ) -> dict[str, float]:
     fit_on, held_out = fold
     return metrics.score_all(y[held_out], clone(model).fit(matrix[fit_on], y[fit_on]).predict_proba(matrix[held_out]))

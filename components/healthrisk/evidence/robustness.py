@@ -7,7 +7,6 @@ score itself. Wrong labels are looked for by confident learning (Northcutt, Jian
 cleanlab implements it.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -22,7 +21,8 @@ from sklearn.pipeline import Pipeline
 from healthrisk.evidence import calibration, event, fairness
 from healthrisk.evidence.event import Event
 from healthrisk.spec import DatasetSpec, Family
-from healthrisk.training import metrics, train
+from healthrisk.training import cross_validation, estimators, metrics
+from healthrisk.training.record import Parameters
 
 FLIPS = (0.05, 0.10, 0.20)
 # Of a number's own standard deviation.
@@ -60,7 +60,7 @@ class Condition:
 def stress(
     spec: DatasetSpec,
     family: Family,
-    parameters: dict[str, Any],
+    parameters: Parameters,
     part: tuple[Matrix, Labels],
     seed: int,
     repeats: int,
@@ -70,15 +70,15 @@ def stress(
     What flips are targeted at has its sensitivity told as well: overall scores hide what happens to a small group.
     """
     matrix, y = part
-    folds = train.splits(spec, y, seed + 1, repeats)
-    model = train.estimator(spec, family, seed, parameters)
+    folds = cross_validation.splits(spec, y, seed + 1, repeats)
+    model = estimators.make_model(spec, family, seed, parameters)
     groups = targets(spec, matrix)
     found: list[dict[str, Any]] = []
     untouched: list[dict[str, float]] = []
-    with train.parallel(family, len(y)):
+    with estimators.parallel(family, len(y)):
         for condition in [Condition("nothing", 0.0, "", False, _keep), *_conditions(spec, matrix, groups)]:
             spoiled = Spoiled(model, condition, len(spec.target.classes), seed)
-            scores, pooled = train.cross_validate(spec, spoiled, matrix, y, folds)
+            scores, pooled = cross_validation.cross_validate(spec, spoiled, matrix, y, folds)
             untouched = untouched or scores
             judged = event.of(spec, y, pooled)
             found.append(
@@ -98,12 +98,12 @@ def _effects(
     spec: DatasetSpec, scores: list[dict[str, float]], untouched: list[dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
     """Return each score's interval over the folds, and that of its change."""
-    own = train.summary(spec, scores)["intervals"]
+    own = cross_validation.summarize(spec, scores).intervals
     found = {}
     for name in SHOWN:
         changes = np.array([fold[name] - before[name] for fold, before in zip(scores, untouched, strict=True)])
-        change = metrics.resampled_interval(changes, spec.selection.folds, lowest=-math.inf)
-        found[name] = {**own[name], "change": change}
+        change = metrics.resampled_interval(changes, spec.selection.folds)
+        found[name] = {**own[name].model_dump(), "change": change}
     return found
 
 
@@ -122,7 +122,7 @@ def suspects(y: Labels, out_of_fold: Matrix) -> NDArray[np.bool_]:
 def detect(
     spec: DatasetSpec,
     family: Family,
-    parameters: dict[str, Any],
+    parameters: Parameters,
     part: tuple[Matrix, Labels],
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -131,12 +131,14 @@ def detect(
     Some labels of the original table may be wrong as well: what it finds among those counts against its precision.
     """
     matrix, y = part
-    model = train.estimator(spec, family, seed, parameters)
+    model = estimators.make_model(spec, family, seed, parameters)
     found = []
     for target, share in [(EVERYBODY, 0.0), *product(targets(spec, matrix), FLIPS)]:
         wrong = flip(y, target.holds(matrix), share, len(spec.target.classes), np.random.default_rng(seed))
-        with train.parallel(family, len(y)):
-            _, pooled = train.cross_validate(spec, model, matrix, wrong, train.splits(spec, wrong, seed + 1, 1))
+        with estimators.parallel(family, len(y)):
+            _, pooled = cross_validation.cross_validate(
+                spec, model, matrix, wrong, cross_validation.splits(spec, wrong, seed + 1, 1)
+            )
         flagged, flipped = suspects(wrong, pooled), wrong != y
         hits = int((flagged & flipped).sum())
         found.append(

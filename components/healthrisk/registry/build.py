@@ -16,6 +16,7 @@ from healthrisk.inference.scorer import risk_levels
 from healthrisk.registry import export, provenance
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing
+from healthrisk.training.decision import Decision
 from healthrisk.training.train import Trained
 
 GOLDEN_ROWS = 20
@@ -26,7 +27,7 @@ def build_bundle(
     folder: Path,
     source: Path,
     matrix: NDArray[np.float64],
-    decision: dict[str, Any],
+    decision: Decision,
     data: dict[str, Any],
 ) -> Bundle:
     """Write the bundle of the trained model in `source` below `folder` and return it opened.
@@ -40,7 +41,7 @@ def build_bundle(
     trained = Trained.load(source)
     preprocessor = preprocessing.extract(spec, trained.preprocessing)
     serving = export.to_onnx(trained.classifier, len(preprocessor.outputs))
-    rows = np.vstack([matrix, parity.generate_rows(spec, parity.GENERATED_ROWS, trained.record["seed"])])
+    rows = np.vstack([matrix, parity.generate_rows(spec, parity.GENERATED_ROWS, trained.record.seed)])
     expected = trained.classifier.predict_proba(_independent(trained, rows))
     difference = parity.check_parity(expected, preprocessor, serving, rows)
 
@@ -50,7 +51,7 @@ def build_bundle(
         (path / "model.onnx").write_bytes(serving)
         probabilities = Classifier(serving).probabilities(preprocessor.transform(matrix))
         documents = {
-            "metrics.json": json.dumps(decision, indent=1),
+            "metrics.json": decision.to_json(),
             "golden.json": json.dumps(_golden(spec, preprocessor, serving, rows[len(matrix) :]), indent=1),
             "reference.json": json.dumps(reference.describe(spec, matrix, probabilities), indent=1),
             "spec.json": spec.to_json(),
@@ -61,8 +62,8 @@ def build_bundle(
         return {
             "name": spec.name,
             "family": trained.family,
-            "parameters": trained.record["parameters"],
-            "seed": trained.record["seed"],
+            "parameters": trained.record.parameters,
+            "seed": trained.record.seed,
             "data": data,
             "parity": {"rows": len(rows), "largest_difference": difference},
             "git_revision": provenance.git_revision(),

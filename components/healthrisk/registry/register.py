@@ -1,4 +1,4 @@
-"""From an evaluated winner to a registered version: runs logged, gates kept, bundle stored, alias given."""
+"""From an evaluated winner to a registered version: runs logged, gates checked, bundle stored, alias given."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from healthrisk.config import settings
 from healthrisk.errors import GateError
 from healthrisk.registry import build, tracking, versions
 from healthrisk.registry.provenance import git_revision
-from healthrisk.spec import DatasetSpec
+from healthrisk.spec import DatasetSpec, Verdict
+from healthrisk.training.decision import Decision
 from healthrisk.training.split import read_part
 from healthrisk.training.train import Trained
 
@@ -21,24 +22,24 @@ def register_winner(
     *,
     parts: list[Path],
     record: dict[str, Any],
-    decision: dict[str, Any],
+    decision: Decision,
     page: str,
     models: list[Path],
 ) -> dict[str, Any]:
     """Log every model; build, store and register the winner. Return the version, its alias, reason, address and digest.
 
     Raises:
-        GateError: the winner misses a gate; its run is logged, nothing is registered.
+        GateError: the winner fails a gate; its run is logged, nothing is registered.
         BundleError: the serving form disagrees with scikit-learn.
     """
     # Not where it came from: the same bytes under another name are the same data, and make the same bundle.
     data = {key: record[key] for key in ("sha256", "rows")}
     trained = [Trained.load(folder) for folder in models]
     runs = tracking.log_runs(spec, trained, decision, page, data, git_revision())
-    if missed := [gate for gate in decision["gates"] if not gate["passed"]]:
-        words = "; ".join(f"{gate['metric']} is {gate['value']:.4f}, must be {gate['bound']}" for gate in missed)
-        raise GateError(f"{decision['winner']} misses its gates: {words}; nothing was registered")
-    winner = decision["winner"]
+    winner = decision.winner
+    if not decision.passed:
+        failed = "; ".join(gate.in_words for gate in decision.gates if gate.verdict is Verdict.FAILED)
+        raise GateError(f"{winner} fails its gates: {failed}; nothing was registered")
     folder = next(folder for folder, model in zip(models, trained, strict=True) if model.family == winner)
     matrix = np.vstack([read_part(spec, part)[0] for part in parts])
     with scratch_folder(settings().home / "building") as building:

@@ -16,6 +16,7 @@ from healthrisk.registry import provenance
 from healthrisk.registry.versions import client as tracking_client
 from healthrisk.reports import model_report
 from healthrisk.spec import DatasetSpec
+from healthrisk.training.decision import Decision, ModelFigures
 from healthrisk.training.train import Trained
 
 # What scikit-learn's models hold besides plain numbers; MLflow writes them in a format that opens nothing else.
@@ -27,21 +28,21 @@ TRUSTED_TYPES = [
 
 
 def log_runs(
-    spec: DatasetSpec, models: list[Trained], decision: dict[str, Any], page: str, data: dict[str, Any], revision: str
+    spec: DatasetSpec, models: list[Trained], decision: Decision, page: str, data: dict[str, Any], revision: str
 ) -> dict[str, str]:
     """Log every trained family with its evaluation; return the run ids by family."""
     client, experiment = tracking_client(), _experiment(spec.name)
     runs: dict[str, str] = {}
     for model in models:
-        measured = decision["models"][model.family]
+        measured = decision.models[model.family]
         tags = {
             MLFLOW_RUN_NAME: model.family,
             "dataset": spec.name,
             "data.sha256": data["sha256"],
             "data.rows": str(data["rows"]),
             "git.revision": revision,
-            "winner": str(model.family == decision["winner"]).lower(),
-            "gates.passed": str(decision["passed"]).lower(),
+            "winner": str(model.family == decision.winner).lower(),
+            "gates.passed": str(decision.passed).lower(),
         }
         run = client.create_run(experiment, tags=tags).info.run_id
         now = int(time.time() * 1000)
@@ -49,8 +50,7 @@ def log_runs(
             run,
             metrics=[Metric(name, value, now, 0) for name, value in _numbers(measured).items()],
             params=[
-                Param(name, str(value))
-                for name, value in (model.record["parameters"] | {"seed": decision["seed"]}).items()
+                Param(name, str(value)) for name, value in (model.record.parameters | {"seed": decision.seed}).items()
             ],
             tags=[RunTag("family", model.family)],
         )
@@ -69,22 +69,21 @@ def _experiment(name: str) -> str:
     return str(client.create_experiment(name, artifact_location=(where.home / "artifacts").as_uri() if local else None))
 
 
-def _numbers(measured: dict[str, Any]) -> dict[str, float]:
-    numbers: dict[str, float] = {}
-    for part in ("train", "test"):
-        numbers |= {f"{part}.{name}": value for name, value in measured[part].items() if isinstance(value, float)}
-    for name, interval in measured["cross_validation"]["intervals"].items():
-        numbers |= {f"cv.{name}.{end}": interval[end] for end in ("mean", "low", "high", "standard_error")}
+def _numbers(figures: ModelFigures) -> dict[str, float]:
+    numbers = {f"train.{name}": value for name, value in figures.train.scores.items()}
+    numbers |= {f"test.{name}": value for name, value in figures.test.scores.items()}
+    for name, interval in figures.cross_validation.intervals.items():
+        numbers |= {f"cv.{name}.{end}": value for end, value in interval.model_dump().items()}
     return numbers
 
 
-def _log_files(client: Any, run: str, spec: DatasetSpec, model: Trained, decision: dict[str, Any], page: str) -> None:
+def _log_files(client: Any, run: str, spec: DatasetSpec, model: Trained, decision: Decision, page: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, png in model_report.model_plots(spec, decision, model.family).items():
             (Path(folder) / f"{name}.png").write_bytes(png)
         client.log_artifacts(run, folder, "plots")
     client.log_text(run, page, "report.html")
-    client.log_dict(run, model.record, "training.json")
+    client.log_text(run, model.record.to_json(), "training.json")
     client.log_text(run, spec.to_json(), "spec.json")
     # It warns of every pip it cannot see, though the requirements below are complete.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)

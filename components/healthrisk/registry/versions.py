@@ -4,7 +4,6 @@ import contextlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -14,7 +13,7 @@ from healthrisk.atomic import scratch_folder
 from healthrisk.bundle import Bundle
 from healthrisk.config import settings
 from healthrisk.errors import StoreError
-from healthrisk.spec import Metric, is_better
+from healthrisk.training.decision import Decision
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -28,7 +27,7 @@ class Registered:
     uri: str
     digest: str
     family: str
-    metric: Metric
+    metric: str
     score: float
     aliases: tuple[str, ...]
     run_id: str
@@ -79,16 +78,16 @@ def by_alias(name: str, alias: str) -> Registered | None:
         raise StoreError(f"model registry {settings().tracking_uri}: {error.message}") from error
 
 
-def register(bundle: Bundle, uri: str, decision: dict[str, Any], run_id: str) -> tuple[Registered, str]:
+def register(bundle: Bundle, uri: str, decision: Decision, run_id: str) -> tuple[Registered, str]:
     """Register a bundle once, and give it an alias: champion, or challenger where the champion scores better.
 
     Each part can be repeated: a version is found again by its digest, so a rerun after a kill adds what is missing.
     Returns the version, and in words why it has its alias.
     """
     server, name = client(), bundle.spec.name
-    metric, winner = decision["metric"], decision["winner"]
-    score = decision["models"][winner]["cross_validation"]["intervals"][metric]["mean"]
-    tags = {"uri": uri, "digest": bundle.digest, "family": winner, "metric": metric, "score": repr(score)}
+    metric = decision.metric.name
+    score = decision.winning.cross_validation.intervals[metric].mean
+    tags = {"uri": uri, "digest": bundle.digest, "family": decision.winner, "metric": metric, "score": repr(score)}
     version = _find(server, name, bundle.digest) or _create(server, name, uri, run_id, tags)
     alias, reason = _alias(bundle, version, score)
     server.set_registered_model_alias(name, alias, version.number)
@@ -98,15 +97,15 @@ def register(bundle: Bundle, uri: str, decision: dict[str, Any], run_id: str) ->
 
 
 def _alias(bundle: Bundle, version: Registered, score: float) -> tuple[str, str]:
-    current, rules = champion(bundle.spec.name), bundle.spec.selection
+    current, metric = champion(bundle.spec.name), bundle.spec.selection.metric
     if current is None:
         return CHAMPION, "the first version of this model"
     if current.digest == version.digest:
         return CHAMPION, "it is the champion already"
-    if current.metric != rules.metric:
-        return CHAMPION, f"the former champion was chosen by {current.metric}, not by {rules.metric}"
-    worse = is_better(rules.metric, current.score, score)
-    figures = f"cross-validated {rules.metric} {score:.4f}, the champion's {current.score:.4f}"
+    if current.metric != metric.name:
+        return CHAMPION, f"the previous champion was chosen by {current.metric}, not by {metric.name}"
+    worse = metric.is_better(current.score, score)
+    figures = f"cross-validated {metric.name} {score:.4f}, the champion's {current.score:.4f}"
     return CHALLENGER if worse else CHAMPION, f"{'worse' if worse else 'not worse'}: {figures}"
 
 
@@ -133,7 +132,7 @@ def _read(server: MlflowClient, version: ModelVersion) -> Registered:
         uri=tags["uri"],
         digest=tags["digest"],
         family=tags["family"],
-        metric=cast(Metric, tags["metric"]),
+        metric=tags["metric"],
         score=float(tags["score"]),
         aliases=tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(version.version))),
         run_id=version.run_id or "",

@@ -3,8 +3,10 @@
 from typing import Any
 
 from healthrisk.reports import figures, pages, plots
-from healthrisk.spec import DatasetSpec
-from healthrisk.spec.names import METRIC_NAMES, family_name, gate_name, verdict
+from healthrisk.spec import DatasetSpec, Family
+from healthrisk.spec.metric import BY_NAME, REPORTED
+from healthrisk.spec.policies import family_name
+from healthrisk.training.decision import Curves, Decision, ModelFigures
 
 SECTIONS = (
     ("verdict", "Verdict"),
@@ -25,35 +27,34 @@ SECTIONS = (
 )
 
 
-def model_plots(spec: DatasetSpec, decision: dict[str, Any], family: str) -> dict[str, bytes]:
+def model_plots(spec: DatasetSpec, decision: Decision, family: Family) -> dict[str, bytes]:
     """Return the PNG plots of one model: ROC, calibration, confusion matrix and feature importance."""
-    model = decision["models"][family]
+    model = decision.models[family]
     names = [cls.name for cls in spec.target.classes]
     drawn = {
-        "roc": plots.roc(model["curves"]),
-        "calibration": plots.calibration(model["curves"]),
-        "confusion": plots.confusion(model["test"]["confusion"], names),
-        "importance": plots.importance(model["importance"], METRIC_NAMES[decision["metric"]]),
+        "roc": plots.roc(model.curves),
+        "calibration": plots.calibration(model.curves),
+        "confusion": plots.confusion(model.test.confusion, names),
+        "importance": plots.importance(model.importance, decision.metric.label),
     }
     return {name: plots.to_png(figure) for name, figure in drawn.items()}
 
 
 def render(
     spec: DatasetSpec,
-    decision: dict[str, Any],
+    decision: Decision,
     evidence: dict[str, Any],
     data: dict[str, Any],
     provenance: dict[str, Any],
 ) -> str:
     """Return the page for an evaluation, its evidence, the record of the data and the provenance of the code."""
-    models = decision["models"]
+    models, winner = decision.models, decision.winning
     measured = [
-        (family_name(family), result["cross_validation"]["intervals"][decision["metric"]])
-        for family, result in models.items()
+        (family_name(family), figures.cross_validation.intervals[decision.metric.name].model_dump())
+        for family, figures in models.items()
     ]
-    winner = models[decision["winner"]]
-    shown = model_plots(spec, decision, decision["winner"])
-    title = f"Cross-validated {METRIC_NAMES[decision['metric']]}, 95 % interval"
+    shown = model_plots(spec, decision, decision.winner)
+    title = f"Cross-validated {decision.metric.label}, 95 % interval"
     more = {
         "intervals": plots.intervals(measured, title),
         "curves": plots.calibration(_by_model(models)),
@@ -70,12 +71,10 @@ def render(
         spec=spec,
         decision=decision,
         evidence=evidence,
-        gate_name=gate_name,
-        verdict=verdict,
         winner=winner,
-        metrics=[(key, name) for key, name in METRIC_NAMES.items() if key in winner["test"]],
-        names=METRIC_NAMES,
-        cross_validated={family: result["cross_validation"] for family, result in models.items()},
+        metrics=[metric for metric in REPORTED if metric.name in winner.test.scores],
+        names={name: metric.label for name, metric in BY_NAME.items()},
+        cross_validated={family: figures.cross_validation for family, figures in models.items()},
         family_name=family_name,
         plots={name: plots.data_uri(png) for name, png in shown.items()},
         data=data,
@@ -93,10 +92,10 @@ def _sections(evidence: dict[str, Any]) -> list[tuple[str, str]]:
     return [section for section in SECTIONS if section[0] not in absent]
 
 
-def _areas(decision: dict[str, Any], evidence: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+def _areas(decision: Decision, evidence: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
     """The area under the ROC curve inside, in every group and at every site, where it exists."""
-    inside = decision["models"][decision["winner"]]["cross_validation"]["intervals"]["roc_auc"]
-    rows = [("Cross-validation", inside)]
+    inside = decision.winning.cross_validation.intervals["roc_auc"]
+    rows = [("Cross-validation", inside.model_dump())]
     rows += [
         (f"{column['label']}: {row['group']}", row["roc_auc"])
         for column in evidence["fairness"]
@@ -110,6 +109,6 @@ def _areas(decision: dict[str, Any], evidence: dict[str, Any]) -> list[tuple[str
     return [row for row in rows if row[1]]
 
 
-def _by_model(models: dict[str, Any]) -> dict[str, Any]:
+def _by_model(models: dict[Family, ModelFigures]) -> dict[str, Curves]:
     """The last class's curves of every model: with two classes, the event's."""
-    return {family_name(family): list(result["curves"].values())[-1] for family, result in models.items()}
+    return {family_name(family): list(figures.curves.values())[-1] for family, figures in models.items()}

@@ -6,10 +6,13 @@ Colours are those of Okabe and Ito (2008); lines differ in style as well as in c
 import base64
 import io
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from healthrisk.training.decision import Curves, Importance
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 150
@@ -30,28 +33,28 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def roc(curves: dict[str, dict[str, Any]]) -> Figure:
-    """Plot ROC curves, given as {name: {"roc": {"fpr": [...], "tpr": [...]}}}."""
+def roc(curves: dict[str, Curves]) -> Figure:
+    """Plot ROC curves by name."""
     figure, axes = _square("False positive rate", "True positive rate")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     for position, (name, curve) in enumerate(curves.items()):
-        axes.plot(curve["roc"]["fpr"], curve["roc"]["tpr"], label=name, **look(position))
+        axes.plot(curve.roc.fpr, curve.roc.tpr, label=name, **look(position))
     axes.legend(loc="lower right", fontsize=8, frameon=False)
     return figure
 
 
-def calibration(curves: dict[str, dict[str, Any]]) -> Figure:
+def calibration(curves: dict[str, Curves]) -> Figure:
     """Plot observed shares against predicted probabilities; a perfect model lies on the diagonal."""
     figure, axes = _square("Predicted probability", "Observed share")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     for position, (name, curve) in enumerate(curves.items()):
-        points = curve["calibration"]
-        axes.plot(points["predicted"], points["observed"], marker="o", markersize=4, label=name, **look(position))
+        points = curve.calibration
+        axes.plot(points.predicted, points.observed, marker="o", markersize=4, label=name, **look(position))
     axes.legend(loc="upper left", fontsize=8, frameon=False)
     return figure
 
 
-def confusion(matrix: list[list[int]], names: list[str]) -> Figure:
+def confusion(matrix: Sequence[Sequence[int]], names: list[str]) -> Figure:
     """Plot a confusion matrix [true, predicted] with its counts; shades are shares of the true class."""
     counts = np.asarray(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -70,12 +73,12 @@ def confusion(matrix: list[list[int]], names: list[str]) -> Figure:
     return figure
 
 
-def importance(rows: list[dict[str, Any]], metric: str) -> Figure:
+def importance(rows: Sequence[Importance], metric: str) -> Figure:
     """Plot the loss of a metric, named in words, when each feature is shuffled, with one standard deviation."""
     shown = rows[:15][::-1]
     figure = Figure(figsize=(WIDTH, 0.32 * len(shown) + 0.8), layout="constrained")
     axes = figure.add_subplot()
-    labels, means, spread = zip(*((broken(row["label"]), row["mean"], row["sd"]) for row in shown), strict=True)
+    labels, means, spread = zip(*((broken(row.label), row.mean, row.sd) for row in shown), strict=True)
     axes.barh(labels, means, xerr=spread, color=COLOURS[0], ecolor="#444444")
     axes.set_xlabel(f"Loss of {metric} when shuffled")
     axes.tick_params(labelsize=8)

@@ -30,9 +30,18 @@ def explain(error: ValidationError) -> str:
     for problem in error.errors(include_url=False):
         place = ".".join(str(part) for part in problem["loc"]) or "spec"
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden" and (now := _MOVED.get(str(problem["loc"][-1]))):
+            message = f"since version 0.2 it is {now}"
         given = "" if isinstance(problem["input"], dict | list | tuple | BaseModel) else f", got {problem['input']!r}"
         problems.append(f"{place}: {message}{given}")
     return "; ".join(problems)
+
+
+# Where a field went that specs of version 0.1 have.
+_MOVED = {
+    "max_difference": "a gate: {metric: sensitivity_difference, max: ...}",
+    "suspect_labels": "a gate: {metric: suspect_labels, max: ...}",
+}
 
 
 class _UniqueKeys(yaml.SafeLoader):

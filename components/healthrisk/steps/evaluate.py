@@ -32,7 +32,6 @@ def evaluate(
         scores: The winner's figures.
         curves: The winner's confusion matrix and, with two classes, its ROC curve.
     """
-    import json
     from pathlib import Path
 
     from healthrisk.processes import step
@@ -46,14 +45,13 @@ def evaluate(
         folders = (logistic_regression, random_forest, gradient_boosting)
         models = [Trained.load(Path(folder.path)) for folder in folders]
         parts = read_part(parsed, Path(train.path)), read_part(parsed, Path(test.path))
-        found = evaluate(parsed, models, *parts, seed)
-        Path(decision.path).write_text(json.dumps(found, indent=1, allow_nan=False))
-        winner = found["models"][found["winner"]]
-        for name, value in winner["test"].items():
-            if isinstance(value, float):
-                scores.log_metric(f"test_{name}", value)
-        curves.log_confusion_matrix([cls.name for cls in parsed.target.classes], winner["test"]["confusion"])
+        decided = evaluate(parsed, models, *parts, seed)
+        decided.write(Path(decision.path))
+        for name, value in decided.winning.test.scores.items():
+            scores.log_metric(f"test_{name}", value)
+        confusion = [list(row) for row in decided.winning.test.confusion]
+        curves.log_confusion_matrix([cls.name for cls in parsed.target.classes], confusion)
         if parsed.is_binary:
-            roc = next(iter(winner["curves"].values()))["roc"]
-            curves.log_roc_curve(roc["fpr"], roc["tpr"], roc["thresholds"])
-        log.info("the winner is %s", found["winner"])
+            roc = next(iter(decided.winning.curves.values())).roc
+            curves.log_roc_curve(list(roc.fpr), list(roc.tpr), list(roc.thresholds))
+        log.info("the winner is %s", decided.winner)

@@ -42,11 +42,12 @@ def evidence(
     from pathlib import Path
 
     from healthrisk.config import level as read_level
-    from healthrisk.evidence.gather import gather, judge
+    from healthrisk.evidence.gather import add_gates, gather
     from healthrisk.processes import step
     from healthrisk.registry.provenance import git_revision, versions
     from healthrisk.reports.model_report import render
     from healthrisk.spec import DatasetSpec
+    from healthrisk.training.decision import Decision
     from healthrisk.training.split import read_part
     from healthrisk.training.train import Trained
 
@@ -54,12 +55,12 @@ def evidence(
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
         models = [Trained.load(Path(each.path)) for each in (logistic_regression, random_forest, gradient_boosting)]
         parts = read_part(parsed, Path(train.path)), read_part(parsed, Path(test.path))
-        decided = json.loads(Path(decision.path).read_text())
-        gathered = gather(parsed, models, decided["winner"], *parts, seed, read_level(level))
-        decided = judge(parsed, decided, gathered)
+        decided = Decision.read(Path(decision.path))
+        gathered = gather(parsed, models, decided.winner, *parts, seed, read_level(level))
+        decided = add_gates(parsed, decided, gathered)
         data = json.loads(Path(record.path).read_text())
         provenance = {"git_revision": git_revision(), "versions": versions()}
-        Path(judged.path).write_text(json.dumps(decided, indent=1, allow_nan=False))
+        decided.write(Path(judged.path))
         Path(found.path).write_text(json.dumps(gathered, indent=1, allow_nan=False))
         Path(page.path).write_text(render(parsed, decided, gathered, data, provenance))
         log.info("the report is written (%s)", level)

@@ -38,13 +38,14 @@ def register(
     from healthrisk.processes import step
     from healthrisk.registry.register import register_winner
     from healthrisk.spec import DatasetSpec
+    from healthrisk.training.decision import Decision
 
     with step() as log:
         found = register_winner(
             DatasetSpec.parse(Path(spec.path).read_text()),
             parts=[Path(train.path), Path(test.path)],
             record=json.loads(Path(record.path).read_text()),
-            decision=json.loads(Path(decision.path).read_text()),
+            decision=Decision.read(Path(decision.path)),
             page=Path(page.path).read_text(),
             models=[Path(folder.path) for folder in (logistic_regression, random_forest, gradient_boosting)],
         )

@@ -39,7 +39,7 @@ def train(
         fitted = joblib.load(Path(preprocessor.path) / "preprocessor.joblib")
         trained = train(parsed, cast(Family, family), fitted, read_part(parsed, Path(table.path)), seed)
         trained.save(Path(model.path))
-        metric = parsed.selection.metric
-        score = trained.record["cross_validation"]["intervals"][metric]
-        log.info("cross-validated %s %.3f (%.3f to %.3f)", metric, score["mean"], score["low"], score["high"])
-        model.metadata.update(family=family, **{metric: score["mean"]})
+        metric = parsed.selection.metric.name
+        score = trained.record.cross_validation.intervals[metric]
+        log.info("cross-validated %s %.3f (%.3f to %.3f)", metric, score.mean, score.low, score.high)
+        model.metadata.update(family=family, **{metric: score.mean})

@@ -1,15 +1,18 @@
 """Compare the trained families, choose one by a stated rule, and hold it against the spec's gates."""
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.inspection import permutation_importance
 from sklearn.pipeline import Pipeline
 
-from healthrisk.spec import FAMILIES, LOWER_IS_BETTER, DatasetSpec, Gate
+from healthrisk.spec import FAMILIES, DatasetSpec, Family, GateResult
+from healthrisk.spec.metric import ACCURACY
 from healthrisk.training import metrics, threads
+from healthrisk.training.decision import Curves, Decision, Figures, Importance, Interval, ModelFigures, SplitRows
+from healthrisk.training.record import CrossValidation
 from healthrisk.training.train import Trained
 
 RULE = "the simplest model within one standard error of the best cross-validated {metric}"
@@ -24,52 +27,44 @@ def evaluate(
     train: tuple[NDArray[np.float64], NDArray[np.int64]],
     test: tuple[NDArray[np.float64], NDArray[np.int64]],
     seed: int,
-) -> dict[str, Any]:
-    """Measure every model on both parts, given as coded matrix and class positions, and decide.
-
-    Returns a JSON-ready dict: `models` by family, `winner`, `rule`, `gates` and `passed`.
-    """
+) -> Decision:
+    """Measure every model on both parts, given as encoded matrix and class positions, and decide."""
     with threads.for_rows(len(train[1])):
-        measured: dict[str, Any] = {model.family: _measure(spec, model, train, test, seed) for model in models}
-    winner, best = choose(
-        spec, {family: result["cross_validation"]["intervals"] for family, result in measured.items()}
+        measured = {model.family: _measure(spec, model, train, test, seed) for model in models}
+    winner, best = choose(spec, {family: figures.cross_validation for family, figures in measured.items()})
+    return Decision(
+        dataset=spec.name,
+        metric=spec.selection.metric,
+        seed=seed,
+        rows=SplitRows(train=len(train[1]), test=len(test[1])),
+        rule=RULE.format(metric=spec.selection.metric.name),
+        best=best,
+        winner=winner,
+        gates=check_gates(spec, measured[winner].test),
+        models=measured,
     )
-    gates = [check(gate, measured[winner]["test"]) for gate in spec.gates]
-    return {
-        "dataset": spec.name,
-        "metric": spec.selection.metric,
-        "seed": seed,
-        "rows": {"train": len(train[1]), "test": len(test[1])},
-        "rule": RULE.format(metric=spec.selection.metric),
-        "best": best,
-        "winner": winner,
-        "gates": gates,
-        "passed": all(gate["passed"] for gate in gates),
-        "models": measured,
-    }
 
 
-def choose(spec: DatasetSpec, intervals: dict[str, dict[str, dict[str, float]]]) -> tuple[str, str]:
+def choose(spec: DatasetSpec, results: Mapping[Family, CrossValidation]) -> tuple[Family, Family]:
     """Return the simplest family within one standard error of the best, and the best itself.
 
     Source: Breiman et al., Classification and Regression Trees, 1984, section 3.4.3.
     """
     metric = spec.selection.metric
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    scores = {family: values[metric] for family, values in intervals.items()}
-    best = max(scores, key=lambda family: sign * scores[family]["mean"])
-    bound = sign * scores[best]["mean"] - scores[best]["standard_error"]
-    within = [family for family in FAMILIES if family in scores and sign * scores[family]["mean"] >= bound]
+    scores = {family: result.intervals[metric.name] for family, result in results.items()}
+    best = max(scores, key=lambda family: metric.sign * scores[family].mean)
+    bound = metric.sign * scores[best].mean - scores[best].standard_error
+    within = [family for family in FAMILIES if family in scores and metric.sign * scores[family].mean >= bound]
     return within[0], best
 
 
-def check(gate: Gate, measured: dict[str, Any]) -> dict[str, Any]:
-    """Return a gate's verdict on the hold-out's metrics."""
-    value = measured[gate.metric]
-    # A metric that could not be computed is NaN, and NaN keeps no bound.
-    passed = value >= gate.min if gate.min is not None else value <= gate.max
-    bound = f">= {gate.min:g}" if gate.min is not None else f"<= {gate.max:g}"
-    return {"metric": gate.metric, "bound": bound, "value": value, "passed": bool(passed)}
+def check_gates(spec: DatasetSpec, figures: Figures) -> tuple[GateResult, ...]:
+    """Hold the hold-out's scores against the gates on them; the spec's other gates are the evidence's."""
+    values = [(gate, figures.scores[gate.metric.name]) for gate in spec.gates if gate.metric.name in figures.scores]
+    return tuple(
+        GateResult(gate=gate, value=None if math.isnan(value) else value, verdict=gate.judge(value))
+        for gate, value in values
+    )
 
 
 def _measure(
@@ -78,54 +73,51 @@ def _measure(
     train: tuple[NDArray[np.float64], NDArray[np.int64]],
     test: tuple[NDArray[np.float64], NDArray[np.int64]],
     seed: int,
-) -> dict[str, Any]:
+) -> ModelFigures:
     (matrix, y), probabilities = test, model.probabilities(spec, test[0])
     intervals = {
-        metric: metrics.bootstrap_interval(metric, y, probabilities, seed)
-        for metric in dict.fromkeys(["accuracy", spec.selection.metric])
+        metric.name: Interval(**metrics.bootstrap_interval(metric, y, probabilities, seed))
+        for metric in dict.fromkeys([ACCURACY, spec.selection.metric])
     }
-    return {
-        "parameters": model.record["parameters"],
-        "cross_validation": model.record["cross_validation"],
-        "train": metrics.measure(spec, train[1], model.probabilities(spec, train[0])),
-        "test": metrics.measure(spec, y, probabilities) | {"intervals": intervals},
-        "curves": _curves(spec, train[1], model.out_of_fold),
-        "importance": _importance(spec, model, matrix, y, seed),
-    }
+    return ModelFigures(
+        parameters=model.record.parameters,
+        cross_validation=model.record.cross_validation,
+        train=metrics.measure(spec, train[1], model.probabilities(spec, train[0])),
+        test=metrics.measure(spec, y, probabilities).model_copy(update={"intervals": intervals}),
+        curves=_curves(spec, train[1], model.out_of_fold),
+        importance=_importance(spec, model, matrix, y, seed),
+    )
 
 
-def _curves(spec: DatasetSpec, y: NDArray[np.int64], out_of_fold: NDArray[np.float64]) -> dict[str, Any]:
+def _curves(spec: DatasetSpec, y: NDArray[np.int64], out_of_fold: NDArray[np.float64]) -> dict[str, Curves]:
     """ROC and calibration by class, from out-of-fold probabilities: they are more than the hold-out's."""
-    events = [1] if spec.is_binary else range(len(spec.target.classes))
-    result = {}
-    for k in events:
+    curves = {}
+    for k in [1] if spec.is_binary else range(len(spec.target.classes)):
         outcome, p = y == k, out_of_fold[:, k]
-        result[spec.target.classes[k].name] = {
-            "roc": metrics.roc_points(outcome.astype(np.int64), np.column_stack([1 - p, p])),
-            "calibration": metrics.calibration_points(outcome, p),
-        }
-    return result
+        curves[spec.target.classes[k].name] = Curves(
+            roc=metrics.roc_points(outcome.astype(np.int64), np.column_stack([1 - p, p])),
+            calibration=metrics.calibration_points(outcome, p),
+        )
+    return curves
 
 
 def _importance(
     spec: DatasetSpec, model: Trained, matrix: NDArray[np.float64], y: NDArray[np.int64], seed: int
-) -> list[dict[str, Any]]:
+) -> tuple[Importance, ...]:
     """Loss of the selection metric when a clinical feature's hold-out values are shuffled (Breiman 2001)."""
     metric = spec.selection.metric
-    sign = -1 if metric in LOWER_IS_BETTER else 1
 
     def scorer(estimator: Pipeline, x: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-        return sign * metrics.SCORES[metric](truth, estimator.predict_proba(x))
+        return metric.sign * metrics.score(metric, truth, estimator.predict_proba(x))
 
-    pipeline = model.pipeline(spec)
-    found = permutation_importance(
-        pipeline,
+    losses = permutation_importance(
+        model.pipeline(spec),
         matrix[:IMPORTANCE_ROWS],
         y[:IMPORTANCE_ROWS],
         scoring=scorer,
         n_repeats=IMPORTANCE_REPEATS,
         random_state=seed,
     )
-    rows = zip(spec.columns, found.importances_mean, found.importances_std, strict=True)
-    listed = [{"feature": c.name, "label": c.label, "mean": float(mean), "sd": float(sd)} for c, mean, sd in rows]
-    return sorted(listed, key=lambda row: -row["mean"])
+    rows = zip(spec.columns, losses.importances_mean, losses.importances_std, strict=True)
+    listed = [Importance(feature=c.name, label=c.label, mean=float(mean), sd=float(sd)) for c, mean, sd in rows]
+    return tuple(sorted(listed, key=lambda row: -row.mean))

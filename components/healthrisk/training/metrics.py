@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn import metrics as sk
 
-from healthrisk.spec import DatasetSpec, Metric
+from healthrisk.spec import DatasetSpec, Metric, metric
+from healthrisk.training.decision import CalibrationCurve, ClassFigures, Figures, RocCurve
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.floating[Any]]
@@ -46,76 +47,86 @@ def _area(event: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> float:
     return above / pairs if pairs else math.nan
 
 
-SCORES: dict[Metric, Callable[[Labels, Probabilities], float]] = {
-    "accuracy": lambda y, p: float(np.mean(p.argmax(axis=1) == y)),
-    "f1_macro": lambda y, p: float(sk.f1_score(y, p.argmax(axis=1), average="macro", zero_division=0.0)),
-    "roc_auc": roc_auc,
-    "log_loss": lambda y, p: float(sk.log_loss(y, p, labels=np.arange(p.shape[1]))),
-    "brier": brier,
+_FUNCTIONS: dict[Metric, Callable[[Labels, Probabilities], float]] = {
+    metric.ACCURACY: lambda y, p: float(np.mean(p.argmax(axis=1) == y)),
+    metric.F1_MACRO: lambda y, p: float(sk.f1_score(y, p.argmax(axis=1), average="macro", zero_division=0.0)),
+    metric.ROC_AUC: roc_auc,
+    metric.LOG_LOSS: lambda y, p: float(sk.log_loss(y, p, labels=np.arange(p.shape[1]))),
+    metric.BRIER: brier,
 }
+if set(_FUNCTIONS) != set(metric.SCORES):
+    raise NotImplementedError(f"a function for each of {metric.SCORES} is needed")
+
+
+def score(which: Metric, y: Labels, p: Probabilities) -> float:
+    """Return a metric of probabilities [rows, classes] for class positions [rows]."""
+    return _FUNCTIONS[which](y, p)
 
 
 def score_all(y: Labels, p: Probabilities) -> dict[str, float]:
-    """Return every comparable metric of probabilities [rows, classes] for class positions [rows]."""
+    """Return every metric of `healthrisk.spec.metric.SCORES` by its name."""
     wide = p.astype(np.float64)
-    return {name: score(y, wide) for name, score in SCORES.items()}
+    return {which.name: score(which, y, wide) for which in metric.SCORES}
 
 
-def measure(spec: DatasetSpec, y: Labels, p: Probabilities) -> dict[str, Any]:
+def measure(spec: DatasetSpec, y: Labels, p: Probabilities) -> Figures:
     """Return `score_all`, precision, recall, F1 by class and averaged, and the confusion matrix [true, predicted]."""
     predicted = p.argmax(axis=1)
     positions = np.arange(len(spec.target.classes))
-    result: dict[str, Any] = {"rows": len(y), **score_all(y, p)}
+    scores = score_all(y, p)
     averages = ("macro", "weighted") if not spec.is_binary else ("binary",)
     for average in averages:
         values = sk.precision_recall_fscore_support(y, predicted, average=average, zero_division=0.0)[:3]
         suffix = "" if average == "binary" else f"_{average}"
-        result |= {f"{name}{suffix}": float(v) for name, v in zip(("precision", "recall", "f1"), values, strict=True)}
-    precision, recall, f1, support = sk.precision_recall_fscore_support(
-        y, predicted, labels=positions, zero_division=0.0
+        scores |= {f"{name}{suffix}": float(v) for name, v in zip(("precision", "recall", "f1"), values, strict=True)}
+    columns = sk.precision_recall_fscore_support(y, predicted, labels=positions, zero_division=0.0)
+    return Figures(
+        rows=len(y),
+        scores=scores,
+        by_class=tuple(
+            ClassFigures(name=cls.name, precision=float(a), recall=float(b), f1=float(c), rows=int(n))
+            for cls, a, b, c, n in zip(spec.target.classes, *columns, strict=True)
+        ),
+        confusion=tuple(map(tuple, sk.confusion_matrix(y, predicted, labels=positions).tolist())),
     )
-    result["by_class"] = [
-        {"name": cls.name, "precision": float(a), "recall": float(b), "f1": float(c), "rows": int(n)}
-        for cls, a, b, c, n in zip(spec.target.classes, precision, recall, f1, support, strict=True)
-    ]
-    result["confusion"] = sk.confusion_matrix(y, predicted, labels=positions).tolist()
-    return result
 
 
-def roc_points(y: Labels, p: Probabilities) -> dict[str, list[float]]:
+def roc_points(y: Labels, p: Probabilities) -> RocCurve:
     """Return the finite points of the event's ROC curve: scikit-learn's first threshold is infinite and is clamped."""
     fpr, tpr, thresholds = sk.roc_curve(y, p[:, 1])
-    return {"fpr": fpr.tolist(), "tpr": tpr.tolist(), "thresholds": np.minimum(thresholds, 1.0).tolist()}
+    return RocCurve(
+        fpr=tuple(fpr.tolist()), tpr=tuple(tpr.tolist()), thresholds=tuple(np.minimum(thresholds, 1.0).tolist())
+    )
 
 
-def calibration_points(outcome: NDArray[np.bool_], probability: NDArray[np.floating[Any]]) -> dict[str, list[float]]:
+def calibration_points(outcome: NDArray[np.bool_], probability: NDArray[np.floating[Any]]) -> CalibrationCurve:
     """Return mean prediction, observed share and size of up to ten equally filled groups by predicted probability."""
     groups = np.array_split(np.argsort(probability, kind="stable"), min(10, max(1, len(probability) // 10)))
-    return {
-        "predicted": [float(probability[group].mean()) for group in groups],
-        "observed": [float(outcome[group].mean()) for group in groups],
-        "rows": [float(len(group)) for group in groups],
-    }
+    return CalibrationCurve(
+        predicted=tuple(float(probability[group].mean()) for group in groups),
+        observed=tuple(float(outcome[group].mean()) for group in groups),
+        rows=tuple(len(group) for group in groups),
+    )
 
 
 def resampled_interval(
-    scores: NDArray[np.float64], folds: int, highest: float = math.inf, lowest: float = 0.0
+    scores: NDArray[np.float64], folds: int, bounds: tuple[float, float] = (-math.inf, math.inf)
 ) -> dict[str, float]:
     """Return mean, standard error and 95 % interval of scores [repeats * folds] of a repeated cross-validation.
 
     Training parts overlap, so the naive variance of the mean is too small; Nadeau and Bengio's correction adds
-    the ratio of test to training rows, 1 / (folds - 1). The interval is cut at the metric's bounds.
+    the ratio of test to training rows, 1 / (folds - 1). The interval is cut at the metric's `bounds`.
     """
     count = len(scores)
     variance = float(scores.var(ddof=1)) if count > 1 else 0.0
     error = float(np.sqrt((1 / count + 1 / (folds - 1)) * variance))
     margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error if count > 1 else 0.0
     mean = float(scores.mean())
-    low, high = max(lowest, mean - margin), min(highest, mean + margin)
+    low, high = max(bounds[0], mean - margin), min(bounds[1], mean + margin)
     return {"mean": mean, "standard_error": error, "low": low, "high": high}
 
 
-def bootstrap_interval(metric: Metric, y: Labels, p: Probabilities, seed: int) -> dict[str, float]:
+def bootstrap_interval(which: Metric, y: Labels, p: Probabilities, seed: int) -> dict[str, float]:
     """Return a metric's 95 % percentile interval over stratified resamples of the rows."""
     rng = np.random.default_rng(seed)
     rows = [np.flatnonzero(y == k) for k in np.unique(y)]
@@ -123,7 +134,7 @@ def bootstrap_interval(metric: Metric, y: Labels, p: Probabilities, seed: int) -
     values = np.empty(BOOTSTRAPS)
     for i in range(BOOTSTRAPS):
         drawn = np.concatenate([rng.choice(group, len(group)) for group in rows])
-        values[i] = SCORES[metric](y[drawn], wide[drawn])
+        values[i] = score(which, y[drawn], wide[drawn])
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return {"low": float(low), "high": float(high)}
 

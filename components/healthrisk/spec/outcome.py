@@ -1,0 +1,57 @@
+"""What is predicted: the target, its classes, and the levels of risk."""
+
+from functools import cached_property
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from healthrisk.documents import Document
+from healthrisk.spec.columns import Name
+
+
+class OutcomeClass(Document):
+    """One class of the target: the value served for it and the raw values that mean it."""
+
+    name: str
+    value: int | str
+    raw: tuple[int | str, ...] = Field(min_length=1)
+
+
+class Target(Document):
+    """The outcome, and how raw values become classes. With two classes the second is the event."""
+
+    name: Name
+    label: str
+    # Names by which other files of the same schema call the outcome.
+    aliases: tuple[str, ...] = ()
+    classes: tuple[OutcomeClass, ...] = Field(min_length=2)
+    # True if the classes stand in order of severity.
+    ordered: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        raw = [value for cls in self.classes for value in cls.raw]
+        for what, values in (("raw value", raw), ("value", [cls.value for cls in self.classes])):
+            if len(set(values)) < len(values):
+                raise ValueError(f"target {self.name!r}: a {what} belongs to two classes")
+            if len({isinstance(value, str) for value in values}) > 1:
+                raise ValueError(f"target {self.name!r}: {what}s must be all whole numbers or all strings")
+        return self
+
+    @property
+    def is_text(self) -> bool:
+        """True if the raw outcome is a string."""
+        return isinstance(self.classes[0].raw[0], str)
+
+    @cached_property
+    def index(self) -> dict[int | str, int]:
+        """The class position of each raw value."""
+        return {value: position for position, cls in enumerate(self.classes) for value in cls.raw}
+
+
+class RiskLevel(Document):
+    """A level by the event's probability (`below`) or by predicted classes (`classes`)."""
+
+    name: str
+    below: float | None = Field(default=None, gt=0, le=1)
+    classes: tuple[int | str, ...] = ()

@@ -1,0 +1,101 @@
+"""What a data set demands of its table and its models: where it comes from, what fails, what is searched and judged."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from healthrisk.documents import Document
+from healthrisk.spec.columns import Name
+from healthrisk.spec.metric import ScoreMetric
+
+Family = Literal["logistic_regression", "random_forest", "gradient_boosting"]
+# From the simplest to the most flexible: the order in which ties between models are settled.
+FAMILIES: tuple[Family, ...] = ("logistic_regression", "random_forest", "gradient_boosting")
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def family_name(family: str) -> str:
+    """Return a family's name as people write it."""
+    return family.replace("_", " ")
+
+
+class Source(Document):
+    """Where a table can be had. `package:NAME` means a file shipped with healthrisk."""
+
+    name: Name
+    # How a report names the place.
+    label: str = ""
+    uri: str
+    # The file within the archive, where the address is a .zip; the digest is then the member's.
+    member: str = ""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    header: bool = True
+
+
+class Rule(Document):
+    """What a check of the table does when it finds something: `fail`, `warn` or `ignore`."""
+
+    action: Literal["fail", "warn", "ignore"]
+    # The largest share of rows (or, for class balance, the smallest share of a class) that is still fine.
+    limit: Share = 0.0
+
+
+class Validation(Document):
+    """The rules of a table. Types, ranges, codes and unlisted columns always fail."""
+
+    min_rows: int = Field(default=50, ge=10)
+    duplicates: Rule = Rule(action="warn")
+    missing: Rule = Rule(action="fail", limit=0.3)
+    class_balance: Rule = Rule(action="warn", limit=0.1)
+    inverted_target: Rule = Rule(action="fail")
+
+
+class Recoding(Document):
+    """A known other coding of the same table, recognised by the codes it uses."""
+
+    name: str
+    message: str
+    columns: dict[str, tuple[int | str, ...]] = Field(min_length=1)
+
+
+class Selection(Document):
+    """How models are compared: repeated stratified cross-validation on the training part."""
+
+    metric: ScoreMetric
+    folds: int = Field(default=5, ge=2, le=20)
+    repeats: int = Field(default=5, ge=1, le=100)
+
+
+class Baseline(Document):
+    """A rule to hold models against: the product of columns raised to `powers`, cut into the classes in their order."""
+
+    name: str
+    powers: dict[str, float] = Field(min_length=1)
+    cuts: tuple[float, ...] = Field(min_length=1)
+
+
+class Reduced(Document):
+    """A model that does without some columns, measured beside the full one, inside and at other sites."""
+
+    name: str
+    without: tuple[str, ...] = Field(min_length=1)
+
+
+class Fairness(Document):
+    """How many cases a group needs before its sensitivity is held against another's.
+
+    The bound is a gate on `sensitivity_difference`. Without one groups are shown and nothing is judged: where a
+    sensitive column is itself a strong predictor, an honest model finds more of the cases that are more likely.
+    """
+
+    min_cases: int = Field(default=20, ge=2)
+
+
+class Evidence(Document):
+    """What the report shows besides the models, and what it is judged by."""
+
+    baselines: tuple[Baseline, ...] = ()
+    reduced: tuple[Reduced, ...] = ()
+    # Inner bounds of the bands into which a sensitive number is cut; its quartiles where there are none.
+    bands: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    fairness: Fairness = Fairness()

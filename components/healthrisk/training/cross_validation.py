@@ -1,0 +1,64 @@
+"""Repeated stratified cross-validation: every fold's scores, out-of-fold probabilities, and intervals."""
+
+from collections.abc import Sequence
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import RepeatedStratifiedKFold
+
+from healthrisk.spec import DatasetSpec
+from healthrisk.spec.metric import SCORES
+from healthrisk.training import metrics
+from healthrisk.training.record import CrossValidated, CrossValidation
+
+Split = tuple[NDArray[np.intp], NDArray[np.intp]]
+
+
+def splits(spec: DatasetSpec, y: NDArray[np.int64], seed: int, repeats: int | None = None) -> list[Split]:
+    """Return the spec's repeated stratified folds, as rows to fit on and rows held out."""
+    folds = RepeatedStratifiedKFold(
+        n_splits=spec.selection.folds, n_repeats=repeats or spec.selection.repeats, random_state=seed
+    )
+    return list(folds.split(np.zeros((len(y), 1)), y))
+
+
+def cross_validate(
+    spec: DatasetSpec,
+    model: BaseEstimator,
+    matrix: NDArray[np.float64],
+    y: NDArray[np.int64],
+    folds: Sequence[Split],
+) -> tuple[list[dict[str, float]], NDArray[np.float64]]:
+    """Return every fold's scores and the mean out-of-fold probabilities [rows, classes].
+
+    Folds are fitted side by side as `parallel` says.
+    """
+
+    def one(fit_on: NDArray[np.intp], held_out: NDArray[np.intp]) -> NDArray[np.float64]:
+        result: NDArray[np.float64] = clone(model).fit(matrix[fit_on], y[fit_on]).predict_proba(matrix[held_out])
+        return result
+
+    answers = joblib.Parallel()(joblib.delayed(one)(*fold) for fold in folds)
+    pooled = np.zeros((len(y), len(spec.target.classes)))
+    for (_, held_out), answer in zip(folds, answers, strict=True):
+        pooled[held_out] += answer
+    pooled /= len(folds) // spec.selection.folds
+    scores = [metrics.score_all(y[held_out], answer) for (_, held_out), answer in zip(folds, answers, strict=True)]
+    return scores, pooled
+
+
+def summarize(spec: DatasetSpec, folds: Sequence[dict[str, float]]) -> CrossValidation:
+    """Return scores of repeated cross-validation by metric, with their corrected resampled t intervals."""
+    columns = {metric: np.array([fold[metric.name] for fold in folds]) for metric in SCORES}
+    count = spec.selection.folds
+    return CrossValidation(
+        folds=count,
+        repeats=len(folds) // count,
+        scores={metric.name: tuple(values.tolist()) for metric, values in columns.items()},
+        intervals={
+            metric.name: CrossValidated(**metrics.resampled_interval(values, count, metric.range))
+            for metric, values in columns.items()
+        },
+    )

@@ -1,0 +1,44 @@
+"""The families of models: unfitted classifiers, alone and behind the serving preprocessor, and how many fit at once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import joblib
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+
+from healthrisk.spec import DatasetSpec, Family
+from healthrisk.training import preprocessing, threads
+from healthrisk.training.record import Parameters
+
+
+def make_classifier(family: Family, seed: int) -> ClassifierMixin:
+    """Return a family's classifier with the settings that are not searched."""
+    makers: dict[Family, Callable[[], ClassifierMixin]] = {
+        "logistic_regression": lambda: LogisticRegression(max_iter=5000),
+        "random_forest": lambda: RandomForestClassifier(n_estimators=100, random_state=seed),
+        "gradient_boosting": lambda: HistGradientBoostingClassifier(
+            max_iter=100, early_stopping=False, random_state=seed
+        ),
+    }
+    return makers[family]()
+
+
+def make_model(spec: DatasetSpec, family: Family, seed: int, parameters: Parameters) -> Pipeline:
+    """Return an unfitted model of coded matrices: the serving preprocessor, then the classifier."""
+    classifier = make_classifier(family, seed).set_params(**parameters)
+    return Pipeline([("preprocess", preprocessing.ServedPreprocessing(spec)), ("classifier", classifier)])
+
+
+@contextmanager
+def parallel(family: Family, rows: int) -> Iterator[None]:
+    """Fit one family's models side by side within this context.
+
+    Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree; boosting
+    does not, and brings threads of its own for large tables.
+    """
+    jobs = 1 if family == "gradient_boosting" else joblib.cpu_count()
+    with threads.for_rows(rows), joblib.parallel_config("threading", n_jobs=jobs):
+        yield
