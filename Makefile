@@ -48,10 +48,13 @@ test: lint ## check style and types, then run every test
 test-tools: .tools/load/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
 	@tests/install-tools
 
-lint: $(READY) ## check style and types
+lint: $(READY) ## check style, types, which room imports which, declared imports, and that nothing lies unused
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@lint-imports --no-logo
+	@deptry components pipelines
+	@python tests/find_unused.py
 
 format: $(READY) ## rewrite the code in the house's style
 	@ruff check --fix .

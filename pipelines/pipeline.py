@@ -40,7 +40,8 @@ def wire(spec: str, data: str, seed: int, level: str) -> list[dsl.PipelineTask]:
     chosen = evaluate(seed=seed, **known).set_display_name("Evaluate and choose")
     judged = evidence(seed=seed, level=level, record=record, decision=chosen.outputs["decision"], **known)
     judged.set_display_name("Gather evidence")
-    registered = register(record=record, decision=judged.outputs["judged"], page=judged.outputs["page"], **known)
+    written = {"decision": judged.outputs["judged"], **{name: judged.outputs[name] for name in ("page", "plots")}}
+    registered = register(record=record, **written, **known)
     registered.set_display_name("Register the winner").set_caching_options(enable_caching=False)
     return [table, checked, parts, *trained.values(), chosen, judged, registered]
 

@@ -35,7 +35,3 @@ class BundleError(HealthriskError):
 
 class StoreError(HealthriskError):
     """A bundle store or a tracking server did not do what was asked of it."""
-
-
-class InputError(HealthriskError):
-    """A request holds a value that its spec does not allow."""

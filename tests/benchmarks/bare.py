@@ -11,10 +11,10 @@ import joblib
 from healthrisk import spec as specs
 from healthrisk.data.ingest import ingest
 from healthrisk.data.validate import raise_if_failed, validate
-from healthrisk.evidence.gather import gather, judge
+from healthrisk.evidence.gather import add_gates, gather
 from healthrisk.registry.provenance import git_revision, versions
 from healthrisk.registry.register import register_winner
-from healthrisk.reports.model_report import render
+from healthrisk.reports.model_report import model_plots, render, save_plots
 from healthrisk.reports.table_report import render as render_validation
 from healthrisk.spec import FAMILIES
 from healthrisk.training.evaluate import evaluate
@@ -36,9 +36,14 @@ with tempfile.TemporaryDirectory() as name:
     for model in models:
         model.save(folder / model.family)
     decision = evaluate(spec, models, *parts, 0)
-    gathered = gather(spec, models, decision["winner"], *parts, 0, "quick")
-    decision = judge(spec, decision, gathered)
-    page = render(spec, decision, gathered, record, {"git_revision": git_revision(), "versions": versions()})
+    gathered = gather(spec, models, decision.winner, *parts, 0, "quick")
+    decision = add_gates(spec, decision, gathered)
+    drawn = {model.family: model_plots(spec, decision, model.family) for model in models}
+    save_plots(drawn, folder / "plots")
+    provenance = {"git_revision": git_revision(), "versions": versions()}
+    page = render(spec, decision, gathered, record, provenance, drawn[decision.winner])
     folders = [folder / family for family in FAMILIES]
-    register_winner(spec, parts=paths, record=record, decision=decision, page=page, models=folders)
+    register_winner(
+        spec, parts=paths, record=record, decision=decision, page=page, plots=folder / "plots", models=folders
+    )
 print(json.dumps({"cpu": round(time.process_time(), 2)}))

@@ -82,7 +82,8 @@ def test_the_explained_patient_adds_up(full: tuple[Decision, dict[str, Any]]) ->
 def words(spec: DatasetSpec, decision: Decision, found: dict[str, Any]) -> str:
     """The report's text without marks, a cell or a line apart by one blank."""
     record = RECORD | {"missing": dict.fromkeys(spec.features, 0)}
-    page = model_report.render(spec, decision, found, record, {"git_revision": "0" * 40, "versions": {}})
+    plots = model_report.model_plots(spec, decision, decision.winner)
+    page = model_report.render(spec, decision, found, record, {"git_revision": "0" * 40, "versions": {}}, plots)
     return " ".join(re.sub("<[^>]+>", " ", re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)).split())
 
 

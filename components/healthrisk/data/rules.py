@@ -11,7 +11,6 @@ class Rules:
 
     def __init__(self, spec: DatasetSpec) -> None:
         columns = spec.columns
-        self._columns = columns
         # A bound sent as FP32 arrives rounded, so each bound is let out to its own nearest float32.
         bounds = np.array([column.range or (-np.inf, np.inf) for column in columns])
         rounded = bounds.astype(np.float32).astype(np.float64)

@@ -24,9 +24,12 @@ def register_winner(
     record: dict[str, Any],
     decision: Decision,
     page: str,
+    plots: Path,
     models: list[Path],
 ) -> dict[str, Any]:
     """Log every model; build, store and register the winner. Return the version, its alias, reason, address and digest.
+
+    `plots` holds a folder of pictures for each family.
 
     Raises:
         GateError: the winner fails a gate; its run is logged, nothing is registered.
@@ -35,7 +38,7 @@ def register_winner(
     # Not where it came from: the same bytes under another name are the same data, and make the same bundle.
     data = {key: record[key] for key in ("sha256", "rows")}
     trained = [Trained.load(folder) for folder in models]
-    runs = tracking.log_runs(spec, trained, decision, page, data, git_revision())
+    runs = tracking.log_runs(spec, trained, decision, page, plots, data, git_revision())
     winner = decision.winner
     if not decision.passed:
         failed = "; ".join(gate.in_words for gate in decision.gates if gate.verdict is Verdict.FAILED)

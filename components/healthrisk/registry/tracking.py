@@ -1,7 +1,6 @@
 """The record of what was trained: one MLflow run per model, with parameters, metrics, plots and the model itself."""
 
 import logging
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from healthrisk.config import settings
 from healthrisk.registry import provenance
 from healthrisk.registry.versions import client as tracking_client
-from healthrisk.reports import model_report
 from healthrisk.spec import DatasetSpec
 from healthrisk.training.decision import Decision, ModelFigures
 from healthrisk.training.train import Trained
@@ -28,9 +26,18 @@ TRUSTED_TYPES = [
 
 
 def log_runs(
-    spec: DatasetSpec, models: list[Trained], decision: Decision, page: str, data: dict[str, Any], revision: str
+    spec: DatasetSpec,
+    models: list[Trained],
+    decision: Decision,
+    page: str,
+    plots: Path,
+    data: dict[str, Any],
+    revision: str,
 ) -> dict[str, str]:
-    """Log every trained family with its evaluation; return the run ids by family."""
+    """Log every trained family with its evaluation; return the run ids by family.
+
+    `plots` holds a folder of pictures for each family.
+    """
     client, experiment = tracking_client(), _experiment(spec.name)
     runs: dict[str, str] = {}
     for model in models:
@@ -54,7 +61,7 @@ def log_runs(
             ],
             tags=[RunTag("family", model.family)],
         )
-        _log_files(client, run, spec, model, decision, page)
+        _log_files(client, run, spec, model, page, plots / model.family)
         client.set_terminated(run)
         runs[model.family] = run
     return runs
@@ -77,11 +84,8 @@ def _numbers(figures: ModelFigures) -> dict[str, float]:
     return numbers
 
 
-def _log_files(client: Any, run: str, spec: DatasetSpec, model: Trained, decision: Decision, page: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        for name, png in model_report.model_plots(spec, decision, model.family).items():
-            (Path(folder) / f"{name}.png").write_bytes(png)
-        client.log_artifacts(run, folder, "plots")
+def _log_files(client: Any, run: str, spec: DatasetSpec, model: Trained, page: str, plots: Path) -> None:
+    client.log_artifacts(run, str(plots), "plots")
     client.log_text(run, page, "report.html")
     client.log_text(run, model.record.to_json(), "training.json")
     client.log_text(run, spec.to_json(), "spec.json")

@@ -1,5 +1,6 @@
 """The evaluation report: one self-contained page that a clinician can read and print."""
 
+from pathlib import Path
 from typing import Any
 
 from healthrisk.reports import figures, pages, plots
@@ -28,7 +29,7 @@ SECTIONS = (
 
 
 def model_plots(spec: DatasetSpec, decision: Decision, family: Family) -> dict[str, bytes]:
-    """Return the PNG plots of one model: ROC, calibration, confusion matrix and feature importance."""
+    """Return one model's plots as PNG, by name: ROC, calibration, confusion matrix and feature importance."""
     model = decision.models[family]
     names = [cls.name for cls in spec.target.classes]
     drawn = {
@@ -40,20 +41,31 @@ def model_plots(spec: DatasetSpec, decision: Decision, family: Family) -> dict[s
     return {name: plots.to_png(figure) for name, figure in drawn.items()}
 
 
+def save_plots(drawn: dict[Family, dict[str, bytes]], folder: Path) -> None:
+    """Write the plots of each family to FOLDER/FAMILY/NAME.png."""
+    for family, pictures in drawn.items():
+        (folder / family).mkdir(parents=True)
+        for name, png in pictures.items():
+            (folder / family / f"{name}.png").write_bytes(png)
+
+
 def render(
     spec: DatasetSpec,
     decision: Decision,
     evidence: dict[str, Any],
     data: dict[str, Any],
     provenance: dict[str, Any],
+    winner_plots: dict[str, bytes],
 ) -> str:
-    """Return the page for an evaluation, its evidence, the record of the data and the provenance of the code."""
+    """Return the page for an evaluation, its evidence, the data's record, the code's provenance and the winner's plots.
+
+    `winner_plots` are those of `model_plots`, which MLflow keeps, too: each plot is drawn once.
+    """
     models, winner = decision.models, decision.winning
     measured = [
         (family_name(family), figures.cross_validation.intervals[decision.metric.name].model_dump())
         for family, figures in models.items()
     ]
-    shown = model_plots(spec, decision, decision.winner)
     title = f"Cross-validated {decision.metric.label}, 95 % interval"
     more = {
         "intervals": plots.intervals(measured, title),
@@ -64,7 +76,7 @@ def render(
     }
     if places := _areas(decision, evidence):
         more["areas"] = plots.intervals(places, "ROC AUC, 95 % interval")
-    shown |= {name: plots.to_png(figure) for name, figure in more.items()}
+    shown = winner_plots | {name: plots.to_png(figure) for name, figure in more.items()}
     return pages.render(
         "report.html",
         sections=_sections(evidence),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from healthrisk.errors import HealthriskError, InputError
+from healthrisk.errors import HealthriskError
 
 RETRY_AFTER_SECONDS = 1
 _SHOWN = 80
@@ -44,7 +44,7 @@ class RequestError(HealthriskError):
         return {"error": str(self), **self.details}
 
 
-class ValueRefusedError(RequestError, InputError):
+class ValueRefusedError(RequestError):
     """A value that the spec does not allow."""
 
     def __init__(self, reason: str, fault: Fault) -> None:

@@ -20,6 +20,7 @@ def evidence(
     judged: dsl.Output[dsl.Artifact],
     found: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
+    plots: dsl.Output[dsl.Artifact],
 ) -> None:
     """Judge the winner's calibration, subgroups, labels, explanation and other sites; in full, its robustness, too.
 
@@ -37,6 +38,7 @@ def evidence(
         judged: The decision with the evidence's gates.
         found: The evidence, as JSON.
         page: The report.
+        plots: A folder of PNG plots for each family.
     """
     import json
     from pathlib import Path
@@ -45,7 +47,7 @@ def evidence(
     from healthrisk.evidence.gather import add_gates, gather
     from healthrisk.processes import step
     from healthrisk.registry.provenance import git_revision, versions
-    from healthrisk.reports.model_report import render
+    from healthrisk.reports.model_report import model_plots, render, save_plots
     from healthrisk.spec import DatasetSpec
     from healthrisk.training.decision import Decision
     from healthrisk.training.split import read_part
@@ -62,5 +64,7 @@ def evidence(
         provenance = {"git_revision": git_revision(), "versions": versions()}
         decided.write(Path(judged.path))
         Path(found.path).write_text(json.dumps(gathered, indent=1, allow_nan=False))
-        Path(page.path).write_text(render(parsed, decided, gathered, data, provenance))
+        drawn = {model.family: model_plots(parsed, decided, model.family) for model in models}
+        save_plots(drawn, Path(plots.path))
+        Path(page.path).write_text(render(parsed, decided, gathered, data, provenance, drawn[decided.winner]))
         log.info("the report is written (%s)", level)

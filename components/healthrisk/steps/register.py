@@ -13,6 +13,7 @@ def register(
     record: dsl.Input[dsl.Artifact],
     decision: dsl.Input[dsl.Artifact],
     page: dsl.Input[dsl.HTML],
+    plots: dsl.Input[dsl.Artifact],
     logistic_regression: dsl.Input[dsl.Model],
     random_forest: dsl.Input[dsl.Model],
     gradient_boosting: dsl.Input[dsl.Model],
@@ -27,6 +28,7 @@ def register(
         record: What ingest wrote of the table's origin.
         decision: What evaluate decided.
         page: The report.
+        plots: A folder of PNG plots for each family.
         logistic_regression: The trained model of that family.
         random_forest: The trained model of that family.
         gradient_boosting: The trained model of that family.
@@ -47,6 +49,7 @@ def register(
             record=json.loads(Path(record.path).read_text()),
             decision=Decision.read(Path(decision.path)),
             page=Path(page.path).read_text(),
+            plots=Path(plots.path),
             models=[Path(folder.path) for folder in (logistic_regression, random_forest, gradient_boosting)],
         )
         Path(registration.path).write_text(json.dumps(found, indent=1))
