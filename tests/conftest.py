@@ -1,19 +1,17 @@
 """What several tests share: a finished run of the real pipeline, the command to make one, an invented data set."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from healthrisk import processes
-from healthrisk.errors import ConfigError
+from tests.support.patience import run
+from tests.support.servers import free_ports
 
 pytest_plugins = ["tests.support.model_fixtures", "tests.support.serving_fixtures"]
 ROOT = Path(__file__).parents[1]
@@ -38,12 +36,7 @@ def shared_data() -> Path:
 @pytest.fixture
 def port() -> int:
     """The first of four ports that can be listened on."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            first: int = probe.getsockname()[1]
-        with suppress(ConfigError):
-            processes.require_free_ports("127.0.0.1", first, 4)
-            return first
+    return free_ports(4)[0]
 
 
 Pipeline = Callable[..., subprocess.CompletedProcess[str]]
@@ -53,18 +46,11 @@ Pipeline = Callable[..., subprocess.CompletedProcess[str]]
 def pipeline() -> Pipeline:
     """Run pipelines/train_pipeline.py as a user does, with its files in a given folder."""
 
-    def run(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(ROOT / "pipelines/train_pipeline.py"), *arguments],
-            check=False,
-            env={**os.environ, "HEALTHRISK_HOME": str(home), **environment},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+    def train(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, ROOT / "pipelines/train_pipeline.py", *arguments]
+        return run(command, env={**os.environ, "HEALTHRISK_HOME": str(home), **environment}, cwd=ROOT)
 
-    return run
+    return train
 
 
 @pytest.fixture(scope="session")

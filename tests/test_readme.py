@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import run
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 COMMANDS = [
     line.split("#")[0].strip()
@@ -22,7 +24,7 @@ def make(root: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess
     prefix = Path(sys.prefix)
     command = ["make", f"VENV={prefix}", "--assume-old", str(prefix / ".ready"), *arguments]
     environment = {**os.environ, "HEALTHRISK_HOME": str(home)}
-    return subprocess.run(command, check=False, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    return run(command, cwd=root, env=environment)
 
 
 def test_make_run_prints_what_the_readme_shows(root: Path, tmp_path: Path, port: int) -> None:
@@ -59,21 +61,14 @@ def test_every_make_target_it_names_exists(root: Path, tmp_path: Path) -> None:
 def test_its_python_commands_work(root: Path, home: Path, own: tuple[str, ...], tmp_path: Path) -> None:
     shutil.copy(own[1], tmp_path / "my-spec.yaml")
     shutil.copy(own[3], tmp_path / "my-table.csv")
-    shutil.copy(root / "components/healthrisk/data/heart-disease.csv", tmp_path / "my-patients.csv")
+    shutil.copy(root / "components/healthrisk/datasets/heart-disease.csv", tmp_path / "my-patients.csv")
     (tmp_path / "my-bundle").symlink_to(next((home / "bundles" / "heart-disease").iterdir()))
     commands = [command.split() for command in COMMANDS if command.startswith("python ")]
     assert len(commands) == 4
     for _, *arguments in commands:
         environment = {**os.environ, "HEALTHRISK_HOME": str(tmp_path / "home")}
-        done = subprocess.run(
-            [sys.executable, *(str(root / part) if part.endswith(".py") else part for part in arguments)],
-            check=False,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        words = [root / part if part.endswith(".py") else part for part in arguments]
+        done = run([sys.executable, *words], cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "pipeline.yaml").is_file()
     assert len((tmp_path / "scored.csv").read_text().splitlines()) == 304

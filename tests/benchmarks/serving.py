@@ -51,7 +51,7 @@ def peers_venv() -> Path:
 
 def make_bundle(folder: Path, family: str) -> Path:
     """Make a bundle on the heart data, by a forest of 100 trees or another family."""
-    script = ROOT / "tests" / "kserve" / "sample_bundle.py"
+    script = ROOT / "tests" / "support" / "sample_bundle.py"
     command = [sys.executable, str(script), str(folder), f"--family={family}"]
     made = subprocess.run(command, check=True, capture_output=True, text=True)
     return Path(made.stdout.strip())

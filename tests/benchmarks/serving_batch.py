@@ -24,7 +24,7 @@ PART_ROWS = 250_000
 # A process' own CPU seconds after its imports, and its largest memory: the last line of standard error.
 MEASURED = """
 import resource, sys, time
-import healthrisk.batch, healthrisk.predict, healthrisk.store
+import healthrisk.bundle.store, healthrisk.inference.batch
 from healthrisk.__main__ import main
 began = time.process_time()
 code = main()
@@ -35,7 +35,7 @@ sys.exit(code)
 
 def make_bundle(folder: Path, family: str) -> Bundle:
     """Make a bundle of a family on the heart data."""
-    script = ROOT / "tests" / "kserve" / "sample_bundle.py"
+    script = ROOT / "tests" / "support" / "sample_bundle.py"
     command = [sys.executable, str(script), str(folder), f"--family={family}"]
     return Bundle.open(Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()))
 

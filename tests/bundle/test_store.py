@@ -3,7 +3,6 @@
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from healthrisk.bundle import FILES, Bundle, store
 from healthrisk.config import settings
 from healthrisk.data.ingest import ingest
 from healthrisk.errors import BundleError, SourceError, StoreError
+from tests.support.patience import until
+from tests.support.servers import free_ports
 
 BUCKET = "bundles"
 
@@ -28,22 +29,19 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("versitygw is not installed (make test-tools)")
     folder = tmp_path_factory.mktemp("s3")
     (folder / BUCKET).mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
     keys = ["--access", "tests", "--secret", "testsecret"]
     command = [server, "--port", address, *keys, "--quiet", "posix", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
         client = Minio(address, access_key="tests", secret_key="testsecret", secure=False)
-        until = time.monotonic() + 20
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=1):
-                    break
-            except OSError:
-                assert running.poll() is None
-                assert time.monotonic() < until
-                time.sleep(0.05)
+
+        def listens() -> bool:
+            assert running.poll() is None
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        until(listens)
         assert client.bucket_exists(bucket_name=BUCKET)
         yield f"http://{address}"
         running.terminate()

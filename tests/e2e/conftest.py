@@ -22,6 +22,7 @@ from healthrisk.bundle import Bundle, store
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.deployment.deploy import READY_SECONDS
 from healthrisk.registry import versions
+from tests.support import patience
 
 NAMESPACE = "healthrisk"
 ROOT = Path(__file__).parents[2]
@@ -45,14 +46,7 @@ def kubectl() -> Kubectl:
         pytest.skip("no cluster: KUBE_CONTEXT names no context, or there is no kubectl")
 
     def run(*words: str, stdin: str | None = None, check: bool = True) -> str:
-        done = subprocess.run(
-            ["kubectl", "--context", context, *words],
-            check=False,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        done = patience.run(["kubectl", "--context", context, *words], input=stdin)
         assert not check or done.returncode == 0, done.stderr
         return done.stdout
 
@@ -103,10 +97,11 @@ def register(platform: None, tmp_path_factory: pytest.TempPathFactory) -> Callab
     """Build, store and register a small model with a seed, as champion; return its bundle and version."""
 
     def make(seed: int) -> Version:
-        script, spec = ROOT / "tests" / "kserve" / "sample_bundle.py", ROOT / "tests" / "support" / "readmission.yaml"
+        script, spec = ROOT / "tests" / "support" / "sample_bundle.py", ROOT / "tests" / "support" / "readmission.yaml"
         command = [sys.executable, str(script), str(tmp_path_factory.mktemp("bundles")), f"--dataset={spec}"]
         command += ["--family=logistic_regression", f"--seed={seed}"]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        done = patience.run(command)
+        assert done.returncode == 0, done.stderr
         bundle = Bundle.open(Path(done.stdout.strip()))
         uri = store.put(bundle, os.environ["HEALTHRISK_BUNDLES"])
         metric, family = bundle.spec.selection.metric, "logistic_regression"

@@ -18,6 +18,7 @@ from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.inference.scorer import golden_matrix
 from healthrisk.registry import versions
+from tests.support.patience import ANSWER, run
 
 NAME = "readmission"
 STEP = """
@@ -99,7 +100,7 @@ def test_grpc_answers_as_offline(served: tuple[Bundle, Deployed], kubectl: Calla
         try:
             address = next(iter(process.stdout or ())).split()[2]
             with grpc.insecure_channel(address) as channel:
-                answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=30)
+                answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=ANSWER)
         finally:
             process.terminate()
     place = [output.name for output in answer.outputs].index("probability")
@@ -171,7 +172,7 @@ def test_roll_back_by_hand(
     spec = Path(__file__).parents[1] / "support" / "readmission.yaml"
     command = [sys.executable, str(script), "--dataset", str(spec), "--context", os.environ["KUBE_CONTEXT"]]
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, env=environment)
+    done = run(command, env=environment)
     assert done.returncode == 0, done.stderr
     assert f"version {version.number} is served again" in done.stdout
     assert cluster.deployed(NAME) == version

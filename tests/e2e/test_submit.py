@@ -17,6 +17,7 @@ import pytest
 from healthrisk.bundle import store
 from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import Cluster
+from tests.support import patience
 
 TRAIN = Path(__file__).parents[2] / "pipelines" / "train_pipeline.py"
 # What the drift job does where an alert fires, twice.
@@ -31,8 +32,8 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-u", str(TRAIN), "--submit", "--context", os.environ["KUBE_CONTEXT"], *words]
 
 
-def submit(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), check=False, capture_output=True, text=True, timeout=timeout)
+def submit(*words: str) -> subprocess.CompletedProcess[str]:
+    return patience.run(command(*words), timeout=2 * patience.PROCESS)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_ctrl_c_leaves_the_run_going(client: kfp.Client, run: str) -> None:
         # Once the page is told the run is followed.
         next(iter(process.stdout or ()))
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=patience.ANSWER)
     assert process.returncode == 130
     assert f"the run goes on. To stop it: python pipelines/train_pipeline.py --submit --cancel {started}" in said
     assert client.get_run(started).state in {"PENDING", "RUNNING"}
@@ -136,14 +137,14 @@ def test_a_bad_schedule_is_refused(client: kfp.Client) -> None:
 
 
 def test_a_run_that_fails_is_told(client: kfp.Client) -> None:
-    done = submit("--experiment", "e2e", "--data", "s3://healthrisk/nothing.csv", "--timeout", "900", timeout=960)
+    done = submit("--experiment", "e2e", "--data", "s3://healthrisk/nothing.csv", "--timeout", "900")
     assert done.returncode == 1
     assert re.search(r"^error: run \S+ ended as FAILED; failed: ingest; see ", done.stderr)
 
 
 def test_a_run_trains_and_serves(platform: None, cluster: Cluster, forward: Callable[..., str], tmp_path: Path) -> None:
     before = cluster.deployed("heart-disease")
-    done = submit("--timeout", "2400", timeout=2460)
+    done = submit("--timeout", "2400")
     assert done.returncode == 0, done.stdout + done.stderr
     served = cluster.deployed("heart-disease")
     assert served

@@ -60,13 +60,13 @@ def test_prometheus_has_our_series(
     bundle, version = served
     deploy.replay(bundle, f"http://{forward(f'{NAME}-transformer', 80)}", bundle.spec)
     asked = f'prediction_requests_total{{model="{NAME}",code="200",component="transformer"}} > 0'
-    assert _until(60, lambda: ask(asked))
+    assert _until(300, lambda: ask(asked))
     for component in ("transformer", "predictor", "explainer"):
         up = f'up{{job="model-servers",service="{NAME}",component="{component}",ready="true"}} == 1'
-        assert _until(60, lambda up=up: ask(up)), component
+        assert _until(300, lambda up=up: ask(up)), component
     # Pods of another version that have just gone are remembered for a while.
-    assert _until(60, lambda: ask(f'healthrisk_model_info{{model="{NAME}",digest="{version.digest}"}} == 1'))
-    memory = _until(60, lambda: ask('container_memory_working_set_bytes{pod=~"readmission-.+"}'))
+    assert _until(300, lambda: ask(f'healthrisk_model_info{{model="{NAME}",digest="{version.digest}"}} == 1'))
+    memory = _until(300, lambda: ask('container_memory_working_set_bytes{pod=~"readmission-.+"}'))
     assert memory, "the kubelet's own figures are read, too"
 
 
@@ -83,13 +83,13 @@ def test_the_drift_job_exports_gauges(
         deploy.replay(bundle, url, bundle.spec)
         return ask(f'sum(increase(predictions_by_class_total{{version="{bundle.version}"}}[5m])) > 0')
 
-    assert _until(60, counted)
+    assert _until(300, counted)
     where = ("--namespace", "healthrisk")
     kubectl(*where, "delete", "job", "e2e-drift", "--ignore-not-found")
     kubectl(*where, "create", "job", "e2e-drift", "--from=cronjob/drift")
-    kubectl(*where, "wait", "--for=condition=complete", "--timeout=240s", "job/e2e-drift")
+    kubectl(*where, "wait", "--for=condition=complete", "--timeout=900s", "job/e2e-drift")
     assert f'"{NAME}": ' in kubectl(*where, "logs", "job/e2e-drift")
-    gauges = _until(60, lambda: ask(f'healthrisk_drift_distance{{model="{NAME}"}}'))
+    gauges = _until(300, lambda: ask(f'healthrisk_drift_distance{{model="{NAME}"}}'))
     assert {one["metric"]["feature"] for one in gauges} >= set(bundle.spec.features)
     kubectl(*where, "delete", "job", "e2e-drift")
 
@@ -108,7 +108,7 @@ def test_load_makes_more_replicas_and_rest_fewer(
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         load = pool.submit(in_cluster, "e2e-load", LOAD.format(bundle=served[1].bundle, seconds=100))
-        assert _until(160, lambda: max(replicas("transformer"), replicas("predictor")) > 1)
+        assert _until(400, lambda: max(replicas("transformer"), replicas("predictor")) > 1)
         phase, printed = load.result()
         assert phase == "Succeeded", printed
     # Kubernetes waits five minutes before it believes that the load has gone.

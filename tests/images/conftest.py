@@ -1,10 +1,11 @@
 """Our two images, run as a cluster runs them: another user, nothing to write to but /tmp, no capability."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.support.patience import run
 
 # What a restricted pod gets, said in docker's words.
 RESTRICTED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host")
@@ -16,13 +17,7 @@ def image() -> Callable[[str], str]:
 
     def find(name: str) -> str:
         try:
-            found = subprocess.run(
-                ["docker", "image", "inspect", "--format", "{{.Id}}", f"healthrisk/{name}"],
-                check=False,
-                capture_output=True,
-                text=True,
-                timeout=30,
-            )
+            found = run(["docker", "image", "inspect", "--format", "{{.Id}}", f"healthrisk/{name}"])
         except FileNotFoundError:
             pytest.skip("there is no docker here")
         if found.returncode:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.support.patience import run
 
 ROOT = Path(__file__).parents[2]
 Document = dict[str, Any]
@@ -31,14 +32,8 @@ def render(kustomize: list[str]) -> Callable[..., list[Document]]:
 
     @cache
     def documents(part: str, **environment: str) -> list[Document]:
-        done = subprocess.run(
-            [str(ROOT / "manifests" / "render"), part],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, "KUSTOMIZE": " ".join(kustomize), **environment},
-        )
+        environment = {**os.environ, "KUSTOMIZE": " ".join(kustomize), **environment}
+        done = run([ROOT / "manifests" / "render", part], env=environment)
         assert done.returncode == 0, done.stderr
         return [document for document in yaml.safe_load_all(done.stdout) if document]
 
@@ -61,9 +56,7 @@ def kubernetes_schemas(versions: dict[str, str]) -> dict[tuple[str, str], Docume
     if shutil.which("go") is None:
         pytest.skip("there is no Go here, which brings Kubernetes' schemas")
     module = f"k8s.io/kubernetes@v{versions['KUBERNETES_VERSION']}"
-    done = subprocess.run(
-        ["go", "mod", "download", "-json", module], check=False, capture_output=True, text=True, timeout=300, cwd="/"
-    )
+    done = run(["go", "mod", "download", "-json", module], cwd="/")
     if done.returncode:
         pytest.skip(f"{module} cannot be had here: {done.stdout}{done.stderr}")
     folder = Path(json.loads(done.stdout)["Dir"])

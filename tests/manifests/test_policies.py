@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.support.manifest_rules import OVERLAYS, PARTS, containers, pods
+from tests.support.patience import PROCESS
 
 ROOT = Path(__file__).parents[2]
 Render = Callable[..., list[dict[str, Any]]]
@@ -170,6 +171,6 @@ def test_the_pipelines_store_reports_nothing(tmp_path: Path, kustomize: list[str
     (tmp_path / "store.yaml").write_text(yaml.safe_dump(store))
     shutil.copytree(ROOT / "manifests/others/pipelines", tmp_path / "ours")
     (tmp_path / "kustomization.yaml").write_text("resources: [store.yaml]\ncomponents: [ours]\n")
-    done = subprocess.run([*kustomize, str(tmp_path)], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*kustomize, str(tmp_path)], check=True, capture_output=True, text=True, timeout=PROCESS)
     changed = yaml.safe_load(done.stdout)["spec"]["template"]["spec"]["containers"][0]["args"]
     assert changed == [*container["args"], "-master.telemetry=false"]

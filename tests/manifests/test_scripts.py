@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import patience
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [
     *(ROOT / "kind" / name for name in ("up", "down", "status", "preflight", "image-tag", "lib.sh")),
@@ -18,15 +20,7 @@ SCRIPTS = [
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(word) for word in words],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-    )
+    return patience.run([*words], cwd=ROOT, env={**os.environ, **environment})
 
 
 def test_shellcheck_finds_nothing() -> None:

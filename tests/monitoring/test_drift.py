@@ -3,17 +3,16 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from healthrisk import datasets
 from healthrisk.bundle import Bundle, reference
 from healthrisk.errors import SourceError
 from healthrisk.inference.scorer import Scorer
@@ -21,6 +20,8 @@ from healthrisk.monitoring import drift, traffic
 from healthrisk.monitoring.table_counts import counts
 from healthrisk.serving.metrics import Distributions
 from healthrisk.spec import DatasetSpec
+from tests.support import patience
+from tests.support.prometheus import wait_for
 from tests.support.servers import free_ports
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
@@ -113,7 +114,7 @@ def test_other_sites_are_flagged_by_the_command(
 
 
 def test_the_training_data_do_not_drift_from_themselves(bundle: Bundle) -> None:
-    shipped = Path(drift.__file__).parent / "data" / "heart-disease.csv"
+    shipped = Path(datasets.__path__[0]) / "heart-disease.csv"
     current, rejected = counts(bundle, shipped)
     known = bundle.read_json("reference.json")
     assert (current, rejected) == (known, 0)
@@ -152,10 +153,10 @@ def test_live_traffic_is_compared_from_prometheus_histograms(
     older = matrix.copy()
     older[:, spec.features.index("age")] += 12
     classes = Scorer(bundle).probabilities(older).argmax(axis=1)
-    wait_for(url, "feature_values_count", 0)
+    wait_for(url, "feature_values_count")
     seen.add(older, classes)
-    wait_for(url, "feature_values_count", len(matrix))
-    current = traffic.counts(bundle, url, "heart-disease", "1m")
+    wait_for(url, f'feature_values_count{{feature="age"}} >= {len(matrix)}')
+    current = traffic.counts(bundle, url, "heart-disease", "10m")
     # Prometheus extrapolates an increase towards the window's ends, which changes shares a little.
     expected = reference.recount(spec, bundle.read_json("reference.json"), older, Scorer(bundle).probabilities(older))
     shares = [np.divide(each["features"]["age"]["counts"], each["rows"]) for each in (current, expected)]
@@ -164,7 +165,7 @@ def test_live_traffic_is_compared_from_prometheus_histograms(
     assert "age" in found["drifting"]
     assert found["verdict"] == "strong"
     with pytest.raises(SourceError, match="holds no prediction of 'other'"):
-        traffic.counts(bundle, url, "other", "1m")
+        traffic.counts(bundle, url, "other", "10m")
 
 
 def test_a_silent_prometheus_is_an_error(bundle: Bundle) -> None:
@@ -173,20 +174,6 @@ def test_a_silent_prometheus_is_an_error(bundle: Bundle) -> None:
         traffic.counts(bundle, f"http://127.0.0.1:{port}", "heart-disease", "1d")
 
 
-def wait_for(url: str, metric: str, least: float) -> None:
-    deadline = time.monotonic() + 30
-    query = {"query": f'max({metric}{{feature="age"}})'}
-    while time.monotonic() < deadline:
-        try:
-            result = httpx.get(f"{url}/api/v1/query", params=query).json()["data"]["result"]
-        except (httpx.TransportError, KeyError, ValueError):
-            result = []
-        if result and float(result[0]["value"][1]) >= least:
-            return
-        time.sleep(0.3)
-    raise TimeoutError(f"{metric} did not reach {least}")
-
-
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "healthrisk", "drift", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return patience.run(command)

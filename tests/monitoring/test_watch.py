@@ -1,29 +1,26 @@
 """One look at what is served: a real Prometheus, push gateway and registry, and no row of anybody."""
 
-import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from healthrisk.bundle import Bundle, store
-from healthrisk.errors import SourceError
 from healthrisk.inference.scorer import Scorer
-from healthrisk.monitoring import traffic
 from healthrisk.registry import versions
 from healthrisk.serving.metrics import Distributions, ServerMetrics
 from healthrisk.spec import DatasetSpec
+from tests.support import http
+from tests.support.patience import run
+from tests.support.prometheus import wait_for
 from tests.support.servers import free_ports
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
@@ -71,18 +68,7 @@ def champion(bundle_of: Callable[..., Bundle], tmp_path: Path, monkeypatch: pyte
 
 def watch(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "healthrisk", "watch", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=dict(os.environ))
-
-
-def wait_for(url: str, query: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        # Prometheus has only just started.
-        with contextlib.suppress(SourceError):
-            if traffic.ask(url, query):
-                return
-        time.sleep(0.3)
-    raise TimeoutError(query)
+    return run(command)
 
 
 def test_drift_is_pushed_and_an_alert_asks_for_a_run(
@@ -95,16 +81,16 @@ def test_drift_is_pushed_and_an_alert_asks_for_a_run(
     older = matrix.copy()
     older[:, spec.features.index("age")] += 12
     with scraping(own, ASKS) as prometheus:
-        where = ("--prometheus", prometheus, "--push", gateway, "--window", "1m")
+        where = ("--prometheus", prometheus, "--push", gateway, "--window", "10m")
         wait_for(prometheus, "healthrisk_model_info")
         quiet = watch(*where)
-        assert json.loads(quiet.stdout) == {"drift": {spec.name: "no traffic within 1m"}, "retraining": {}}
+        assert json.loads(quiet.stdout) == {"drift": {spec.name: "no traffic within 10m"}, "retraining": {}}
         seen.add(older, Scorer(champion).probabilities(older).argmax(axis=1))
         wait_for(prometheus, f'feature_values_count{{feature="age"}} >= {len(matrix)}')
         done = watch(*where)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["drift"][spec.name].startswith("strong: ")
-        families = {one.name: one for one in text_string_to_metric_families(httpx.get(f"{gateway}/metrics").text)}
+        families = {one.name: one for one in text_string_to_metric_families(http.get(f"{gateway}/metrics").text)}
         (drifting,) = families["healthrisk_drift_features"].samples
         assert drifting.labels["model"] == spec.name
         assert drifting.labels["version"] == champion.version

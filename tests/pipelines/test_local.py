@@ -15,6 +15,8 @@ import mlflow.sklearn
 import numpy as np
 import pytest
 
+from tests.support import patience
+
 Pipeline = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -148,7 +150,7 @@ def test_a_wrong_environment_is_one_line(
     environment = {**os.environ, "HEALTHRISK_HOME": str(tmp_path), variable: value}
     for script in ("train_pipeline.py", "first_run.py"):
         command = [sys.executable, str(root / "pipelines" / script)]
-        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=60)
+        done = patience.run(command, env=environment)
         assert (done.returncode, done.stderr) == (1, f"{says}\n")
 
 
@@ -170,7 +172,7 @@ def test_a_taken_port_is_told_before_anything_else(script: str, root: Path, home
         port = taken.getsockname()[1]
         command = [sys.executable, str(root / script), "--port", str(port)]
         environment = {**os.environ, "HEALTHRISK_HOME": str(home)}
-        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=60)
+        done = patience.run(command, env=environment)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.endswith(f"port {port} of 127.0.0.1 cannot be listened on: address already in use\n")

@@ -14,6 +14,7 @@ import mlflow
 import pytest
 
 from healthrisk.training.decision import Decision
+from tests.support.patience import PROCESS
 
 SECTIONS = (
     "verdict",
@@ -194,7 +195,7 @@ def measured(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         ]
         options += [f"--user-data-dir={folder}/profile", f"--window-size={width + 100},1000"]
         command = [browser, *options, "--virtual-time-budget=10000", "--dump-dom", outer.as_uri()]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PROCESS)
         title = re.search(r"<title>(\{.*?\})</title>", done.stdout)
         assert title, done.stdout[:500] + done.stderr[-500:]
         found: dict[str, Any] = json.loads(title[1])

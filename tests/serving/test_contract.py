@@ -12,6 +12,8 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
+from tests.support.patience import ANSWER
+
 Make = Callable[..., list[dict[str, Any]]]
 
 
@@ -42,7 +44,9 @@ def test_metadata(heart_pair: Any, client: httpx.Client) -> None:
     assert client.get(f"{url}/versions/{version}").json() == described
     assert client.get(f"{heart_pair.predictor.url}/v2/models/{spec.name}").json()["platform"] == "onnx_onnxv1"
     with grpc.insecure_channel(heart_pair.transformer.grpc) as channel:
-        answer = GRPCInferenceServiceStub(channel).ModelMetadata(pb.ModelMetadataRequest(name=spec.name), timeout=5)
+        answer = GRPCInferenceServiceStub(channel).ModelMetadata(
+            pb.ModelMetadataRequest(name=spec.name), timeout=ANSWER
+        )
     assert [tensor.name for tensor in answer.inputs] == list(spec.features)
     assert list(answer.versions) == [version]
 
@@ -61,10 +65,10 @@ def test_server_metadata_and_health(heart_pair: Any, client: httpx.Client) -> No
         assert client.get(f"{url}/v2/health/ready").json() == {"ready": True}
     with grpc.insecure_channel(heart_pair.transformer.grpc) as channel:
         stub = GRPCInferenceServiceStub(channel)
-        assert stub.ServerLive(pb.ServerLiveRequest(), timeout=5).live
-        assert stub.ServerReady(pb.ServerReadyRequest(), timeout=5).ready
-        assert stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=5).name == "healthrisk"
-        assert stub.ModelReady(pb.ModelReadyRequest(name=heart_pair.bundle.spec.name), timeout=5).ready
+        assert stub.ServerLive(pb.ServerLiveRequest(), timeout=ANSWER).live
+        assert stub.ServerReady(pb.ServerReadyRequest(), timeout=ANSWER).ready
+        assert stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=ANSWER).name == "healthrisk"
+        assert stub.ModelReady(pb.ModelReadyRequest(name=heart_pair.bundle.spec.name), timeout=ANSWER).ready
 
 
 def test_id_is_echoed(heart_pair: Any, client: httpx.Client, row: Any, request_of: Any) -> None:
@@ -348,10 +352,10 @@ def message_of(pair: Any, row: dict[str, Any]) -> Any:
 )
 def test_grpc_errors(heart_pair: Any, stub: Any, row: Any, spoil: Any, status: grpc.StatusCode) -> None:
     message = message_of(heart_pair, row)
-    stub.ModelInfer(message, timeout=5)
+    stub.ModelInfer(message, timeout=ANSWER)
     spoil(message)
     with pytest.raises(grpc.RpcError) as caught:
-        stub.ModelInfer(message, timeout=5)
+        stub.ModelInfer(message, timeout=ANSWER)
     assert caught.value.code() is status, caught.value.details()
     assert caught.value.details()
 
@@ -360,7 +364,7 @@ def test_grpc_limits(heart_pair: Any, stub: Any, row: Any) -> None:
     message = message_of(heart_pair, row)
     message.parameters["padding"].string_param = "x" * 2**20
     with pytest.raises(grpc.RpcError) as caught:
-        stub.ModelInfer(message, timeout=5)
+        stub.ModelInfer(message, timeout=ANSWER)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -370,14 +374,16 @@ def test_grpc_too_many_rows(heart_pair: Any, stub: Any, row: Any) -> None:
         tensor.shape[0] = 2001
         tensor.contents.fp64_contents.extend([tensor.contents.fp64_contents[0]] * 2000)
     with pytest.raises(grpc.RpcError) as caught:
-        stub.ModelInfer(message, timeout=5)
+        stub.ModelInfer(message, timeout=ANSWER)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "at most 2000" in caught.value.details()
 
 
 def test_grpc_repository_is_off(heart_pair: Any, stub: Any) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=heart_pair.bundle.spec.name), timeout=5)
+        stub.RepositoryModelUnload(
+            pb.RepositoryModelUnloadRequest(model_name=heart_pair.bundle.spec.name), timeout=ANSWER
+        )
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests.support import http, patience
 from tests.support.servers import ROOT, Pair
 
 FOLDER = ROOT / "kserve"
@@ -22,9 +21,7 @@ COMMANDS = [
 def run(command: str, pair: Pair) -> str:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"URL": pair.transformer.url, "GRPC": pair.transformer.grpc, "PATH": path}
-    ended = subprocess.run(
-        ["bash", "-euc", command], cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    ended = patience.run(["bash", "-euc", command], cwd=FOLDER, env=environment)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -59,5 +56,5 @@ def test_the_forms_say_the_same(heart_pair: Pair) -> None:
 
 def test_obesity(obesity_pair: Pair) -> None:
     body = (FOLDER / "examples" / "obesity-v2.json").read_bytes()
-    answer = httpx.post(obesity_pair.infer_url, content=body).raise_for_status().json()
+    answer = http.post(obesity_pair.infer_url, content=body).raise_for_status().json()
     assert [output["name"] for output in answer["outputs"]] == ["prediction", "probability", "risk_level"]

@@ -20,6 +20,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from tests.support import http
+from tests.support.patience import ANSWER
+
 EXAMPLES = int(os.environ.get("HEALTHRISK_FUZZ_EXAMPLES", "100"))
 CHECKS = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large)
 quick = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=CHECKS, database=None)
@@ -61,7 +64,7 @@ def spoilt(draw: st.DrawFn, document: Any, changes: int = 3) -> Any:
 
 @pytest.fixture(params=["heart", "obesity"])
 def pair(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue(request.param)
+    return request.getfixturevalue(f"{request.param}_pair")
 
 
 @pytest.fixture
@@ -172,7 +175,7 @@ def test_grpc(pair: Any) -> None:
         @given(messages(pair.bundle.spec.name, list(pair.bundle.spec.features)))
         def run(message: Any) -> None:
             SENT["gRPC"] += 1
-            call = stub.ModelInfer.future(message, timeout=10)
+            call = stub.ModelInfer.future(message, timeout=ANSWER)
             assert call.code() in STATUSES, (call.code(), call.details(), message)
 
         run()
@@ -198,7 +201,7 @@ def test_nothing_failed_within(heart_pair: Any, obesity_pair: Any) -> None:
     """As many requests were sent as were meant to be, and the servers' own counts hold no 500."""
     codes: Counter[str] = Counter()
     for server in (heart_pair.transformer, heart_pair.predictor, obesity_pair.transformer, obesity_pair.predictor):
-        metrics = httpx.get(f"{server.url}/metrics").raise_for_status().text
+        metrics = http.get(f"{server.url}/metrics").raise_for_status().text
         for code, count in re.findall(r'^prediction_requests_total{.*code="(\d+)".*} (\d+)', metrics, re.MULTILINE):
             codes[code] += int(count)
         assert "unexpected error" not in server.log.read_text()

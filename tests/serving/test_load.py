@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import run
 from tests.support.servers import ROOT, Pair
 
 LOCUST = ROOT / ".tools" / "load" / "bin" / "locust"
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.skipif(not LOCUST.exists(), reason="needs locust, which
 def load(url: str, *options: str) -> subprocess.CompletedProcess[str]:
     command = [LOCUST, f"--locustfile={ROOT}/tests/load/locustfile.py", "--headless", "--only-summary"]
     command += [f"--host={url}", "--users=4", "--spawn-rate=4", "--run-time=2", "--stop-timeout=5", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return run(command)
 
 
 def test_objectives_pass(obesity_pair: Pair) -> None:

@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,10 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.servers import Pair, free_ports, grpc_code
+from tests.support import http
+from tests.support.patience import until
+from tests.support.prometheus import prometheus, wait_for
+from tests.support.servers import Pair, grpc_code
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -33,7 +35,7 @@ def pair(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -> I
 
 
 def samples(url: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    text = httpx.get(f"{url}/metrics").raise_for_status().text
+    text = http.get(f"{url}/metrics").raise_for_status().text
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -48,7 +50,7 @@ def value(found: Any, name: str, **labels: str) -> float:
 
 
 def ask(pair: Pair, rows: list[list[Any]], **headers: str) -> httpx.Response:
-    return httpx.post(pair.predict_url, json={"instances": rows}, headers=headers)
+    return http.post(pair.predict_url, json={"instances": rows}, headers=headers)
 
 
 def test_metrics_count_what_happens(pair: Pair, raw_rows: Any, offline: Any) -> None:
@@ -58,7 +60,7 @@ def test_metrics_count_what_happens(pair: Pair, raw_rows: Any, offline: Any) -> 
     ask(pair, [list(row.values()) for row in rows]).raise_for_status()
     assert ask(pair, [[1]]).status_code == 400
     assert grpc_code(pair) is grpc.StatusCode.OK
-    assert httpx.post(pair.infer_url, content=b"{}").status_code == 400
+    assert http.post(pair.infer_url, content=b"{}").status_code == 400
     after = samples(pair.transformer.url)
 
     def grown(name: str, **labels: str) -> float:
@@ -109,11 +111,11 @@ def test_distributions_of_the_training_rows_are_the_reference(pair: Pair, raw_ro
             assert cumulated == np.cumsum(expected["counts"]).tolist()
 
 
-@pytest.mark.skipif(not shutil.which("prometheus") or not shutil.which("promtool"), reason="needs Debian's prometheus")
+@pytest.mark.skipif(not shutil.which("promtool"), reason="there is no promtool here: make test-tools")
 def test_a_real_prometheus_scrapes_both(pair: Pair, tmp_path: Path) -> None:
     ask(pair, pair.bundle.read_json("golden.json")["rows"]).raise_for_status()
     for server in (pair.transformer, pair.predictor):
-        text = httpx.get(f"{server.url}/metrics").text
+        text = http.get(f"{server.url}/metrics").text
         checked = subprocess.run(
             ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
         )
@@ -125,43 +127,12 @@ def test_a_real_prometheus_scrapes_both(pair: Pair, tmp_path: Path) -> None:
             if line.startswith(("pred", "feature", "healthrisk"))
         ]
         assert own == []
-    (port,) = free_ports(1)
-    targets = [f"127.0.0.1:{server.ports[0]}" for server in (pair.transformer, pair.predictor)]
-    config = {
-        "global": {"scrape_interval": "1s"},
-        "scrape_configs": [{"job_name": "servers", "static_configs": [{"targets": targets}]}],
-    }
-    (tmp_path / "prometheus.yml").write_text(json.dumps(config))
-    command = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
-    try:
-        name = pair.bundle.spec.name
-        wanted = {
-            "up": 2,
-            f'prediction_requests_total{{model="{name}",code="200"}}': 1,
-            'feature_values_bucket{le="+Inf"}': 1,
-        }
-        for query, least in wanted.items():
-            assert len(wait_for_result(f"http://127.0.0.1:{port}", query, least)) >= least
-        assert {one["value"][1] for one in wait_for_result(f"http://127.0.0.1:{port}", "up", 2)} == {"1"}
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def wait_for_result(url: str, query: str, least: int) -> list[dict[str, Any]]:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            answer = httpx.get(f"{url}/api/v1/query", params={"query": query})
-        except httpx.TransportError:
-            time.sleep(0.2)
-            continue
-        if answer.status_code == 200 and len(answer.json()["data"]["result"]) >= least:
-            return answer.json()["data"]["result"]
-        time.sleep(0.2)
-    raise TimeoutError(f"Prometheus has no {least} results for {query}")
+    addresses = [f"127.0.0.1:{server.ports[0]}" for server in (pair.transformer, pair.predictor)]
+    name = pair.bundle.spec.name
+    with prometheus(tmp_path, [{"targets": addresses}]) as url:
+        wait_for(url, f'prediction_requests_total{{model="{name}",code="200"}}')
+        wait_for(url, 'feature_values_bucket{le="+Inf"}')
+        assert {one["value"][1] for one in wait_for(url, "up == 1", 2)} == {"1"}
 
 
 def test_logs_are_json_and_hold_no_value(pair: Pair) -> None:
@@ -179,14 +150,14 @@ def test_logs_are_json_and_hold_no_value(pair: Pair) -> None:
         {"instances": [[987654.321]]},
     ]
     for body in bodies:
-        httpx.post(pair.predict_url, json=body, headers={"x-request-id": "request-17", "traceparent": TRACEPARENT})
+        http.post(pair.predict_url, json=body, headers={"x-request-id": "request-17", "traceparent": TRACEPARENT})
     for name, datatype in ((number, "FP64"), ("MARK-name", "FP64"), (number, "MARK-type")):
         tensor = {"name": name, "datatype": datatype, "shape": [1], "data": [987654.321]}
-        httpx.post(pair.infer_url, json={"id": "MARK-id", "inputs": [tensor]})
-    httpx.post(pair.infer_url, content=b'{"MARK-broken": 987654.321')
-    httpx.post(f"{pair.transformer.url}/v2/models/MARK-model/infer", json={})
+        http.post(pair.infer_url, json={"id": "MARK-id", "inputs": [tensor]})
+    http.post(pair.infer_url, content=b'{"MARK-broken": 987654.321')
+    http.post(f"{pair.transformer.url}/v2/models/MARK-model/infer", json={})
     for path in ("/v2/models", "/v1/models", "/openapi.json", "/metrics", "/"):
-        httpx.get(pair.transformer.url + path).raise_for_status()
+        http.get(pair.transformer.url + path).raise_for_status()
     logs = pair.logs()
     for mark in ("123.4567", "987654", "MARK"):
         assert mark not in logs
@@ -268,8 +239,7 @@ def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -
 
 
 def wait_for_spans(server: Any, trace_service: Any, least: int) -> list[Any]:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+    def received() -> list[Any] | None:
         requests = [trace_service.ExportTraceServiceRequest.FromString(body) for body in list(server.bodies)]
         spans = [
             span
@@ -278,7 +248,6 @@ def wait_for_spans(server: Any, trace_service: Any, least: int) -> list[Any]:
             for scope in found.scope_spans
             for span in scope.spans
         ]
-        if len(spans) >= least:
-            return spans
-        time.sleep(0.1)
-    raise TimeoutError("no spans came")
+        return spans if len(spans) >= least else None
+
+    return until(received)

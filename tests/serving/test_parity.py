@@ -16,13 +16,14 @@ import kserve
 from healthrisk.inference.scorer import risk_levels
 from healthrisk.serving import codec
 from healthrisk.spec import Column
+from tests.support.patience import ANSWER
 
 pytestmark = pytest.mark.parametrize("served", ["heart", "obesity"])
 
 
 @pytest.fixture
 def pair(served: str, request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue(served)
+    return request.getfixturevalue(f"{served}_pair")
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ def test_every_datatype(pair: Any, rows: Any, offline: Any, client: httpx.Client
             inputs = [kserve.InferInput(**tensor) for tensor in tensors]
             message = kserve.InferRequest(pair.bundle.spec.name, inputs).to_grpc()
             with grpc.insecure_channel(pair.transformer.grpc) as channel:
-                answer = GRPCInferenceServiceStub(channel).ModelInfer(message, timeout=10)
+                answer = GRPCInferenceServiceStub(channel).ModelInfer(message, timeout=ANSWER)
             served.append(np.frombuffer(answer.raw_output_contents[1], "<f4"))
         for probabilities in served:
             assert np.abs(np.array(probabilities) - expected).max() <= 1e-6, datatype
@@ -176,7 +177,7 @@ def test_grpc(pair: Any, rows: Any, expected: np.ndarray, raw: bool) -> None:
         else:
             tensor.contents.fp64_contents.extend(np.array(values, dtype=float))
     with grpc.insecure_channel(pair.transformer.grpc) as channel:
-        answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=10)
+        answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=ANSWER)
     assert (answer.id, answer.model_version) == ("abc", pair.bundle.version)
     assert answer.parameters["digest"].string_param == pair.bundle.digest
     assert [output.name for output in answer.outputs] == ["prediction", "probability", "risk_level"]

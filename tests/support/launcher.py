@@ -2,13 +2,14 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.support.patience import run
 
 GOLDEN = Path(__file__).parents[2] / "pipelines" / "training.yaml"
 # The pipeline, and what its tasks' pods get on a cluster.
@@ -46,15 +47,7 @@ class Launcher:
         filled = [part.replace("{{$}}", json.dumps(executor_input)) for part in command]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "HEALTHRISK_HOME": str(self.folder / "home")}
-        done = subprocess.run(
-            self.within(filled),
-            check=False,
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = run(self.within(filled), cwd=self.folder, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         written = json.loads(Path(executor_input["outputs"]["outputFile"]).read_text())
         for output, artifacts in written.get("artifacts", {}).items():

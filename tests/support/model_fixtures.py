@@ -1,8 +1,6 @@
 """Real bundles of every family, and the shipped heart data as coded rows."""
 
 import json
-import shutil
-import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +17,7 @@ from healthrisk.bundle import Bundle
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import threads
 from tests.support import sample_bundle
+from tests.support.prometheus import prometheus
 from tests.support.servers import free_ports
 
 Scraping = Callable[..., AbstractContextManager[str]]
@@ -48,30 +47,17 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]
 @pytest.fixture
 def scraping(tmp_path: Path) -> Scraping:
     """Return a context: a real Prometheus that reads a registry every second, and rules; it gives its address."""
-    binary = shutil.which("prometheus")
-    if binary is None:
-        pytest.skip("there is no Prometheus here: make test-tools")
 
     @contextmanager
     def run(registry: CollectorRegistry, rules: dict[str, Any] | None = None) -> Iterator[str]:
-        exporter, port = free_ports(2)
-        (tmp_path / "rules.yml").write_text(json.dumps(rules or {}))
-        config = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(tmp_path / "rules.yml")],
-            "scrape_configs": [{"job_name": "s", "static_configs": [{"targets": [f"127.0.0.1:{exporter}"]}]}],
-        }
-        (tmp_path / "prometheus.yml").write_text(json.dumps(config))
-        command = [binary, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
-        command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+        (exporter,) = free_ports(1)
         server, thread = start_http_server(exporter, "127.0.0.1", registry)
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            try:
-                yield f"http://127.0.0.1:{port}"
-            finally:
-                process.terminate()
-                server.shutdown()
-                server.server_close()
-                thread.join()
+        try:
+            with prometheus(tmp_path, [{"targets": [f"127.0.0.1:{exporter}"]}], json.dumps(rules or {})) as url:
+                yield url
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
     return run

@@ -3,11 +3,11 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,26 +17,36 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from healthrisk.bundle import Bundle
+from tests.support import http
+from tests.support.patience import ANSWER, until
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 120.0
-# Small limits, which tests can reach.
-OPTIONS = (
-    "--predictor_request_timeout_seconds=1",
-    "--request_seconds=2",
-    "--drain_seconds=1",
+# Ports of this process.
+_RESERVED: list[contextlib.ExitStack] = []
+# No limit of time that a good request could reach on a busy machine.
+PATIENT = (f"--predictor_request_timeout_seconds={ANSWER:g}", f"--request_seconds={ANSWER:g}", "--drain_seconds=2")
+# Limits of size that tests can reach.
+SMALL = (
     f"--max_body_bytes={2**20}",
     f"--max_held_bytes={4 * 2**20}",
 )
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Return ports in a row that nothing listens on, and that no other process of tests gets while this one lives.
+
+    They lie below those that the kernel gives to outgoing connections.
+    """
+    while True:
+        first = random.randrange(10_000, 32_000)
+        with contextlib.ExitStack() as reserved, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                # A name of the kernel's own, which goes with the process.
+                reserved.enter_context(socket.socket(socket.AF_UNIX)).bind(f"\0healthrisk-tests-{port}")
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            _RESERVED.append(reserved.pop_all())
+            return list(range(first, first + count))
 
 
 @dataclass
@@ -73,15 +83,16 @@ class Server:
 
     def wait(self) -> "Server":
         """Wait until the server is ready."""
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
-            assert self.process is not None
-            assert self.process.poll() is None, self.log.read_text()
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/v2/health/ready", timeout=2).status_code == 200:
-                    return self
-            time.sleep(0.02)
-        raise TimeoutError(self.log.read_text())
+        until(self._is_ready, self.log.read_text)
+        return self
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return http.get(f"{self.url}/v2/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -91,7 +102,7 @@ class Server:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(ANSWER)
 
     def rss(self) -> float:
         """Resident memory in MB."""
@@ -138,6 +149,6 @@ def grpc_code(pair: Pair, **metadata: str) -> grpc.StatusCode:
     with grpc.insecure_channel(pair.transformer.grpc) as channel:
         return (
             GRPCInferenceServiceStub(channel)
-            .ModelInfer.future(message, timeout=10, metadata=tuple(metadata.items()))
+            .ModelInfer.future(message, timeout=ANSWER, metadata=tuple(metadata.items()))
             .code()
         )

@@ -15,6 +15,7 @@ from healthrisk.bundle import Bundle
 from healthrisk.data import encoding
 from healthrisk.inference.scorer import Scorer
 from tests.support import sample_bundle
+from tests.support.patience import ANSWER, PROCESS
 from tests.support.servers import Pair, Server
 
 
@@ -34,7 +35,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             f"--family={family}",
             f"--seed={seed}",
         ]
-        return Path(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.strip())
+        return Path(subprocess.run(command, check=True, capture_output=True, text=True, timeout=PROCESS).stdout.strip())
 
     return make
 
@@ -75,7 +76,7 @@ def obesity_pair(make_bundle: Callable[..., Path], start_pair: Callable[..., Pai
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=30) as one:
+    with httpx.Client(timeout=ANSWER) as one:
         yield one
 
 

@@ -1,0 +1,54 @@
+"""A real Prometheus that reads every second."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healthrisk.errors import SourceError
+from healthrisk.monitoring import traffic
+from tests.support.patience import ANSWER, until
+from tests.support.servers import free_ports
+
+
+@contextmanager
+def prometheus(folder: Path, targets: list[dict[str, Any]], rules: str = "{}", job: str = "tests") -> Iterator[str]:
+    """Run a Prometheus with rules on targets, in Prometheus' own form, and yield its address."""
+    binary = shutil.which("prometheus")
+    if binary is None:
+        pytest.skip("there is no Prometheus here: make test-tools")
+    (port,) = free_ports(1)
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(folder / "rules.yml")],
+        "scrape_configs": [{"job_name": job, "static_configs": targets}],
+    }
+    (folder / "rules.yml").write_text(rules)
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    command = [binary, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(ANSWER)
+
+
+def wait_for(url: str, query: str, least: int = 1) -> list[dict[str, Any]]:
+    """Return a query's samples as soon as there are so many, and all of them numbers."""
+
+    def samples() -> list[dict[str, Any]]:
+        # A Prometheus that has only just started does not answer.
+        with suppress(SourceError):
+            found = traffic.ask(url, query)
+            if len(found) >= least and "NaN" not in {sample["value"][1] for sample in found}:
+                return found
+        return []
+
+    return until(samples, lambda: query)
