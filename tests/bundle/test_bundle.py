@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from healthrisk.bundle import FILES, MANIFEST, Bundle, bundle
+from healthrisk.bundle.classifier import LINEAR
 from healthrisk.errors import BundleError
 
 
@@ -25,13 +26,13 @@ def test_a_bundle_opens_by_its_address(home: Path, tmp_path: Path) -> None:
     path = copy(home, tmp_path)
     opened = Bundle.open(path, path.name)
     assert opened.digest == path.name
-    assert set(opened.manifest["files"]) == set(FILES)
+    assert set(opened.manifest["files"]) == {*FILES, LINEAR}
     assert opened.manifest["data"]["rows"] == 303
     assert opened.manifest["parity"]["largest_difference"] <= 1e-6
     assert opened.manifest["parity"]["rows"] == 10_303
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, LINEAR])
 def test_a_flipped_byte_is_found_in_every_file(home: Path, tmp_path: Path, name: str) -> None:
     path = copy(home, tmp_path)
     content = bytearray((path / name).read_bytes())
@@ -41,7 +42,7 @@ def test_a_flipped_byte_is_found_in_every_file(home: Path, tmp_path: Path, name:
         Bundle.open(path)
 
 
-@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+@pytest.mark.parametrize("name", [*FILES, LINEAR, MANIFEST])
 def test_a_missing_file_is_named(home: Path, tmp_path: Path, name: str) -> None:
     path = copy(home, tmp_path)
     (path / name).unlink()
@@ -57,7 +58,7 @@ def test_another_manifest_is_not_the_bundle_asked_for(home: Path, tmp_path: Path
         Bundle.open(path, path.name)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {}, "format": 99}', '{"files": {}, "format": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {}, "format": 99}', '{"files": {}, "format": 2}'])
 def test_what_is_no_manifest_is_refused(home: Path, tmp_path: Path, text: str) -> None:
     path = copy(home, tmp_path)
     (path / MANIFEST).write_text(text)
@@ -67,7 +68,7 @@ def test_what_is_no_manifest_is_refused(home: Path, tmp_path: Path, text: str) -
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def fill(path: Path) -> dict[str, Any]:
-        (path / "model.onnx").write_text("half")
+        (path / LINEAR).write_text("half")
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):

@@ -11,7 +11,7 @@ from minio import Minio
 
 from healthrisk import datasets
 from healthrisk import spec as specs
-from healthrisk.bundle import FILES, Bundle, store
+from healthrisk.bundle import Bundle, store
 from healthrisk.config import settings
 from healthrisk.data.ingest import ingest
 from healthrisk.errors import BundleError, SourceError, StoreError
@@ -75,7 +75,7 @@ def test_what_is_put_is_fetched_unaltered(made: Bundle, root: str, tmp_path: Pat
     assert uri == f"{root}/heart-disease/{made.digest}"
     assert store.put(made, root) == uri
     found = store.fetch(uri, made.digest, tmp_path / "cache")
-    for name in FILES:
+    for name in made.manifest["files"]:
         assert (found.path / name).read_bytes() == (made.path / name).read_bytes()
 
 
@@ -83,7 +83,7 @@ def test_what_is_not_there_is_refused(made: Bundle, root: str, tmp_path: Path) -
     uri = f"{root}/heart-disease/{'0' * 64}"
     with pytest.raises(StoreError, match="0000"):
         store.fetch(uri, None, tmp_path / "cache")
-    assert not list((tmp_path / "cache").rglob("*.onnx"))
+    assert not list((tmp_path / "cache").rglob("linear.json"))
 
 
 def test_another_bundle_than_the_one_asked_for_is_refused(made: Bundle, root: str, tmp_path: Path) -> None:
@@ -93,10 +93,10 @@ def test_another_bundle_than_the_one_asked_for_is_refused(made: Bundle, root: st
 
 def test_an_altered_object_is_refused(made: Bundle, endpoint: str, tmp_path: Path) -> None:
     uri = store.put(made, f"s3://{BUCKET}/{tmp_path.name}")
-    key = uri.removeprefix(f"s3://{BUCKET}/") + "/model.onnx"
+    key = uri.removeprefix(f"s3://{BUCKET}/") + "/linear.json"
     (tmp_path / "other").write_bytes(b"another model")
     store.s3_client(settings()).fput_object(bucket_name=BUCKET, object_name=key, file_path=str(tmp_path / "other"))
-    with pytest.raises(BundleError, match=r"model\.onnx"):
+    with pytest.raises(BundleError, match=r"linear\.json"):
         store.fetch(uri, made.digest, tmp_path / "cache")
     store.put(made, f"s3://{BUCKET}/{tmp_path.name}")
     assert store.fetch(uri, made.digest, tmp_path / "cache").digest == made.digest

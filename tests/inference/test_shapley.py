@@ -64,7 +64,7 @@ def test_no_pickle_is_read(bundle_of: Make, tmp_path: Path) -> None:
     original = bundle_of("heart-disease", "random_forest")
 
     def spoil(folder: Path) -> dict[str, object]:
-        for name in bundle_files.FILES:
+        for name in original.manifest["files"]:
             shutil.copyfile(original.path / name, folder / name)
         for name in ("model.joblib", "preprocessor.joblib"):
             (folder / name).write_bytes(b"not a pickle")

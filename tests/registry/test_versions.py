@@ -7,6 +7,7 @@ import pytest
 
 from healthrisk import spec as specs
 from healthrisk.bundle import FILES, Bundle, bundle
+from healthrisk.bundle.classifier import LINEAR
 from healthrisk.bundle.parity import generate_rows
 from healthrisk.errors import StoreError
 from healthrisk.registry import versions
@@ -29,7 +30,7 @@ def built(folder: Path, mark: str) -> Bundle:
     preprocessor = fit(SPEC, generate_rows(SPEC, 50, 0))[1]
 
     def fill(path: Path) -> dict[str, Any]:
-        for name in FILES:
+        for name in (*FILES, LINEAR):
             (path / name).write_text(mark)
         (path / "spec.json").write_text(SPEC.to_json())
         (path / "preprocessor.json").write_text(preprocessor.to_json())

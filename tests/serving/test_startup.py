@@ -44,7 +44,7 @@ def change_golden(folder: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "one flipped byte": (lambda folder: flip(folder / "model.onnx"), "model.onnx"),
+    "one flipped byte": (lambda folder: flip(folder / "linear.json"), "linear.json"),
     "a flipped byte of a file not served": (lambda folder: flip(folder / "model.joblib"), "model.joblib"),
     "a missing file": (lambda folder: (folder / "reference.json").unlink(), "reference.json"),
     "no manifest": (lambda folder: (folder / MANIFEST).unlink(), MANIFEST),

@@ -1,14 +1,99 @@
-"""The classifier's serving form: an ONNX graph, run by onnxruntime."""
+"""The classifier's serving form: plain numbers where it is linear, otherwise an ONNX graph run by onnxruntime.
+
+A linear model in float32 is another model: where a value lies far from the mean its products lose the digits that
+decide, 4.6e-6 in probability on Wisconsin's breast cancer data. Float64 needs no graph, and answers sooner.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from healthrisk.errors import BundleError
 
-class Classifier:
-    """The classifier alone: model input in, probabilities out. Runs on one thread unless told otherwise."""
+Form = Literal["linear.json", "model.onnx"]
+LINEAR: Form = "linear.json"
+GRAPH: Form = "model.onnx"
+FORMS: tuple[Form, ...] = (LINEAR, GRAPH)
+
+
+class Classifier(Protocol):
+    """Scores what the preprocessor made."""
+
+    def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return class probabilities [rows, classes] for model inputs [rows, outputs of the preprocessor]."""
+
+
+@dataclass(frozen=True)
+class ServingForm:
+    """A classifier as it lies in a bundle: the file's name tells its kind."""
+
+    name: Form
+    content: bytes
+
+    def load(self, threads: int = 1) -> Classifier:
+        """Return the classifier, made ready to answer; a graph runs on one thread unless told otherwise."""
+        return Linear.from_json(self.content) if self.name == LINEAR else Graph(self.content, threads)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """A generalised linear model: `coefficients` [outputs, classes] and `intercepts` [classes] of log-odds.
+
+    They are on the scale of the preprocessor's outputs. Of two classes the first has zeros, as the class that the
+    second's odds are against.
+    """
+
+    coefficients: NDArray[np.float64]
+    intercepts: NDArray[np.float64]
+
+    def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return class probabilities [rows, classes], computed in float64."""
+        # Classes by rows: what goes over classes then runs along the rows, twenty times faster than across them.
+        scores = np.ascontiguousarray((inputs.astype(np.float64) @ self.coefficients).T)
+        scores += self.intercepts[:, None]
+        # The largest is subtracted first, so that none overflows.
+        scores -= np.maximum.reduce(scores, axis=0)
+        np.exp(scores, out=scores)
+        scores /= np.add.reduce(scores, axis=0)
+        return scores.T.astype(np.float32, order="C")
+
+    def to_json(self, outputs: tuple[str, ...]) -> bytes:
+        """The numbers as JSON with the names of the preprocessor's outputs; floats keep every digit."""
+        document = {
+            "outputs": outputs,
+            "intercepts": self.intercepts.tolist(),
+            "coefficients": self.coefficients.tolist(),
+        }
+        return json.dumps(document, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, document: bytes) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            BundleError: it is something else.
+        """
+        try:
+            data = json.loads(document)
+            coefficients = np.asarray(data["coefficients"], dtype=np.float64)
+            intercepts = np.asarray(data["intercepts"], dtype=np.float64)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{LINEAR} holds no linear model: {error!r}") from error
+        if coefficients.shape != (len(data["outputs"]), len(intercepts)):
+            raise BundleError(f"{LINEAR}: {coefficients.shape} coefficients and {intercepts.shape} intercepts")
+        return cls(coefficients, intercepts)
+
+
+class Graph:
+    """An ONNX graph from `features` to `probability`."""
 
     def __init__(self, onnx: bytes, threads: int = 1) -> None:
+        # Only for a graph: a linear model's server needs none of its 60 MB.
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -16,6 +101,6 @@ class Classifier:
         self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
 
     def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return class probabilities [rows, classes] for model inputs [rows, outputs of the preprocessor]."""
+        """Return class probabilities [rows, classes]."""
         result: NDArray[np.float32] = self._session.run(["probability"], {"features": inputs})[0]
         return result

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from healthrisk.bundle.classifier import Classifier
+from healthrisk.bundle.classifier import ServingForm
 from healthrisk.bundle.preprocessor import Preprocessor
 from healthrisk.errors import BundleError
 from healthrisk.spec import DatasetSpec
@@ -32,7 +32,7 @@ def generate_rows(spec: DatasetSpec, rows: int, seed: int) -> NDArray[np.float64
 
 
 def check_parity(
-    reference: NDArray[np.float64], preprocessor: Preprocessor, serving: bytes, matrix: NDArray[np.float64]
+    reference: NDArray[np.float64], preprocessor: Preprocessor, serving: ServingForm, matrix: NDArray[np.float64]
 ) -> float:
     """Compare the serving form with scikit-learn's probabilities [rows, classes] for the same coded matrix.
 
@@ -41,7 +41,7 @@ def check_parity(
     Raises:
         BundleError: it exceeds 1e-6; the message names the row.
     """
-    difference = np.abs(Classifier(serving).probabilities(preprocessor.transform(matrix)) - reference).max(axis=1)
+    difference = np.abs(serving.load().probabilities(preprocessor.transform(matrix)) - reference).max(axis=1)
     worst = int(difference.argmax())
     if not difference[worst] <= PARITY_TOLERANCE:
         raise BundleError(

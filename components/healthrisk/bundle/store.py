@@ -8,11 +8,13 @@ import shutil
 import urllib.parse
 from pathlib import Path
 
+from minio import Minio
 from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
 from healthrisk.atomic import scratch_folder
-from healthrisk.bundle import FILES, MANIFEST, Bundle
+from healthrisk.bundle import MANIFEST, Bundle
+from healthrisk.bundle.bundle import read_manifest
 from healthrisk.config import settings
 from healthrisk.errors import StoreError
 from healthrisk.object_store import path_of, s3_client
@@ -73,7 +75,7 @@ def _put_objects(bundle: Bundle, bucket: str, prefix: str) -> None:
     try:
         if not client.bucket_exists(bucket_name=bucket):
             raise StoreError(f"bundle store: there is no bucket {bucket!r} at {settings().s3_endpoint}")
-        for name in (*FILES, MANIFEST):
+        for name in (*bundle.manifest["files"], MANIFEST):
             client.fput_object(bucket_name=bucket, object_name=f"{prefix}/{name}", file_path=str(bundle.path / name))
     except (MinioException, HTTPError, ValueError) as error:
         raise StoreError(f"bundle store s3://{bucket}/{prefix}: {error}") from error
@@ -83,10 +85,15 @@ def _get_objects(bucket: str, prefix: str, digest: str | None, final: Path) -> N
     client = s3_client(settings())
     with scratch_folder(final.parent) as scratch:
         try:
-            for name in (MANIFEST, *FILES):
-                client.fget_object(bucket_name=bucket, object_name=f"{prefix}/{name}", file_path=str(scratch / name))
+            _get_object(client, bucket, prefix, scratch, MANIFEST)
+            for name in read_manifest(scratch, digest)[0]["files"]:
+                _get_object(client, bucket, prefix, scratch, name)
         except (MinioException, HTTPError, ValueError) as error:
             raise StoreError(f"bundle s3://{bucket}/{prefix}: {error}") from error
         # A damaged copy must not stay: once the store is mended, the next call copies it anew.
         Bundle.open(scratch, digest)
         scratch.replace(final)
+
+
+def _get_object(client: Minio, bucket: str, prefix: str, folder: Path, name: str) -> None:
+    client.fget_object(bucket_name=bucket, object_name=f"{prefix}/{name}", file_path=str(folder / name))

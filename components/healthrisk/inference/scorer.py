@@ -1,4 +1,4 @@
-"""Offline prediction: the bundle's own preprocessor and ONNX model, as the servers run them."""
+"""Offline prediction: the bundle's own preprocessor and classifier, as the servers run them."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle
-from healthrisk.bundle.classifier import Classifier
 from healthrisk.errors import BundleError
 from healthrisk.spec import DatasetSpec
 
@@ -18,7 +17,7 @@ class Scorer:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle = bundle
-        self.model = Classifier((bundle.path / "model.onnx").read_bytes(), threads)
+        self.model = bundle.classifier(threads)
 
     def probabilities(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return class probabilities [rows, classes] for a coded matrix [rows, features]."""

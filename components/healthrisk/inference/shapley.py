@@ -7,7 +7,7 @@ Kononenko, Knowl Inf Syst 41, 2014; Mitchell et al., JMLR 23, 2022). Every walk 
 and values add up to it exactly, whatever the sampling error, which is estimated too.
 
 A variable moves as a whole, through imputation, scaling and one-hot coding, so no columns need summing afterwards. One
-method serves every family, for it asks only what the served model asks: ONNX and plain numbers. TreeSHAP would explain
+method serves every family, for it asks only what the served model asks: probabilities. TreeSHAP would explain
 boosting's log-odds, not its probability; the shap package brings a compiler of 200 MB into an image and wants
 scikit-learn's objects, which a server must not open. Tests compare with it.
 """

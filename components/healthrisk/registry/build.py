@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle, bundle, parity, reference
-from healthrisk.bundle.classifier import Classifier
+from healthrisk.bundle.classifier import ServingForm
 from healthrisk.bundle.preprocessor import Preprocessor
 from healthrisk.data import encoding
 from healthrisk.inference.scorer import risk_levels
@@ -40,7 +40,7 @@ def build_bundle(
     """
     trained = Trained.load(source)
     preprocessor = preprocessing.extract(spec, trained.preprocessing)
-    serving = export.to_onnx(trained.classifier, len(preprocessor.outputs))
+    serving = export.serving_form(trained.classifier, preprocessor.outputs)
     rows = np.vstack([matrix, parity.generate_rows(spec, parity.GENERATED_ROWS, trained.record.seed)])
     expected = trained.classifier.predict_proba(_independent(trained, rows))
     difference = parity.check_parity(expected, preprocessor, serving, rows)
@@ -48,8 +48,8 @@ def build_bundle(
     def fill(path: Path) -> dict[str, Any]:
         for name in ("model.joblib", "preprocessor.joblib"):
             shutil.copyfile(source / name, path / name)
-        (path / "model.onnx").write_bytes(serving)
-        probabilities = Classifier(serving).probabilities(preprocessor.transform(matrix))
+        (path / serving.name).write_bytes(serving.content)
+        probabilities = serving.load().probabilities(preprocessor.transform(matrix))
         documents = {
             "metrics.json": decision.to_json(),
             "golden.json": json.dumps(_golden(spec, preprocessor, serving, rows[len(matrix) :]), indent=1),
@@ -80,13 +80,13 @@ def _independent(trained: Trained, rows: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def _golden(
-    spec: DatasetSpec, preprocessor: Preprocessor, serving: bytes, generated: NDArray[np.float64]
+    spec: DatasetSpec, preprocessor: Preprocessor, serving: ServingForm, generated: NDArray[np.float64]
 ) -> dict[str, Any]:
     """Rows with their answers, spread over classes and probabilities.
 
     They are generated rows: a bundle travels further than a patient's data may.
     """
-    model = Classifier(serving)
+    model = serving.load()
     probabilities = model.probabilities(preprocessor.transform(generated))
     order = np.lexsort((probabilities.max(axis=1), probabilities.argmax(axis=1)))
     rows = generated[order[np.linspace(0, len(order) - 1, GOLDEN_ROWS, dtype=np.intp)]]

@@ -1,30 +1,45 @@
-"""The classifier's serving form: an ONNX graph from float32 model input to float32 probabilities."""
+"""From scikit-learn's classifier to its serving form: a linear one's numbers, or an ONNX graph of any other."""
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+
+from healthrisk.bundle.classifier import GRAPH, LINEAR, Linear, ServingForm
 
 # Tree ensembles with float64 thresholds and weights came with version 3 of the ML operators.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 
 
+def serving_form(classifier: ClassifierMixin, outputs: tuple[str, ...]) -> ServingForm:
+    """Return the serving form of a fitted classifier, given the preprocessor's outputs, which are its inputs."""
+    if isinstance(classifier, LogisticRegression):
+        return ServingForm(LINEAR, to_linear(classifier).to_json(outputs))
+    return ServingForm(GRAPH, to_onnx(classifier, len(outputs)))
+
+
+def to_linear(classifier: LogisticRegression) -> Linear:
+    """Return the numbers of a fitted logistic regression, with zeros for the first of two classes."""
+    coefficients, intercepts = classifier.coef_.T, classifier.intercept_
+    if len(intercepts) == 1:
+        coefficients, intercepts = np.hstack([0 * coefficients, coefficients]), np.append(0.0, intercepts)
+    return Linear(coefficients, intercepts)
+
+
 def to_onnx(classifier: ClassifierMixin, width: int) -> bytes:
-    """Convert a fitted classifier of `width` inputs; the graph maps `features` to `probability`.
+    """Convert a fitted ensemble of trees over `width` inputs; the graph maps `features` to `probability`.
 
     Trees keep their thresholds and leaf values in float64: rounded to float32, a threshold can change side with a
     value, and a forest's sum drifts by 1e-6.
     """
-    linear = isinstance(classifier, LogisticRegression)
-    kind = FloatTensorType if linear else DoubleTensorType
     converted = convert_sklearn(
         classifier,
         name="classifier",
-        initial_types=[("inputs", kind([None, width]))],
+        initial_types=[("inputs", DoubleTensorType([None, width]))],
         options={id(classifier): {"zipmap": False}},
         target_opset=OPSETS,
     )
@@ -32,8 +47,7 @@ def to_onnx(classifier: ClassifierMixin, width: int) -> bytes:
     if isinstance(classifier, HistGradientBoostingClassifier):
         _widen(graph.node[0], classifier)
     scores = graph.output[1].name
-    wide = TensorProto.FLOAT if linear else TensorProto.DOUBLE
-    nodes = [helper.make_node("Cast", ["features"], ["inputs"], to=wide), *graph.node]
+    nodes = [helper.make_node("Cast", ["features"], ["inputs"], to=TensorProto.DOUBLE), *graph.node]
     nodes.append(helper.make_node("Cast", [scores], ["probability"], to=TensorProto.FLOAT))
     classes = len(classifier.classes_)
     serving = helper.make_graph(

@@ -12,10 +12,9 @@ import numpy as np
 import orjson
 
 from healthrisk.bundle import Bundle
-from healthrisk.inference.scorer import Model
 
 bundle = Bundle.open(Path(os.environ["BUNDLE"]))
-model = Model((bundle.path / "model.onnx").read_bytes())
+model = bundle.classifier()
 session: aiohttp.ClientSession | None = None
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 import kserve
 from healthrisk.bundle import Bundle
-from healthrisk.inference.scorer import Model
 
 bundle = Bundle.open(Path(sys.argv.pop(1)))
 Answer = kserve.InferRequest | kserve.InferResponse
@@ -44,7 +43,7 @@ class Transformer(kserve.Model):
 class Predictor(kserve.Model):
     def __init__(self) -> None:
         super().__init__("risk")
-        self.model = Model((bundle.path / "model.onnx").read_bytes())
+        self.model = bundle.classifier()
         self.ready = True
 
     async def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> Answer:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle
+from healthrisk.bundle.classifier import GRAPH, LINEAR
 from healthrisk.inference.scorer import Scorer
 from healthrisk.serving.codec import Request, Response, Tensor
 from healthrisk.serving.errors import bad_request, too_large
@@ -14,14 +15,16 @@ from healthrisk.serving.servers.model_server import BundleServer, serve
 from healthrisk.serving.servers.served_model import BundleModel
 from healthrisk.serving.service import Context
 
+# What v2's metadata call the kind of model; the protocol has no name for plain numbers.
+PLATFORMS = {GRAPH: "onnx_onnxv1", LINEAR: "healthrisk_linear"}
+
 
 class Predictor(BundleModel):
-    """Runs the bundle's ONNX classifier on the matrix that the transformer made."""
-
-    platform = "onnx_onnxv1"
+    """Runs the bundle's classifier on the matrix that the transformer made."""
 
     def __init__(self, name: str, bundle: Bundle, max_rows: int) -> None:
         super().__init__(name, bundle)
+        self.platform = PLATFORMS[bundle.form]
         self._max_rows = max_rows
         self._width = len(bundle.preprocessor.outputs)
 
