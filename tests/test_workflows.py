@@ -1,0 +1,50 @@
+"""The workflows and what a release needs: clean by actionlint, every action pinned, one version everywhere."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import healthrisk
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def test_actionlint_finds_nothing() -> None:
+    actionlint = shutil.which("actionlint")
+    if actionlint is None:
+        pytest.skip("actionlint is not installed (make test-tools)")
+    done = subprocess.run(
+        [actionlint, "-no-color", *map(str, WORKFLOWS)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_action_is_pinned_by_commit_and_names_its_version(workflow: Path) -> None:
+    used = [line.strip() for line in workflow.read_text().splitlines() if "uses:" in line]
+    assert used
+    for line in used:
+        assert re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_make_target_they_run_exists(workflow: Path) -> None:
+    declared = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    run = set(re.findall(r"\bmake ([a-z-]+)", workflow.read_text()))
+    assert run
+    assert run <= declared
+
+
+def test_the_changelog_knows_the_version() -> None:
+    changelog = (ROOT / ".github" / "CHANGELOG.md").read_text()
+    assert f"## [{healthrisk.__version__}]" in changelog
+    assert re.findall(r"^## \[(.*)\]$", changelog, re.MULTILINE)[0] == "Unreleased"
