@@ -88,13 +88,13 @@ def _ask(spec: specs.DatasetSpec, url: str, held_out: Path) -> tuple[dict[str, A
     from healthrisk.data import encoding
     from healthrisk.inference.scorer import Scorer
     from healthrisk.registry import versions
-    from healthrisk.training.split import read_part
+    from healthrisk.training.split import read_split
 
     champion = versions.champion(spec.name)
     if champion is None:
         raise ServingError(f"{spec.name} has no champion")
     bundle = store.fetch(champion.uri, champion.digest, settings().home / "cache")
-    patient = read_part(spec, held_out)[0][:1]
+    patient = read_split(spec, held_out)[0][:1]
     (row,) = encoding.decode(spec, patient)
     tensors = [
         {"name": column.name, "shape": [1], "datatype": "BYTES" if column.is_text else "FP64", "data": [value]}

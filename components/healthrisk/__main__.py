@@ -119,8 +119,11 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
 def _watch(args: argparse.Namespace) -> dict[str, object]:
     from healthrisk.monitoring import watch
 
-    verdicts = watch.look(args.prometheus, args.push, args.window)
-    return {"drift": verdicts, "retraining": watch.answer_alerts(args.prometheus, args.retrain) if args.retrain else {}}
+    verdicts = watch.push_drift(args.prometheus, args.push, args.window)
+    return {
+        "drift": verdicts,
+        "retraining": watch.trigger_retraining(args.prometheus, args.retrain) if args.retrain else {},
+    }
 
 
 def _champion(dataset: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from healthrisk.errors import ConfigError
 
-# quick: what follows from the models at hand. full: also what fits models anew, and what must be downloaded.
+# quick: what follows from the trained models. full: also what fits models anew, and what must be downloaded.
 Level = Literal["quick", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "full")
 

@@ -2,7 +2,7 @@
 
 
 class HealthriskError(Exception):
-    """Something the user can mend: the message says what was wrong and what was expected."""
+    """Something the user can fix: the message says what was wrong and what was expected."""
 
 
 class ConfigError(HealthriskError):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from healthrisk.errors import ConfigError, HealthriskError
 
 ERROR_PREFIX = "healthrisk error: "
-# What no rule of ours foresaw: the line names it, and the traceback beside it tells the rest.
+# What no rule of ours foresaw: the line names it, and the traceback beside it has the rest.
 DEFECT_PREFIX = "healthrisk defect: "
 
 
@@ -45,7 +45,7 @@ def _tell(prefix: str, cause: str) -> None:
 def command(job: Callable[[], int]) -> int:
     """Run what a person called and return the exit code; what goes wrong is one line on standard error.
 
-    A file or folder that cannot be written is the person's to mend, so the machine's own words will do.
+    A file or folder that cannot be written is the person's to fix, so the machine's own words will do.
     """
     try:
         return job()

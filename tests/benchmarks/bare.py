@@ -18,7 +18,7 @@ from healthrisk.reports.model_report import model_plots, render, save_plots
 from healthrisk.reports.table_report import render as render_validation
 from healthrisk.spec import FAMILIES
 from healthrisk.training.evaluate import evaluate
-from healthrisk.training.split import read_part, write_parts
+from healthrisk.training.split import read_split, write_split
 from healthrisk.training.train import train
 
 spec = specs.load(sys.argv[1])
@@ -29,8 +29,8 @@ with tempfile.TemporaryDirectory() as name:
     render_validation(spec, checked)
     raise_if_failed(checked)
     paths = [folder / "train", folder / "test"]
-    write_parts(spec, folder / "table", 0, *paths, folder / "preprocessor")
-    parts = read_part(spec, paths[0]), read_part(spec, paths[1])
+    write_split(spec, folder / "table", 0, *paths, folder / "preprocessor")
+    parts = read_split(spec, paths[0]), read_split(spec, paths[1])
     fitted = joblib.load(folder / "preprocessor" / "preprocessor.joblib")
     models = [train(spec, family, fitted, parts[0], 0) for family in FAMILIES]
     for model in models:

@@ -125,7 +125,7 @@ def invent(column: Column, rows: int, rng: np.random.Generator) -> pa.Array:
     if column.range:
         values = rng.uniform(*column.range, rows).round(0 if column.kind == "integer" else 1)
     else:
-        values = rng.choice(list(column.values.values()), rows)
+        values = rng.choice(list(column.code_values.values()), rows)
     return pa.array(values, mask=rng.random(rows) < 0.02 if column.missing.allowed else None)
 
 

@@ -58,7 +58,7 @@ def make_bundle(folder: Path, family: str) -> Path:
 
 
 def complete_rows(bundle: Bundle, count: int) -> np.ndarray:
-    """Return a coded matrix [count, features] of rows within the spec, none of them with a missing value."""
+    """Return an encoded matrix [count, features] of rows within the spec, none of them with a missing value."""
     matrix = parity.generate_rows(bundle.spec, 2 * count, 1)
     return matrix[~np.isnan(matrix).any(axis=1)][:count]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from healthrisk import spec as specs
 from healthrisk.data.ingest import ingest
 from healthrisk.data.validate import validate
-from healthrisk.training.split import write_parts
+from healthrisk.training.split import write_split
 
 spec, table = specs.load("heart-disease"), Path(sys.argv[1])
 folder = table.parent
@@ -17,7 +17,7 @@ ingest(spec, str(table), folder / "table")
 marks.append(time.perf_counter())
 validate(spec, folder / "table")
 marks.append(time.perf_counter())
-write_parts(spec, folder / "table", 0, folder / "train", folder / "test", folder / "preprocessor")
+write_split(spec, folder / "table", 0, folder / "train", folder / "test", folder / "preprocessor")
 marks.append(time.perf_counter())
 steps = ("ingest", "validate", "preprocess")
 print(json.dumps({name: end - begin for name, begin, end in zip(steps, marks, marks[1:], strict=False)}))

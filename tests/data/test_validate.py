@@ -124,7 +124,7 @@ def test_the_severity_of_seven_classes_may_be_inverted_too(shared_data: Path, tm
 def test_other_hospitals_are_not_taken_for_inverted(name: str, shared_data: Path, tmp_path: Path) -> None:
     ingest(HEART, str(shared_data / f"processed.{name}.data"), tmp_path / "table")
     checks = {check["name"]: check["status"] for check in validate(HEART, tmp_path / "table")["checks"]}
-    assert (checks["coding"], checks["values"], checks["inverted outcome"]) == ("pass", "pass", "pass")
+    assert (checks["encoding"], checks["values"], checks["inverted outcome"]) == ("pass", "pass", "pass")
 
 
 @pytest.mark.parametrize("shuffled", [False, True])

@@ -44,7 +44,7 @@ def broken(served: tuple[Bundle, Deployed], cluster: Cluster) -> Iterator[str]:
 def ask(forward: Callable[[str, int], str]) -> Callable[[str], list[Any]]:
     """Ask the cluster's Prometheus."""
     url = f"http://{forward('prometheus', 9090)}"
-    return lambda query: traffic.ask(url, query)
+    return lambda query: traffic.query(url, query)
 
 
 def _until(seconds: float, what: Callable[[], Any]) -> Any:

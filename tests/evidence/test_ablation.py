@@ -35,20 +35,20 @@ def test_body_mass_index_alone_scores_919(obesity: tuple[DatasetSpec, Part]) -> 
 
 def test_without_height_and_weight_obesity_is_harder(obesity: tuple[DatasetSpec, Part]) -> None:
     spec, part = obesity
-    (reduced,) = spec.evidence.reduced
-    model = ablation.WithoutColumns(spec, reduced, "random_forest", {}, 0)
-    intervals = model.cross_validate(part, repeats=1)["intervals"]
-    assert intervals["accuracy"]["mean"] == pytest.approx(0.86, abs=0.03)
+    (core,) = spec.evidence.ablations
+    model = ablation.AblatedModel(spec, core, "random_forest", {}, 0)
+    intervals = model.cross_validate(part, repeats=1).intervals
+    assert intervals["accuracy"].mean == pytest.approx(0.86, abs=0.03)
 
 
-def test_a_reduced_model_ignores_what_it_does_without(heart: tuple[DatasetSpec, np.ndarray, np.ndarray]) -> None:
+def test_an_ablated_model_ignores_what_it_does_without(heart: tuple[DatasetSpec, np.ndarray, np.ndarray]) -> None:
     spec, matrix, y = heart
-    (reduced,) = spec.evidence.reduced
-    model = ablation.WithoutColumns(spec, reduced, "logistic_regression", {"C": 0.1}, 0).fit((matrix, y))
+    (core,) = spec.evidence.ablations
+    model = ablation.AblatedModel(spec, core, "logistic_regression", {"C": 0.1}, 0).fit((matrix, y))
     blind = matrix.copy()
-    blind[:, [spec.features.index(name) for name in reduced.without]] = np.nan
+    blind[:, [spec.features.index(name) for name in core.without]] = np.nan
     assert np.array_equal(model.probabilities(matrix), model.probabilities(blind))
-    assert len(model.spec.features) == len(spec.features) - len(reduced.without)
+    assert len(model.spec.features) == len(spec.features) - len(core.without)
 
 
 def test_nested_cross_validation_lands_near_the_published_figure(
@@ -81,7 +81,7 @@ def test_the_outer_folds_choose_their_own_parameters(heart: tuple[DatasetSpec, n
     [
         ({"baselines": [{"name": "x", "powers": {"sex": 1}, "cuts": [1]}]}, "is not a number's column"),
         ({"baselines": [{"name": "x", "powers": {"age": 1}, "cuts": [1, 2]}]}, "one fewer than there are classes"),
-        ({"reduced": [{"name": "x", "without": ["height"]}]}, "'height' is not a column"),
+        ({"ablations": [{"name": "x", "without": ["height"]}]}, "'height' is not a column"),
         ({"bands": {"chol": [200]}}, "'chol' is not a sensitive number"),
     ],
 )
@@ -91,14 +91,14 @@ def test_evidence_that_the_spec_cannot_mean_is_refused(change: dict[str, object]
         DatasetSpec.parse(json.dumps(document))
 
 
-def test_a_reduced_model_can_search_for_itself(heart: tuple[DatasetSpec, np.ndarray, np.ndarray]) -> None:
+def test_an_ablated_model_can_search_for_itself(heart: tuple[DatasetSpec, np.ndarray, np.ndarray]) -> None:
     spec, *part = heart
     grid = (0.003, 3.0)
     small = spec.model_copy(update={"search": {"logistic_regression": {"C": grid}}})
-    (reduced,) = spec.evidence.reduced
+    (core,) = spec.evidence.ablations
 
     def probabilities(c: float, *, search: bool) -> np.ndarray:
-        model = ablation.WithoutColumns(small, reduced, "logistic_regression", {"C": c}, 0)
+        model = ablation.AblatedModel(small, core, "logistic_regression", {"C": c}, 0)
         if search:
             model.search(tuple(part))
         return model.fit(tuple(part)).probabilities(part[0])

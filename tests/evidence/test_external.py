@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from healthrisk.evidence import external
-from healthrisk.evidence.ablation import WithoutColumns
+from healthrisk.evidence.ablation import AblatedModel
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import estimators
 
@@ -17,8 +17,8 @@ Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 def models(heart: Heart) -> dict[str, external.Score]:
     spec, matrix, y = heart
     full = estimators.make_model(spec, "logistic_regression", 0, {"C": 0.1}).fit(matrix, y)
-    (reduced,) = spec.evidence.reduced
-    core = WithoutColumns(spec, reduced, "logistic_regression", {"C": 0.1}, 0).fit((matrix, y))
+    (ablation,) = spec.evidence.ablations
+    core = AblatedModel(spec, ablation, "logistic_regression", {"C": 0.1}, 0).fit((matrix, y))
     return {"full": full.predict_proba, "core": core.probabilities}
 
 

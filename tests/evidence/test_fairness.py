@@ -55,7 +55,7 @@ def test_without_a_bound_groups_are_shown_and_not_judged() -> None:
 def test_groups_cover_every_row_and_rates_are_scikit_learns(heart: Heart) -> None:
     spec, matrix, y = heart
     p = np.clip(0.5 + 0.3 * (y - 0.5) + np.random.default_rng(0).normal(0, 0.2, len(y)), 0, 1)
-    judged = event.of(spec, y, np.column_stack([1 - p, p]))
+    judged = event.binarize(spec, y, np.column_stack([1 - p, p]))
     by_sex, by_age = fairness.audit(spec, matrix, judged, seed=0)
     assert [row["group"] for row in by_sex["groups"]] == ["female", "male"]
     assert [row["group"] for row in by_age["groups"]] == ["below 50", "50 to below 60", "60 or more"]
@@ -85,6 +85,6 @@ def test_a_group_without_cases_has_no_true_positive_rate(heart: Heart) -> None:
 def test_with_many_classes_the_event_is_the_last_risk_level() -> None:
     spec = specs.load("obesity")
     p = np.eye(7)
-    found = event.of(spec, np.arange(7), p)
+    found = event.binarize(spec, np.arange(7), p)
     assert found.happened.tolist() == found.predicted.tolist() == [False] * 4 + [True] * 3
     assert event.name(spec) == "obesity I or obesity II or obesity III"

@@ -85,7 +85,7 @@ def test_the_background_has_the_reference_s_marginals(
         known = patients[~np.isnan(patients[:, place]), place]
         values = drawn[~np.isnan(drawn[:, place]), place]
         if column.kind == "code":
-            assert set(values) <= set(column.values.values())
+            assert set(values) <= set(column.code_values.values())
         assert np.mean(values) == pytest.approx(np.mean(known), abs=0.12 * np.std(known)), column.name
         if column.kind == "integer":
             assert np.array_equal(values, np.round(values))

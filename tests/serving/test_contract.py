@@ -23,7 +23,7 @@ def row(heart_pair: Any) -> dict[str, Any]:
     values = {}
     for column in heart_pair.bundle.spec.columns:
         low, high = column.range or (0, 0)
-        values[column.name] = next(iter(column.values)) if column.kind == "code" else (low + high) // 2
+        values[column.name] = next(iter(column.code_values)) if column.kind == "code" else (low + high) // 2
     return values
 
 

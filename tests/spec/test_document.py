@@ -22,7 +22,7 @@ def variant(**changes: object) -> str:
 NUMBER = {"name": "x", "label": "X", "kind": "number", "range": [0, 1]}
 TEXT = {"name": "x", "label": "X", "kind": "code", "codes": {"?": "asked", "!": "told"}}
 # What names the heart spec's own columns.
-ALONE: dict[str, object] = {"sensitive": [], "recodings": [], "evidence": {}}
+ALONE: dict[str, object] = {"sensitive": [], "foreign_encodings": [], "evidence": {}}
 
 
 @pytest.mark.parametrize("name", specs.builtin_names())
@@ -60,6 +60,9 @@ def test_the_shipped_specs_are_heart_disease_and_obesity() -> None:
             variant(selection={"metric": "suspect_labels"}),
             "expected one of accuracy, f1_macro, roc_auc, log_loss, brier",
         ),
+        (variant(recodings=[]), "recodings: since version 0.2 it is foreign_encodings"),
+        (variant(evidence={"reduced": []}), "evidence.reduced: since version 0.2 it is ablations"),
+        (variant(columns=[NUMBER | {"risk": "rises"}]), "columns.0.risk: since version 0.2 it is risk_direction"),
         (variant(evidence={"suspect_labels": 0.1}), "since version 0.2 it is a gate: {metric: suspect_labels, max"),
         (
             variant(evidence={"fairness": {"max_difference": 0.1}}),
@@ -114,7 +117,7 @@ def test_no_data_set_stands_in_the_code(root: Path) -> None:
     words = set()
     for name in specs.builtin_names():
         spec = specs.load(name)
-        words |= {spec.target.name, *spec.features, *(recoding.name for recoding in spec.recodings)}
+        words |= {spec.target.name, *spec.features, *(foreign.name for foreign in spec.foreign_encodings)}
         words |= {str(value) for cls in spec.target.classes for value in cls.raw if isinstance(value, str)}
     # Words of the language that are also column names stand in code for other reasons; quoted, they would be a column.
     pattern = re.compile("|".join(rf"[\"']{re.escape(word)}[\"']" for word in sorted(words)))

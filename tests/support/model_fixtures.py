@@ -1,4 +1,4 @@
-"""Real bundles of every family, and the shipped heart data as coded rows."""
+"""Real bundles of every family, and the shipped heart data as encoded rows."""
 
 import json
 import warnings
@@ -25,7 +25,7 @@ Scraping = Callable[..., AbstractContextManager[str]]
 
 @pytest.fixture(scope="session")
 def heart() -> tuple[DatasetSpec, np.ndarray, np.ndarray]:
-    """The spec, the coded matrix and the class positions of the shipped heart data."""
+    """The spec, the encoded matrix and the class positions of the shipped heart data."""
     spec = specs.load("heart-disease")
     return spec, *sample_bundle.rows_of(spec, 0)
 

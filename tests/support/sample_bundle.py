@@ -26,7 +26,7 @@ from healthrisk.training.record import CrossValidated, CrossValidation, SearchRe
 
 
 def rows_of(chosen: DatasetSpec, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return a coded matrix [rows, features] and class positions [rows]."""
+    """Return an encoded matrix [rows, features] and class positions [rows]."""
     shipped = Path(datasets.__path__[0]) / f"{chosen.name}.csv"
     if shipped.exists():
         table = pa.csv.read_csv(shipped, convert_options=pa.csv.ConvertOptions(null_values=list(chosen.missing_tokens)))

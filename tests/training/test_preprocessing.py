@@ -52,7 +52,7 @@ def test_rows_do_not_influence_each_other(seed: int, rows: int) -> None:
 def test_a_code_that_training_never_saw_moves_no_other_output() -> None:
     spec = specs.load("heart-disease")
     position = next(i for i, column in enumerate(spec.columns) if column.kind == "code" and len(column.codes) > 2)
-    codes = list(spec.columns[position].values.values())
+    codes = list(spec.columns[position].code_values.values())
     matrix = generated(spec, 300)
     matrix[matrix[:, position] == codes[-1], position] = codes[0]
     serving = preprocessing.fit(spec, matrix)[1]

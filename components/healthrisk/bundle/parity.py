@@ -13,12 +13,12 @@ GENERATED_ROWS = 10_000
 
 
 def generate_rows(spec: DatasetSpec, rows: int, seed: int) -> NDArray[np.float64]:
-    """Return a coded matrix [rows, features] drawn uniformly within the spec, missing values where it allows them."""
+    """Return an encoded matrix [rows, features] drawn evenly within the spec, missing values where it allows them."""
     rng = np.random.default_rng(seed)
     columns = []
     for column in spec.columns:
         if column.range is None:
-            values = rng.choice(list(column.values.values()), rows)
+            values = rng.choice(list(column.code_values.values()), rows)
         elif column.kind == "integer":
             values = rng.integers(int(np.ceil(column.range[0])), int(column.range[1]), rows, endpoint=True).astype(
                 float
@@ -34,7 +34,7 @@ def generate_rows(spec: DatasetSpec, rows: int, seed: int) -> NDArray[np.float64
 def check_parity(
     reference: NDArray[np.float64], preprocessor: Preprocessor, serving: ServingForm, matrix: NDArray[np.float64]
 ) -> float:
-    """Compare the serving form with scikit-learn's probabilities [rows, classes] for the same coded matrix.
+    """Compare the serving form with scikit-learn's probabilities [rows, classes] for the same encoded matrix.
 
     Returns the largest difference.
 

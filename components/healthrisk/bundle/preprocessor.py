@@ -33,7 +33,7 @@ class Preprocessor:
     levels: NDArray[np.float64]
 
     def transform(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the model's input [rows, outputs] for a coded matrix [rows, features]."""
+        """Return the model's input [rows, outputs] for an encoded matrix [rows, features]."""
         filled = np.where(np.isnan(matrix), self.fill, matrix)
         result = np.empty((len(matrix), len(self.outputs)), dtype=np.float32)
         split = len(self.numbers)

@@ -16,7 +16,7 @@ QUANTILES = np.linspace(0.05, 0.95, 19)
 
 
 def describe(spec: DatasetSpec, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]) -> dict[str, Any]:
-    """Return the reference of a coded matrix [rows, features] and its probabilities [rows, classes]."""
+    """Return the reference of an encoded matrix [rows, features] and its probabilities [rows, classes]."""
     edges = {
         column.name: _edges(values)
         for column, values in zip(spec.columns, matrix.T, strict=True)
@@ -59,8 +59,8 @@ def _count(column: Column, edges: NDArray[np.float64] | None, values: NDArray[np
     known = values[~np.isnan(values)]
     missing = len(values) - len(known)
     if edges is None:
-        counts = [int((known == level).sum()) for level in column.values.values()]
-        return {"kind": "code", "codes": list(column.values), "counts": counts, "missing": missing}
+        counts = [int((known == level).sum()) for level in column.code_values.values()]
+        return {"kind": "code", "codes": list(column.code_values), "counts": counts, "missing": missing}
     places = np.searchsorted(edges, known, side="left")
     counts = np.bincount(places, minlength=len(edges) + 1).tolist()
     return {"kind": "number", "edges": edges.tolist(), "counts": counts, "missing": missing}

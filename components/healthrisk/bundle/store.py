@@ -90,7 +90,7 @@ def _get_objects(bucket: str, prefix: str, digest: str | None, final: Path) -> N
                 _get_object(client, bucket, prefix, scratch, name)
         except (MinioException, HTTPError, ValueError) as error:
             raise StoreError(f"bundle s3://{bucket}/{prefix}: {error}") from error
-        # A damaged copy must not stay: once the store is mended, the next call copies it anew.
+        # A damaged copy must not stay: once the store is fixed, the next call copies it anew.
         Bundle.open(scratch, digest)
         scratch.replace(final)
 

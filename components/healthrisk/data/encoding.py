@@ -1,7 +1,7 @@
-"""A coded matrix: a table's features as float64 [rows, features] in the spec's order, NaN where missing.
+"""An encoded matrix: a table's features as float64 [rows, features] in the spec's order, NaN where missing.
 
 Numbers stand as they are. A code stands as itself where the spec's codes are whole numbers, and as its position in
-the spec's list where they are strings (`Column.values`). Every model, in training and in serving, starts from it.
+the spec's list where they are strings (`Column.code_values`). Every model, in training and in serving, starts from it.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from healthrisk.spec import Column, DatasetSpec
 
 
 def encode(spec: DatasetSpec, table: pa.Table | pa.RecordBatch) -> NDArray[np.float64]:
-    """Return the coded matrix [rows, features] of a table that validation has passed."""
+    """Return the encoded matrix [rows, features] of a table that validation has passed."""
     matrix = np.empty((table.num_rows, len(spec.columns)))
     for position, column in enumerate(spec.columns):
         matrix[:, position] = _encode_column(column, table.column(column.name))
@@ -29,7 +29,7 @@ def encode_target(spec: DatasetSpec, table: pa.Table | pa.RecordBatch) -> NDArra
 
 
 def decode(spec: DatasetSpec, matrix: NDArray[np.float64]) -> list[list[float | str | None]]:
-    """Return a coded matrix's rows as raw values, None where missing: the inverse of `encode`."""
+    """Return an encoded matrix's rows as raw values, None where missing: the inverse of `encode`."""
     texts = [list(column.meanings) if column.is_text else None for column in spec.columns]
     return [
         [

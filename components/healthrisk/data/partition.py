@@ -19,7 +19,7 @@ _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 @dataclass(frozen=True)
 class Screened:
-    """The rows of a batch: which are good [rows], their coded matrix [good rows, features], the others' faults."""
+    """The rows of a batch: which are good [rows], their encoded matrix [good rows, features], the others' faults."""
 
     good: NDArray[np.bool_]
     matrix: NDArray[np.float64]
@@ -53,7 +53,7 @@ class Screen:
         return Screened(good, table[:, good].T, self._faults(batch, bad, first_row))
 
     def _numbers(self, column: Column, values: pa.Array) -> NDArray[np.float64]:
-        """Return a column's coded values, NaN where missing and infinite where they cannot be read."""
+        """Return a column's encoded values, NaN where missing and infinite where they cannot be read."""
         if pa.types.is_dictionary(values.type):
             values = values.dictionary_decode()
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
@@ -63,8 +63,8 @@ class Screen:
             missing = [*(str(value) for value in column.missing.values), *self._spec.missing_tokens]
             absent = np.asarray(pc.or_(pc.is_null(texts), pc.is_in(texts, value_set=pa.array(missing, pa.string()))))
             places = pc.index_in(texts, value_set=pa.array(list(column.meanings))).cast(pa.float64())
-            coded = places.fill_null(_UNREADABLE).to_numpy(zero_copy_only=False)
-            return np.where(absent, np.nan, coded)
+            encoded = places.fill_null(_UNREADABLE).to_numpy(zero_copy_only=False)
+            return np.where(absent, np.nan, encoded)
         try:
             numbers = values.cast(pa.float64())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

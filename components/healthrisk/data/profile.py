@@ -25,9 +25,11 @@ class Profile:
         self._bounds = dict.fromkeys(spec.features, (np.inf, -np.inf))
         self._sums = dict.fromkeys(spec.features, 0.0)
         self._counts = {column.name: np.zeros(_size(column), dtype=np.int64) for column in spec.columns}
-        self._moments = {column.name: np.zeros(6) for column in spec.columns if column.risk}
+        self._moments = {column.name: np.zeros(6) for column in spec.columns if column.risk_direction}
         self._hashes: list[NDArray[np.uint64]] = []
-        self._codes: dict[str, set[float]] = {name: set() for recoding in spec.recodings for name in recoding.columns}
+        self._codes: dict[str, set[float]] = {
+            name: set() for foreign in spec.foreign_encodings for name in foreign.columns
+        }
 
     def add(self, batch: pa.RecordBatch, frame: pd.DataFrame) -> None:
         """Take a batch, given also as a data frame."""
@@ -47,7 +49,7 @@ class Profile:
                 self._bounds[column.name] = min(low, values.min()), max(high, values.max())
                 self._sums[column.name] += values.sum()
                 self._counts[column.name] += _count(column, values)
-            if column.risk:
+            if column.risk_direction:
                 known = outcome >= 0
                 self._moments[column.name] += _moments(values[known], outcome[known])
 
@@ -57,7 +59,7 @@ class Profile:
         return self.rows - len(np.unique(np.concatenate(self._hashes)))
 
     def codes(self, name: str) -> set[float]:
-        """The values met in a column that some recoding names."""
+        """The values met in a column that some foreign encoding names."""
         return self._codes[name]
 
     def is_constant(self, name: str) -> bool:
@@ -79,7 +81,7 @@ class Profile:
             spread = (n * xx - x * x) * (n * yy - y * y)
             if n > 3 and spread > 0:
                 correlation = np.clip((n * xy - x * y) / np.sqrt(spread), -0.999, 0.999)
-                sign = 1 if self._spec.by_name[name].risk == "rises" else -1
+                sign = 1 if self._spec.by_name[name].risk_direction == "rises" else -1
                 scores.append(sign * np.arctanh(correlation) * np.sqrt(n - 3))
         return float(np.mean(scores)) if scores else None
 
@@ -114,7 +116,7 @@ def _count(column: Column, values: NDArray[np.float64]) -> NDArray[np.int64]:
     if column.range:
         counts: NDArray[np.int64] = np.histogram(values, *_bins(column))[0]
         return counts
-    return np.array([(values == code).sum() for code in column.values.values()], dtype=np.int64)
+    return np.array([(values == code).sum() for code in column.code_values.values()], dtype=np.int64)
 
 
 def _moments(x: NDArray[np.float64], y: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from healthrisk.spec import DatasetSpec
 
 
 class Rules:
-    """A spec's rules on a coded table [features, rows], in arrays."""
+    """A spec's rules on an encoded table [features, rows], in arrays."""
 
     def __init__(self, spec: DatasetSpec) -> None:
         columns = spec.columns
@@ -17,15 +17,16 @@ class Rules:
         self._low = np.minimum(bounds[:, :1], rounded[:, :1])
         self._high = np.maximum(bounds[:, 1:], rounded[:, 1:])
         self._integers = np.array([i for i, column in enumerate(columns) if column.kind == "integer"], dtype=np.intp)
-        coded = [(i, column) for i, column in enumerate(columns) if column.kind == "code"]
-        self._coded = np.array([i for i, _ in coded], dtype=np.intp)
-        widest = max((len(column.values) for _, column in coded), default=0)
+        code_columns = [(i, column) for i, column in enumerate(columns) if column.kind == "code"]
+        self._code_rows = np.array([i for i, _ in code_columns], dtype=np.intp)
+        widest = max((len(column.code_values) for _, column in code_columns), default=0)
         padded = [
-            [*column.values.values()] + [next(iter(column.values.values()))] * (widest - len(column.values))
-            for _, column in coded
+            [*column.code_values.values()]
+            + [next(iter(column.code_values.values()))] * (widest - len(column.code_values))
+            for _, column in code_columns
         ]
-        # [widest, coded, 1]: each place of the lists of codes is compared with a whole table at once.
-        self._codes = np.array(padded, dtype=np.float64).reshape(len(coded), widest, 1).transpose(1, 0, 2)
+        # [widest, code columns, 1]: each place of the lists of codes is compared with a whole table at once.
+        self._codes = np.array(padded, dtype=np.float64).reshape(len(code_columns), widest, 1).transpose(1, 0, 2)
         means_missing = [
             (i, value) for i, column in enumerate(columns) if not column.is_text for value in column.missing.values
         ]
@@ -45,9 +46,9 @@ class Rules:
         if self._integers.size:
             whole = table[self._integers]
             bad[self._integers] |= (whole != np.floor(whole)) & ~absent[self._integers]
-        if self._coded.size:
-            codes, known = table[self._coded], absent[self._coded]
+        if self._code_rows.size:
+            codes, known = table[self._code_rows], absent[self._code_rows]
             for place in self._codes:
                 known |= codes == place
-            bad[self._coded] |= ~known
+            bad[self._code_rows] |= ~known
         return bad

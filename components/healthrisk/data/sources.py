@@ -23,7 +23,7 @@ TIMEOUT = httpx.Timeout(30, connect=10)
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file at hand: its path, the name it goes by, its address, and the digest of its bytes."""
+    """A local file: its path, the name it goes by, its address, and the digest of its bytes."""
 
     path: Path
     name: str
@@ -42,7 +42,7 @@ def fetch(spec: DatasetSpec, data: str, scratch: Path) -> Fetched:
     """
     known = {source.name: source for source in (*spec.sources, *spec.external)}
     if data and data not in known:
-        path = _at_hand(data, scratch)
+        path = _locate(data, scratch)
         digest = sha256(path)
         same = next((source.name for source in known.values() if source.sha256 == digest), PurePosixPath(data).name)
         return Fetched(path, same, data, digest)
@@ -57,7 +57,7 @@ def fetch(spec: DatasetSpec, data: str, scratch: Path) -> Fetched:
     raise SourceError("; ".join(failures))
 
 
-def is_at_hand(source: Source) -> bool:
+def is_local(source: Source) -> bool:
     """True if a source needs no network: it ships with the package, is a file, or lies in HEALTHRISK_DATA."""
     return _in_data_folder(source) is not None or source.uri.partition(":")[0] not in {"http", "https", "s3"}
 
@@ -69,7 +69,7 @@ def sha256(path: Path) -> str:
 
 
 def _from_source(source: Source, scratch: Path) -> Fetched:
-    path = _in_data_folder(source) or _unpacked(source, _at_hand(source.uri, scratch), scratch)
+    path = _in_data_folder(source) or _unpacked(source, _locate(source.uri, scratch), scratch)
     digest = sha256(path)
     if digest != source.sha256:
         raise SourceError(f"{source.uri}: its SHA-256 is {digest}, the spec expects {source.sha256}")
@@ -93,7 +93,7 @@ def _unpacked(source: Source, path: Path, scratch: Path) -> Path:
         raise SourceError(f"{source.uri}: no zip archive with a file {source.member!r}: {error}") from error
 
 
-def _at_hand(address: str, scratch: Path) -> Path:
+def _locate(address: str, scratch: Path) -> Path:
     scheme, _, rest = address.partition(":")
     match scheme:
         case "package":

@@ -41,7 +41,7 @@ def validate(spec: DatasetSpec, table_path: Path) -> dict[str, Any]:
         "classes": classes,
         "columns": {name: profile.column(name) for name in spec.features},
         "checks": [
-            *_recodings(spec, profile),
+            *_foreign_encodings(spec, profile),
             *faults.checks(),
             *_counts(spec, profile),
             *_associations(spec, profile),
@@ -94,16 +94,16 @@ class _Faults:
             yield _check("values", "pass", "every value has the type, range or code of its column")
 
 
-def _recodings(spec: DatasetSpec, profile: Profile) -> Iterator[Check]:
-    """Recognise a known other coding: all its columns keep to its codes, and one uses a code that the spec lacks."""
-    for recoding in spec.recodings:
-        seen = {name: profile.codes(name) for name in recoding.columns}
-        fits = all(seen[name] and seen[name] <= set(map(float, codes)) for name, codes in recoding.columns.items())
-        foreign = any(seen[name] - set(spec.by_name[name].values.values()) for name in seen)
-        if fits and foreign:
-            yield _check("coding", "fail", f"{recoding.name}: {recoding.message}")
+def _foreign_encodings(spec: DatasetSpec, profile: Profile) -> Iterator[Check]:
+    """Recognise a known other encoding: all its columns keep to its codes, and one uses a code that the spec lacks."""
+    for foreign in spec.foreign_encodings:
+        seen = {name: profile.codes(name) for name in foreign.columns}
+        fits = all(seen[name] and seen[name] <= set(map(float, codes)) for name, codes in foreign.columns.items())
+        unknown = any(seen[name] - set(spec.by_name[name].code_values.values()) for name in seen)
+        if fits and unknown:
+            yield _check("encoding", "fail", f"{foreign.name}: {foreign.message}")
         else:
-            yield _check("coding", "pass", f"the table is not in the coding of {recoding.name}")
+            yield _check("encoding", "pass", f"the table is not in the encoding of {foreign.name}")
 
 
 def _counts(spec: DatasetSpec, profile: Profile) -> Iterator[Check]:
@@ -135,7 +135,7 @@ def _associations(spec: DatasetSpec, profile: Profile) -> Iterator[Check]:
     rule, score = spec.validation.inverted_target, profile.association()
     if score is None or rule.action == "ignore":
         return
-    directed = [f"{column.name} {column.risk}" for column in spec.columns if column.risk]
+    directed = [f"{column.name} {column.risk_direction}" for column in spec.columns if column.risk_direction]
     if score < INVERTED_BELOW:
         words = (
             f"the outcome {spec.target.name!r} looks inverted: risk runs against what is known ({', '.join(directed)})"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from healthrisk.spec import Baseline, DatasetSpec, Family, Reduced
+from healthrisk.spec import Ablation, Baseline, DatasetSpec, Family
 from healthrisk.spec.metric import ACCURACY, F1_MACRO
 from healthrisk.training import cross_validation, estimators, metrics, search
 from healthrisk.training.record import CrossValidation, Parameters
@@ -17,7 +17,7 @@ Part = tuple[NDArray[np.float64], NDArray[np.int64]]
 def baselines(spec: DatasetSpec, test: Part, every: Part) -> list[dict[str, Any]]:
     """Return the accuracy and macro F1 of each rule of the spec on the hold-out, and its accuracy on every row.
 
-    A rule learns nothing, so no row is spoiled for judging it.
+    A rule learns nothing, so every row may judge it.
     """
     found = []
     for baseline in spec.evidence.baselines:
@@ -43,37 +43,37 @@ def apply(spec: DatasetSpec, baseline: Baseline, matrix: NDArray[np.float64]) ->
     return np.searchsorted(baseline.cuts, np.nan_to_num(index), side="right")
 
 
-class WithoutColumns:
+class AblatedModel:
     """A family fitted on all columns but some, with given parameters or its own; it scores rows of the full spec."""
 
-    def __init__(self, spec: DatasetSpec, reduced: Reduced, family: Family, parameters: Parameters, seed: int):
-        self.name = reduced.name
-        self.without = reduced.without
-        self.spec = spec.reduce(reduced.without)
-        self._kept = [place for place, name in enumerate(spec.features) if name not in reduced.without]
+    def __init__(self, spec: DatasetSpec, ablation: Ablation, family: Family, parameters: Parameters, seed: int):
+        self.name = ablation.name
+        self.without = ablation.without
+        self.spec = spec.reduce(ablation.without)
+        self._kept = [place for place, name in enumerate(spec.features) if name not in ablation.without]
         self._family, self._seed = family, seed
         self._model: Pipeline = estimators.make_model(self.spec, family, seed, parameters)
 
-    def search(self, part: Part) -> "WithoutColumns":
-        """Take the parameters that a search on a coded part of the full spec finds best."""
+    def search(self, part: Part) -> "AblatedModel":
+        """Take the parameters that a search on an encoded part of the full spec finds best."""
         matrix, y = part
         with estimators.parallel(self._family, len(y)):
             searched = search.make_search(self.spec, self._family, self._seed).fit(matrix[:, self._kept], y)
         self._model.set_params(**searched.best_params_)
         return self
 
-    def fit(self, part: Part) -> "WithoutColumns":
-        """Fit on a coded part of the full spec."""
+    def fit(self, part: Part) -> "AblatedModel":
+        """Fit on an encoded part of the full spec."""
         self._model.fit(part[0][:, self._kept], part[1])
         return self
 
     def probabilities(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return probabilities [rows, classes] for a coded matrix of the full spec."""
+        """Return probabilities [rows, classes] for an encoded matrix of the full spec."""
         result: NDArray[np.float64] = self._model.predict_proba(matrix[:, self._kept])
         return result
 
     def cross_validate(self, part: Part, repeats: int) -> CrossValidation:
-        """Return the scores of repeated cross-validation on a coded part of the full spec."""
+        """Return the scores of repeated cross-validation on an encoded part of the full spec."""
         matrix, y = part
         folds = cross_validation.splits(self.spec, y, self._seed + 1, repeats)
         with estimators.parallel(self._family, len(y)):

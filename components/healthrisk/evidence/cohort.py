@@ -1,4 +1,4 @@
-"""Who the patients are, as a paper's first table tells it: every predictor, by outcome."""
+"""Who the patients are, as a paper's first table has it: every predictor, by outcome."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from healthrisk.evidence.event import Event
 from healthrisk.spec import Column, DatasetSpec
 
-# A coded matrix [rows, features] and the positions of its rows' classes.
+# An encoded matrix [rows, features] and the positions of its rows' classes.
 Part = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
@@ -16,7 +16,7 @@ def describe(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event) -> di
     """Return the sizes of the two sides, without and with the event, and for each predictor lines for both.
 
     A number's line holds median and quartiles, a code's has a line for each meaning, with count and share; shares and
-    quartiles are of the rows in which the value is known. `matrix` [rows, features] is coded.
+    quartiles are of the rows in which the value is known. `matrix` [rows, features] is encoded.
     """
     sides = [matrix[~event.happened], matrix[event.happened]]
     return {
@@ -43,7 +43,7 @@ def _lines(column: Column, sides: list[NDArray[np.float64]]) -> list[dict[str, A
     if column.kind != "code":
         return [{"name": "", "sides": [_quartiles(known) for known in sides]}]
     return [
-        {"name": meaning, "sides": [_count(known, column.values[code]) for known in sides]}
+        {"name": meaning, "sides": [_count(known, column.code_values[code]) for known in sides]}
         for code, meaning in column.codes
     ]
 

@@ -34,7 +34,7 @@ class Event:
         return np.column_stack([1 - self.probability, self.probability])
 
 
-def of(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64]) -> Event:
+def binarize(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64]) -> Event:
     """Return the event for class positions [rows] and probabilities [rows, classes]."""
     positions = _positions(spec)
     chance = np.clip(p[:, positions].sum(axis=1, dtype=np.float64), 0, 1)

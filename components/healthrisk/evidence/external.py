@@ -1,7 +1,7 @@
 """Validation outside: how the model does on patients of other sites, from the spec's `external` sources.
 
-What is at hand is used, and what is not is named with the reason: a site that is silently left out is a site that
-failed. A column that a site never recorded is imputed, so a reduced model that does without it stands beside the full
+What is local is used, and what is not is named with the reason: a site that is silently left out is a site that
+failed. A column that a site never recorded is imputed, so an ablated model that does without it stands beside the full
 one. Recalibration in the large shifts all log-odds until as many events are expected as happened there.
 """
 
@@ -21,7 +21,7 @@ from healthrisk.spec import DatasetSpec, Source
 from healthrisk.spec.metric import ROC_AUC
 from healthrisk.training import metrics
 
-# A coded matrix [rows, features of the full spec] to probabilities [rows, classes].
+# An encoded matrix [rows, features of the full spec] to probabilities [rows, classes].
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
@@ -34,7 +34,7 @@ def _site(
     spec: DatasetSpec, source: Source, models: Mapping[str, Score], seed: int, *, download: bool
 ) -> dict[str, Any]:
     known = {"name": source.name, "label": source.label or source.name, "uri": source.uri}
-    if not download and not sources.is_at_hand(source):
+    if not download and not sources.is_local(source):
         return known | {"missing": "not on this machine: put it into HEALTHRISK_DATA, or run with EVIDENCE=full"}
     try:
         matrix, y = _read(spec, source.name)
@@ -44,7 +44,7 @@ def _site(
     return known | {
         "sha256": source.sha256,
         "rows": len(y),
-        "events": int(event.of(spec, y, np.eye(len(spec.target.classes))[y]).happened.sum()),
+        "events": int(event.binarize(spec, y, np.eye(len(spec.target.classes))[y]).happened.sum()),
         "unrecorded": unrecorded,
         "models": {name: measure(spec, y, score(matrix), seed) for name, score in models.items()},
     }
@@ -52,7 +52,7 @@ def _site(
 
 def measure(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64], seed: int) -> dict[str, Any]:
     """Return discrimination, calibration, and the Brier score before and after recalibration in the large."""
-    judged = event.of(spec, y, p)
+    judged = event.binarize(spec, y, p)
     found: dict[str, Any] = {
         "accuracy": metrics.proportion(int((p.argmax(axis=1) == y).sum()), len(y)),
         "roc_auc": None,
@@ -75,13 +75,13 @@ def measure(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64], see
 
 
 def _read(spec: DatasetSpec, name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return a source's coded matrix and class positions.
+    """Return a source's encoded matrix and class positions.
 
     Raises:
         SourceError: it cannot be had or read.
-        ValidationError: a value breaks the spec, or the table is in another coding. Missing values are no fault here.
+        ValidationError: a value breaks the spec, or the table is in another encoding. Missing values are no fault here.
     """
-    # Only for a site that is at hand: the validation library alone takes a tenth of a second.
+    # Only for a site that is local: the validation library alone takes a tenth of a second.
     from healthrisk.data.ingest import ingest
     from healthrisk.data.validate import validate
 
@@ -91,7 +91,7 @@ def _read(spec: DatasetSpec, name: str) -> tuple[NDArray[np.float64], NDArray[np
         faults = [
             check["message"]
             for check in validate(spec, path)["checks"]
-            if check["status"] == "fail" and check["name"] in {"values", "coding"}
+            if check["status"] == "fail" and check["name"] in {"values", "encoding"}
         ]
         if faults:
             raise ValidationError(faults[0])

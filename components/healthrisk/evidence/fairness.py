@@ -34,7 +34,7 @@ JUDGED = "true_positive_rate"
 def audit(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event, seed: int) -> list[dict[str, Any]]:
     """Return, for each sensitive column, its groups with their figures, differences and ratios of rates, and a verdict.
 
-    `matrix` [rows, features] is coded; rows whose value is missing form a group of their own.
+    `matrix` [rows, features] is encoded; rows whose value is missing form a group of their own.
     """
     return [
         _column(spec, spec.by_name[name], matrix[:, spec.features.index(name)], event, seed) for name in spec.sensitive
@@ -51,7 +51,7 @@ def groups(
     absent = np.isnan(values)
     if column.kind == "code":
         names = list(column.meanings.values())
-        places = (values[:, None] == np.array(list(column.values.values()))).argmax(axis=1)
+        places = (values[:, None] == np.array(list(column.code_values.values()))).argmax(axis=1)
     else:
         quartiles = np.unique(np.quantile(values[~absent], [0.25, 0.5, 0.75])).tolist()
         cuts = spec.evidence.bands.get(column.name) or quartiles

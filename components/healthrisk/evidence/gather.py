@@ -35,7 +35,7 @@ def gather(
     model = next(model for model in models if model.family == winner)
     rows = np.vstack([train[0], test[0]]), np.concatenate([train[1], test[1]])
     p = np.vstack([model.out_of_fold, model.probabilities(spec, test[0])])
-    judged = event.of(spec, rows[1], p)
+    judged = event.binarize(spec, rows[1], p)
     found: dict[str, Any] = {
         "level": level,
         "event": event.name(spec),
@@ -105,7 +105,7 @@ def _explanation(
             "values": [
                 {
                     "label": spec.columns[i].label,
-                    "shown": spec.columns[i].in_words(float(invented[i])),
+                    "shown": spec.columns[i].format_value(float(invented[i])),
                     "value": float(one.values[i, k]),
                     "error": float(one.errors[i, k]),
                 }
@@ -116,21 +116,21 @@ def _explanation(
 
 
 def _others(spec: DatasetSpec, model: Trained, train: Part, test: Part, seed: int, level: Level) -> dict[str, Any]:
-    """Return what reduced models score, and how all models do at the other sites."""
+    """Return what ablated models score, and how all models do at the other sites."""
     parameters = model.record.parameters
     scores: dict[str, external.Score] = {"full": lambda matrix: model.probabilities(spec, matrix)}
-    reduced = []
-    for each in spec.evidence.reduced:
-        simple = ablation.WithoutColumns(spec, each, model.family, parameters, seed)
+    ablations = []
+    for each in spec.evidence.ablations:
+        ablated = ablation.AblatedModel(spec, each, model.family, parameters, seed)
         if level == "full":
-            simple.search(train)
-        scores[each.name] = simple.fit(train).probabilities
+            ablated.search(train)
+        scores[each.name] = ablated.fit(train).probabilities
         record: dict[str, Any] = {"name": each.name, "without": [spec.by_name[name].label for name in each.without]}
-        record["test"] = metrics.score_all(test[1], simple.probabilities(test[0]))
+        record["test"] = metrics.score_all(test[1], ablated.probabilities(test[0]))
         if level == "full":
-            record["cross_validation"] = simple.cross_validate(train, spec.selection.repeats).model_dump()["intervals"]
-        reduced.append(record)
+            record["cross_validation"] = ablated.cross_validate(train, spec.selection.repeats).model_dump()["intervals"]
+        ablations.append(record)
     sites = external.sites(spec, scores, seed, download=level == "full")
     for site in sites:
         _log.info("outside: %s: %s", site["name"], site.get("missing") or f"{site['rows']} rows")
-    return {"reduced": reduced, "sites": sites}
+    return {"ablations": ablations, "sites": sites}

@@ -1,6 +1,6 @@
 """Validation inside: repeated nested cross-validation, in which every outer fold searches its own hyper-parameters.
 
-It judges the whole procedure on all rows at hand, and no row helps to choose the model that is judged on it (Varma and
+It judges the whole procedure on all rows, and no row helps to choose the model that is judged on it (Varma and
 Simon, BMC Bioinformatics 7, 2006). Intervals are corrected resampled t intervals (Nadeau and Bengio 2003).
 """
 

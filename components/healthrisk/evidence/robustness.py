@@ -32,7 +32,7 @@ SHOWN = ("accuracy", "roc_auc", "brier")
 
 Matrix = NDArray[np.float64]
 Labels = NDArray[np.int64]
-Spoil = Callable[[Matrix, Labels, np.random.Generator], tuple[Matrix, Labels]]
+Perturb = Callable[[Matrix, Labels, np.random.Generator], tuple[Matrix, Labels]]
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ EVERYBODY = Group("everybody", lambda matrix: np.ones(len(matrix), dtype=bool))
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to spoil data: the rows fitted on (`on_fit`), or else the rows judged."""
+    """One way to perturb data: the rows fitted on (`on_fit`), or else the rows judged."""
 
     what: str
     strength: float
     target: str
     on_fit: bool
-    spoil: Spoil
+    perturb: Perturb
 
 
 def stress(
@@ -77,10 +77,10 @@ def stress(
     untouched: list[dict[str, float]] = []
     with estimators.parallel(family, len(y)):
         for condition in [Condition("nothing", 0.0, "", False, _keep), *_conditions(spec, matrix, groups)]:
-            spoiled = Spoiled(model, condition, len(spec.target.classes), seed)
-            scores, pooled = cross_validation.cross_validate(spec, spoiled, matrix, y, folds)
+            perturbed = PerturbedModel(model, condition, len(spec.target.classes), seed)
+            scores, pooled = cross_validation.cross_validate(spec, perturbed, matrix, y, folds)
             untouched = untouched or scores
-            judged = event.of(spec, y, pooled)
+            judged = event.binarize(spec, y, pooled)
             found.append(
                 {
                     "what": condition.what,
@@ -162,35 +162,35 @@ def flip(y: Labels, among: NDArray[np.bool_], share: float, classes: int, rng: n
     return wrong
 
 
-class Spoiled(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A model that is fitted on, or asked about, spoiled rows."""
+class PerturbedModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A model that is fitted on, or asked about, perturbed rows."""
 
     def __init__(self, model: Pipeline, condition: Condition, classes: int, seed: int) -> None:
         self.model, self.condition, self.classes, self.seed = model, condition, classes, seed
 
     def fit(self, matrix: Matrix, y: Labels) -> Self:
-        """Fit on coded rows, spoiled where the condition says so."""
-        spoiled = self._spoil(matrix, y) if self.condition.on_fit else (matrix, y)
-        self.model_ = clone(self.model).fit(*spoiled)
+        """Fit on encoded rows, perturbed where the condition says so."""
+        perturbed = self._perturb(matrix, y) if self.condition.on_fit else (matrix, y)
+        self.model_ = clone(self.model).fit(*perturbed)
         return self
 
     def predict_proba(self, matrix: Matrix) -> Matrix:
-        """Return probabilities [rows, classes] for coded rows, spoiled where the condition says so."""
+        """Return probabilities [rows, classes] for encoded rows, perturbed where the condition says so."""
         if not self.condition.on_fit:
-            matrix = self._spoil(matrix, np.zeros(len(matrix), dtype=np.int64))[0]
+            matrix = self._perturb(matrix, np.zeros(len(matrix), dtype=np.int64))[0]
         result: Matrix = self.model_.predict_proba(matrix)
         return result
 
-    def _spoil(self, matrix: Matrix, y: Labels) -> tuple[Matrix, Labels]:
-        return self.condition.spoil(matrix, y, np.random.default_rng(self.seed))
+    def _perturb(self, matrix: Matrix, y: Labels) -> tuple[Matrix, Labels]:
+        return self.condition.perturb(matrix, y, np.random.default_rng(self.seed))
 
 
 def targets(spec: DatasetSpec, matrix: Matrix) -> list[Group]:
     """Return whose labels are flipped: everybody's, and those of the smallest group of the first sensitive code."""
-    coded = [name for name in spec.sensitive if spec.by_name[name].kind == "code"]
-    if not coded:
+    column = next((spec.by_name[name] for name in spec.sensitive if spec.by_name[name].kind == "code"), None)
+    if column is None:
         return [EVERYBODY]
-    column, place = spec.by_name[coded[0]], spec.features.index(coded[0])
+    place = spec.features.index(column.name)
     names, member = fairness.groups(spec, column, matrix[:, place])
     present, sizes = np.unique(member[~np.isnan(matrix[:, place])], return_counts=True)
     smallest = present[sizes.argmin()]
@@ -216,17 +216,17 @@ def _conditions(spec: DatasetSpec, matrix: Matrix, groups: list[Group]) -> list[
     return conditions
 
 
-def _keep(matrix: Matrix, y: Labels, rng: np.random.Generator) -> tuple[Matrix, Labels]:  # noqa: ARG001 - a Spoil
+def _keep(matrix: Matrix, y: Labels, rng: np.random.Generator) -> tuple[Matrix, Labels]:  # noqa: ARG001 - a Perturb
     return matrix, y
 
 
-def _flips(share: float, classes: int, group: Group) -> Spoil:
+def _flips(share: float, classes: int, group: Group) -> Perturb:
     return lambda matrix, y, rng: (matrix, flip(y, group.holds(matrix), share, classes, rng))
 
 
-def _noise(spread: Matrix) -> Spoil:
+def _noise(spread: Matrix) -> Perturb:
     return lambda matrix, y, rng: (matrix + rng.normal(size=matrix.shape) * spread, y)
 
 
-def _gaps(share: float, optional: NDArray[np.bool_]) -> Spoil:
+def _gaps(share: float, optional: NDArray[np.bool_]) -> Perturb:
     return lambda matrix, y, rng: (np.where((rng.random(matrix.shape) < share) & optional, np.nan, matrix), y)

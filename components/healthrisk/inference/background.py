@@ -14,7 +14,7 @@ from healthrisk.spec import Column, DatasetSpec
 
 
 def draw(spec: DatasetSpec, reference: dict[str, Any], rows: int, seed: int) -> NDArray[np.float64]:
-    """Return a coded matrix [rows, features]; the same reference and seed give the same rows."""
+    """Return an encoded matrix [rows, features]; the same reference and seed give the same rows."""
     rng = np.random.default_rng(seed)
     levels = (np.arange(rows) + 0.5) / rows
     columns = [_quantiles(column, reference["features"][column.name], levels) for column in spec.columns]
@@ -27,7 +27,7 @@ def _quantiles(column: Column, known: dict[str, Any], levels: NDArray[np.float64
     cumulated = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
     bins = np.clip(np.searchsorted(cumulated, levels, side="right") - 1, 0, len(counts) - 1)
     if known["kind"] == "code":
-        values = np.array([*(column.values[code] for code in known["codes"]), np.nan])
+        values = np.array([*(column.code_values[code] for code in known["codes"]), np.nan])
         return np.asarray(values[bins])
     edges = np.asarray(known["edges"])
     # Of the two outer bins only the inner edge is known: their values stand there.

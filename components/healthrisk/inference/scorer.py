@@ -13,14 +13,14 @@ GOLDEN_TOLERANCE = 1e-6
 
 
 class Scorer:
-    """A whole bundle: coded rows in, probabilities out."""
+    """A whole bundle: encoded rows in, probabilities out."""
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle = bundle
         self.model = bundle.classifier(threads)
 
     def probabilities(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return class probabilities [rows, classes] for a coded matrix [rows, features]."""
+        """Return class probabilities [rows, classes] for an encoded matrix [rows, features]."""
         return self.model.probabilities(self.bundle.preprocessor.transform(matrix))
 
     def replay_golden(self) -> None:
@@ -39,8 +39,8 @@ class Scorer:
 
 
 def golden_matrix(spec: DatasetSpec, rows: Sequence[Sequence[float | str | None]]) -> NDArray[np.float64]:
-    """Return the coded matrix of rows of raw values, as golden.json holds them."""
-    lookups = [column.values if column.is_text else None for column in spec.columns]
+    """Return the encoded matrix of rows of raw values, as golden.json holds them."""
+    lookups = [column.code_values if column.is_text else None for column in spec.columns]
     return np.array(
         [
             [

@@ -6,10 +6,10 @@ one variable at a time in random order and back in the reverse order (antithetic
 Kononenko, Knowl Inf Syst 41, 2014; Mitchell et al., JMLR 23, 2022). Every walk ends at the served probability, so base
 and values add up to it exactly, whatever the sampling error, which is estimated too.
 
-A variable moves as a whole, through imputation, scaling and one-hot coding, so no columns need summing afterwards. One
-method serves every family, for it asks only what the served model asks: probabilities. TreeSHAP would explain
-boosting's log-odds, not its probability; the shap package brings a compiler of 200 MB into an image and wants
-scikit-learn's objects, which a server must not open. Tests compare with it.
+A variable moves as a whole, through imputation, scaling and one-hot encoding, so no columns need summing afterwards.
+One method serves every family, for it asks only what the served model asks: probabilities. TreeSHAP would explain
+boosting's log-odds, not its probability; the shap package brings a compiler of 200 MB into an image and wants scikit-
+learn's objects, which a server must not open. Tests compare with it.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from healthrisk.inference import background
 from healthrisk.inference.scorer import Scorer
 from healthrisk.spec import DatasetSpec
 
-# Coded rows [rows, features] to probabilities [rows, classes].
+# Encoded rows [rows, features] to probabilities [rows, classes].
 Score = Callable[[NDArray[np.float64]], NDArray[np.floating[Any]]]
 # How many background patients, times classes: a boosted model costs in proportion to its classes. Each starts a pair of
 # walks, which keeps the slowest model that ships below 50 ms a patient on one core.
@@ -74,7 +74,7 @@ class Explainer:
         return cls(bundle.spec, reference, score, rows, pairs, seed)
 
     def explain(self, row: NDArray[np.float64]) -> Explanation:
-        """Explain a coded row [features], NaN where a value is missing."""
+        """Explain an encoded row [features], NaN where a value is missing."""
         walks, steps, features = self._exchanged.shape
         mixed = np.where(self._exchanged, row, self._start[:, None, :]).reshape(-1, features)
         scores = self._score(np.vstack([mixed, row])).astype(np.float64)

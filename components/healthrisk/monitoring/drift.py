@@ -53,7 +53,7 @@ def compare(reference: dict[str, Any], current: dict[str, Any]) -> dict[str, Any
         pairs.append((name, "values", test, *_pair(known, seen)))
         if known["missing"] or seen["missing"]:
             pairs.append((name, "missing", "chi-square", _present(known), _present(seen)))
-    # Where one side has no value there is nothing to compare; the share of missing ones tells it.
+    # Where one side has no value there is nothing to compare; the share of missing ones shows it.
     pairs = [pair for pair in pairs if pair[3].sum() and pair[4].sum()]
     p = np.array([_p_value(test, before, now) for _, _, test, before, now in pairs])
     adjusted = stats.false_discovery_control(p)

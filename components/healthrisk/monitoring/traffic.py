@@ -46,7 +46,7 @@ def counts(bundle: Bundle, url: str, model: str, window: str) -> dict[str, Any]:
     return {"rows": rows, "features": features, "predictions": {"classes": values, "counts": predicted}}
 
 
-def ask(url: str, query: str) -> list[dict[str, Any]]:
+def query(url: str, promql: str) -> list[dict[str, Any]]:
     """Return the samples of an instant query, each with its labels in `metric` and its number in `value`.
 
     Raises:
@@ -54,11 +54,11 @@ def ask(url: str, query: str) -> list[dict[str, Any]]:
     """
     url = url.rstrip("/")
     try:
-        document = httpx.get(f"{url}/api/v1/query", params={"query": query}, timeout=TIMEOUT).json()
+        document = httpx.get(f"{url}/api/v1/query", params={"query": promql}, timeout=TIMEOUT).json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise SourceError(f"{url} does not answer as a Prometheus does: {error}") from error
     if document.get("status") != "success":
-        raise SourceError(f"{url} refuses {query!r}: {document.get('error')}")
+        raise SourceError(f"{url} refuses {promql!r}: {document.get('error')}")
     samples: list[dict[str, Any]] = document["data"]["result"]
     return samples
 
@@ -71,8 +71,8 @@ class _Increases:
 
     def __call__(self, metric: str, *labels: str) -> dict[tuple[str, ...], float]:
         """Return the increase of a counter by labels, summed over replicas, in whole events."""
-        query = f"sum by ({', '.join(labels)}) (increase({metric}{{{self._own}}}[{self._window}]))"
+        promql = f"sum by ({', '.join(labels)}) (increase({metric}{{{self._own}}}[{self._window}]))"
         return {
             tuple(sample["metric"][label] for label in labels): float(round(float(sample["value"][1])))
-            for sample in ask(self._url, query)
+            for sample in query(self._url, promql)
         }

@@ -1,6 +1,6 @@
 """Watch served models: push each one's drift from its training data as gauges, and retrain where an alert asks for it.
 
-What is served is read from Prometheus, and what it was trained on from the registry's champion. One call is one look.
+What is served is read from Prometheus, and what it was trained on from the registry's champion.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ _SERVED = "group by (model, digest) (healthrisk_model_info)"
 _ASKED = 'group by (model, version) (ALERTS{alertstate="firing", answer="retrain"})'
 
 
-def look(prometheus: str, gateway: str, window: str) -> dict[str, str]:
+def push_drift(prometheus: str, gateway: str, window: str) -> dict[str, str]:
     """Compare each served champion's traffic with its reference and push gauges; return a verdict for each model.
 
     Raises:
@@ -29,7 +29,7 @@ def look(prometheus: str, gateway: str, window: str) -> dict[str, str]:
         StoreError: the registry or the bundle store does not.
     """
     verdicts = {}
-    for sample in traffic.ask(prometheus, _SERVED):
+    for sample in traffic.query(prometheus, _SERVED):
         model, digest = sample["metric"]["model"], sample["metric"]["digest"]
         champion = versions.champion(model)
         # Challengers, and versions that a rollout is about to end, are not what the registry answers for.
@@ -42,14 +42,14 @@ def look(prometheus: str, gateway: str, window: str) -> dict[str, str]:
     return verdicts
 
 
-def answer_alerts(prometheus: str, pipelines: str) -> dict[str, str]:
+def trigger_retraining(prometheus: str, pipelines: str) -> dict[str, str]:
     """Start a retraining run for each version that a firing alert asks to retrain; return what was done, by model.
 
     Raises:
         SourceError: Prometheus does not answer.
         RetrainError: a run cannot be started.
     """
-    asked: list[dict[str, Any]] = [sample["metric"] for sample in traffic.ask(prometheus, _ASKED)]
+    asked: list[dict[str, Any]] = [sample["metric"] for sample in traffic.query(prometheus, _ASKED)]
     return {one["model"]: retrain(pipelines, one["model"], one["version"]) for one in asked}
 
 

@@ -13,7 +13,7 @@ from healthrisk.registry import build, tracking, versions
 from healthrisk.registry.provenance import git_revision
 from healthrisk.spec import DatasetSpec, Verdict
 from healthrisk.training.decision import Decision
-from healthrisk.training.split import read_part
+from healthrisk.training.split import read_split
 from healthrisk.training.train import Trained
 
 
@@ -44,7 +44,7 @@ def register_winner(
         failed = "; ".join(gate.in_words for gate in decision.gates if gate.verdict is Verdict.FAILED)
         raise GateError(f"{winner} fails its gates: {failed}; nothing was registered")
     folder = next(folder for folder, model in zip(models, trained, strict=True) if model.family == winner)
-    matrix = np.vstack([read_part(spec, part)[0] for part in parts])
+    matrix = np.vstack([read_split(spec, part)[0] for part in parts])
     with scratch_folder(settings().home / "building") as building:
         built = build.build_bundle(spec, building, folder, matrix, decision, data)
         uri = store.put(built, settings().bundles)

@@ -45,7 +45,7 @@ def _create_database(path: Path) -> None:
     """Make MLflow's tables in a file aside and link it into place: half of them would stop every later run."""
     if path.exists():
         return
-    # MLflow tells of every table it creates, which is noise on a first run.
+    # MLflow logs every table it creates, which is noise on a first run.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with scratch_folder(path.parent) as scratch:

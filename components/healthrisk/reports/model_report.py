@@ -99,7 +99,7 @@ def _sections(evidence: dict[str, Any]) -> list[tuple[str, str]]:
     absent = set()
     if "nested" not in evidence:
         absent.add("nested")
-    if not (evidence["baselines"] or evidence["reduced"]):
+    if not (evidence["baselines"] or evidence["ablations"]):
         absent.add("simpler")
     return [section for section in SECTIONS if section[0] not in absent]
 

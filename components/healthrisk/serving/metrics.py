@@ -157,7 +157,7 @@ class _Feature:
     def of(cls, column: Any, reference: dict[str, Any]) -> "_Feature":
         """Return the empty counts of a column, on its reference's edges or the spec's codes."""
         if reference["kind"] == "code":
-            ordered = sorted(column.values.items(), key=lambda item: item[1])
+            ordered = sorted(column.code_values.items(), key=lambda item: item[1])
             return cls(column.name, True, [value for _, value in ordered], [str(code) for code, _ in ordered])
         edges = reference["edges"]
         return cls(column.name, False, edges, [*(repr(float(edge)) for edge in edges), "+Inf"])

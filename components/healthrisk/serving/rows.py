@@ -194,7 +194,7 @@ def _refuse_value(row: int, column: Column, value: float) -> None:
 def _lookup(spec: DatasetSpec, column: Column) -> dict[Any, float | None]:
     """Return what each text of a column stands for. A BYTES tensor has no null, so the spec's tokens mean missing."""
     missing: dict[Any, float | None] = dict.fromkeys([None, *spec.missing_tokens, *column.missing.values])
-    return missing | dict(column.values)
+    return missing | dict(column.code_values)
 
 
 def _number(value: Any) -> Any:

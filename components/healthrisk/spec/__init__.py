@@ -4,20 +4,20 @@ from healthrisk.spec.columns import Column
 from healthrisk.spec.document import DatasetSpec, builtin_names, load
 from healthrisk.spec.gate import Gate, GateResult, Verdict
 from healthrisk.spec.metric import Metric
-from healthrisk.spec.policies import FAMILIES, Baseline, Fairness, Family, Recoding, Reduced, Rule, Source
+from healthrisk.spec.policies import FAMILIES, Ablation, Baseline, Fairness, Family, ForeignEncoding, Rule, Source
 
 __all__ = [
     "FAMILIES",
+    "Ablation",
     "Baseline",
     "Column",
     "DatasetSpec",
     "Fairness",
     "Family",
+    "ForeignEncoding",
     "Gate",
     "GateResult",
     "Metric",
-    "Recoding",
-    "Reduced",
     "Rule",
     "Source",
     "Verdict",

@@ -30,8 +30,8 @@ class Column(Document):
     # Pairs of code and meaning; YAML writes them as a mapping, but JSON would turn number keys into strings.
     codes: tuple[tuple[int | str, str], ...] = ()
     missing: Missing = Missing()
-    # Whether a higher value is known to go with more or with less risk; tells inverted labels.
-    risk: Literal["rises", "falls"] | None = None
+    # Whether a higher value is known to go with more or with less risk; signals inverted labels.
+    risk_direction: Literal["rises", "falls"] | None = None
 
     @field_validator("codes", mode="before")
     @classmethod
@@ -73,19 +73,19 @@ class Column(Document):
         return any(isinstance(code, str) for code in self.meanings)
 
     @cached_property
-    def values(self) -> dict[int | str, float]:
-        """The number that stands for each code in a coded matrix: the code itself, or a string's position."""
+    def code_values(self) -> dict[int | str, float]:
+        """The number that stands for each code in an encoded matrix: the code itself, or a string's position."""
         if self.is_text:
             return {code: float(position) for position, code in enumerate(self.meanings)}
         return {code: float(code) for code in self.meanings}
 
-    def in_words(self, coded: float) -> str:
-        """Say a value of the coded matrix as people do: a code's meaning, or a number with its unit."""
-        if math.isnan(coded):
+    def format_value(self, encoded: float) -> str:
+        """Return a value of the encoded matrix as people say it: a code's meaning, or a number with its unit."""
+        if math.isnan(encoded):
             return "missing"
         if self.kind == "code":
-            return next(self.meanings[code] for code, value in self.values.items() if value == coded)
-        return f"{coded:.4g} {self.unit}".strip()
+            return next(self.meanings[code] for code, value in self.code_values.items() if value == encoded)
+        return f"{encoded:.4g} {self.unit}".strip()
 
     @property
     def allowed(self) -> str:

@@ -19,7 +19,7 @@ from healthrisk.spec.columns import Column
 from healthrisk.spec.gate import Gate
 from healthrisk.spec.metric import Metric
 from healthrisk.spec.outcome import RiskLevel, Target
-from healthrisk.spec.policies import Evidence, Family, Recoding, Selection, Source, Validation
+from healthrisk.spec.policies import Evidence, Family, ForeignEncoding, Selection, Source, Validation
 
 
 class DatasetSpec(Document):
@@ -38,7 +38,7 @@ class DatasetSpec(Document):
     target: Target
     sensitive: tuple[str, ...] = ()
     validation: Validation = Validation()
-    recodings: tuple[Recoding, ...] = ()
+    foreign_encodings: tuple[ForeignEncoding, ...] = ()
     search: dict[Family, dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]] = Field(default_factory=dict)
     selection: Selection
     gates: tuple[Gate, ...] = Field(min_length=1)
@@ -48,9 +48,9 @@ class DatasetSpec(Document):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_unique()
-        mentioned = [*self.sensitive, *(name for recoding in self.recodings for name in recoding.columns)]
+        mentioned = [*self.sensitive, *(name for foreign in self.foreign_encodings for name in foreign.columns)]
         if unknown := sorted(set(mentioned) - set(self.features)):
-            raise ValueError(f"{unknown[0]!r} is named as sensitive or recoded, but is not a column")
+            raise ValueError(f"{unknown[0]!r} is named as sensitive or in a foreign encoding, but is not a column")
         if taken := sorted(set(self.missing_tokens) & ({*self.target.index} | {*self._texts()})):
             raise ValueError(f"missing_tokens: {taken[0]!r} is also a code or an outcome")
         self._check_risk_levels()
@@ -80,11 +80,11 @@ class DatasetSpec(Document):
                 raise ValueError(f"baseline {baseline.name!r}: {unknown[0]!r} is not a number's column")
             if len(baseline.cuts) != len(self.target.classes) - 1 or list(baseline.cuts) != sorted(set(baseline.cuts)):
                 raise ValueError(f"baseline {baseline.name!r}: give rising cuts, one fewer than there are classes")
-        for reduced in self.evidence.reduced:
-            if unknown := sorted(set(reduced.without) - set(self.features)):
-                raise ValueError(f"reduced model {reduced.name!r}: {unknown[0]!r} is not a column")
-            if set(reduced.without) == set(self.features):
-                raise ValueError(f"reduced model {reduced.name!r}: no column is left")
+        for ablation in self.evidence.ablations:
+            if unknown := sorted(set(ablation.without) - set(self.features)):
+                raise ValueError(f"ablation {ablation.name!r}: {unknown[0]!r} is not a column")
+            if set(ablation.without) == set(self.features):
+                raise ValueError(f"ablation {ablation.name!r}: no column is left")
         if unknown := sorted(set(self.evidence.bands) - (set(self.sensitive) & numbers)):
             raise ValueError(f"bands: {unknown[0]!r} is not a sensitive number")
         for name, cuts in self.evidence.bands.items():
@@ -128,7 +128,7 @@ class DatasetSpec(Document):
         changes = {
             "columns": kept,
             "sensitive": [name for name in self.sensitive if name not in without],
-            "recodings": (),
+            "foreign_encodings": (),
             "evidence": evidence,
         }
         return type(self).model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)

@@ -50,8 +50,8 @@ class Validation(Document):
     inverted_target: Rule = Rule(action="fail")
 
 
-class Recoding(Document):
-    """A known other coding of the same table, recognised by the codes it uses."""
+class ForeignEncoding(Document):
+    """A known other encoding of the same table, recognised by the codes it uses."""
 
     name: str
     message: str
@@ -74,7 +74,7 @@ class Baseline(Document):
     cuts: tuple[float, ...] = Field(min_length=1)
 
 
-class Reduced(Document):
+class Ablation(Document):
     """A model that does without some columns, measured beside the full one, inside and at other sites."""
 
     name: str
@@ -95,7 +95,7 @@ class Evidence(Document):
     """What the report shows besides the models, and what it is judged by."""
 
     baselines: tuple[Baseline, ...] = ()
-    reduced: tuple[Reduced, ...] = ()
+    ablations: tuple[Ablation, ...] = ()
     # Inner bounds of the bands into which a sensitive number is cut; its quartiles where there are none.
     bands: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     fairness: Fairness = Fairness()

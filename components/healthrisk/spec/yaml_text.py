@@ -39,6 +39,9 @@ def explain(error: ValidationError) -> str:
 
 # Where a field went that specs of version 0.1 have.
 _MOVED = {
+    "risk": "risk_direction",
+    "recodings": "foreign_encodings",
+    "reduced": "ablations",
     "max_difference": "a gate: {metric: sensitivity_difference, max: ...}",
     "suspect_labels": "a gate: {metric: suspect_labels, max: ...}",
 }

@@ -23,8 +23,8 @@ def evaluate(
     Args:
         spec: The dataset spec, as ingest wrote it.
         seed: The seed of resampling.
-        train: The training part, coded.
-        test: The hold-out, coded.
+        train: The training part, encoded.
+        test: The hold-out, encoded.
         logistic_regression: The trained model of that family.
         random_forest: The trained model of that family.
         gradient_boosting: The trained model of that family.
@@ -37,14 +37,14 @@ def evaluate(
     from healthrisk.processes import step
     from healthrisk.spec import DatasetSpec
     from healthrisk.training.evaluate import evaluate
-    from healthrisk.training.split import read_part
+    from healthrisk.training.split import read_split
     from healthrisk.training.train import Trained
 
     with step() as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
         folders = (logistic_regression, random_forest, gradient_boosting)
         models = [Trained.load(Path(folder.path)) for folder in folders]
-        parts = read_part(parsed, Path(train.path)), read_part(parsed, Path(test.path))
+        parts = read_split(parsed, Path(train.path)), read_split(parsed, Path(test.path))
         decided = evaluate(parsed, models, *parts, seed)
         decided.write(Path(decision.path))
         for name, value in decided.winning.test.scores.items():

@@ -28,8 +28,8 @@ def evidence(
         spec: The dataset spec, as ingest wrote it.
         seed: The seed of resampling.
         level: quick, or full with nested cross-validation, robustness and downloads.
-        train: The training part, coded.
-        test: The hold-out, coded.
+        train: The training part, encoded.
+        test: The hold-out, encoded.
         record: What ingest wrote of the table's origin.
         decision: What evaluate decided.
         logistic_regression: The trained model of that family.
@@ -50,13 +50,13 @@ def evidence(
     from healthrisk.reports.model_report import model_plots, render, save_plots
     from healthrisk.spec import DatasetSpec
     from healthrisk.training.decision import Decision
-    from healthrisk.training.split import read_part
+    from healthrisk.training.split import read_split
     from healthrisk.training.train import Trained
 
     with step() as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
         models = [Trained.load(Path(each.path)) for each in (logistic_regression, random_forest, gradient_boosting)]
-        parts = read_part(parsed, Path(train.path)), read_part(parsed, Path(test.path))
+        parts = read_split(parsed, Path(train.path)), read_split(parsed, Path(test.path))
         decided = Decision.read(Path(decision.path))
         gathered = gather(parsed, models, decided.winner, *parts, seed, read_level(level))
         decided = add_gates(parsed, decided, gathered)

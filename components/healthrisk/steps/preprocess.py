@@ -22,17 +22,17 @@ def preprocess(
         seed: The seed of the split.
         table: The ingested table.
         checked: The validation's results: a table that was not checked is not split.
-        train: The training part, coded, as Parquet.
-        test: The hold-out, coded, as Parquet.
+        train: The training part, encoded, as Parquet.
+        test: The hold-out, encoded, as Parquet.
         preprocessor: A folder with the fitted preprocessor, as JSON and as joblib.
     """
     from pathlib import Path
 
     from healthrisk.processes import step
     from healthrisk.spec import DatasetSpec
-    from healthrisk.training.split import write_parts
+    from healthrisk.training.split import write_split
 
     with step() as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
-        sizes = write_parts(parsed, Path(table.path), seed, Path(train.path), Path(test.path), Path(preprocessor.path))
+        sizes = write_split(parsed, Path(table.path), seed, Path(train.path), Path(test.path), Path(preprocessor.path))
         log.info("%s rows for training, %s held out", *sizes)

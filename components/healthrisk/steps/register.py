@@ -23,8 +23,8 @@ def register(
 
     Args:
         spec: The dataset spec, as ingest wrote it.
-        train: The training part, coded.
-        test: The hold-out, coded.
+        train: The training part, encoded.
+        test: The hold-out, encoded.
         record: What ingest wrote of the table's origin.
         decision: What evaluate decided.
         page: The report.

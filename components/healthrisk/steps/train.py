@@ -20,7 +20,7 @@ def train(
         spec: The dataset spec, as ingest wrote it.
         family: logistic_regression, random_forest or gradient_boosting.
         seed: The seed of folds and models.
-        table: The training part, coded.
+        table: The training part, encoded.
         preprocessor: The preprocessor fitted on it.
         model: A folder with scikit-learn's objects, the training record and the out-of-fold probabilities.
     """
@@ -31,13 +31,13 @@ def train(
 
     from healthrisk.processes import step
     from healthrisk.spec import DatasetSpec, Family
-    from healthrisk.training.split import read_part
+    from healthrisk.training.split import read_split
     from healthrisk.training.train import train
 
     with step() as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
         fitted = joblib.load(Path(preprocessor.path) / "preprocessor.joblib")
-        trained = train(parsed, cast(Family, family), fitted, read_part(parsed, Path(table.path)), seed)
+        trained = train(parsed, cast(Family, family), fitted, read_split(parsed, Path(table.path)), seed)
         trained.save(Path(model.path))
         metric = parsed.selection.metric.name
         score = trained.record.cross_validation.intervals[metric]

@@ -12,7 +12,7 @@ def validate(
     results: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
 ) -> None:
-    """Check schema, types, ranges, codes, duplicates, missing values, class balance and the coding of the target.
+    """Check schema, types, ranges, codes, duplicates, missing values, class balance and the encoding of the target.
 
     Args:
         spec: The dataset spec, as ingest wrote it.

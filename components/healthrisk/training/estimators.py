@@ -27,7 +27,7 @@ def make_classifier(family: Family, seed: int) -> ClassifierMixin:
 
 
 def make_model(spec: DatasetSpec, family: Family, seed: int, parameters: Parameters) -> Pipeline:
-    """Return an unfitted model of coded matrices: the serving preprocessor, then the classifier."""
+    """Return an unfitted model of encoded matrices: the serving preprocessor, then the classifier."""
     classifier = make_classifier(family, seed).set_params(**parameters)
     return Pipeline([("preprocess", preprocessing.ServedPreprocessing(spec)), ("classifier", classifier)])
 

@@ -36,14 +36,14 @@ def split(target: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     return mask
 
 
-def unfitted(spec: DatasetSpec) -> ColumnTransformer:
-    """Return scikit-learn's preprocessing of a coded matrix: the reference form, and what does the fitting.
+def make_preprocessor(spec: DatasetSpec) -> ColumnTransformer:
+    """Return scikit-learn's preprocessing of an encoded matrix: the reference form, and what does the fitting.
 
     Codes come from the spec, not from the rows seen; a two-code column gives one output.
     """
     numbers = [i for i, column in enumerate(spec.columns) if column.kind != "code"]
     codes = [i for i, column in enumerate(spec.columns) if column.kind == "code"]
-    levels = [list(spec.columns[i].values.values()) for i in codes]
+    levels = [list(spec.columns[i].code_values.values()) for i in codes]
     scaled = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
     one_hot = make_pipeline(
         SimpleImputer(strategy="most_frequent", keep_empty_features=True),
@@ -53,7 +53,7 @@ def unfitted(spec: DatasetSpec) -> ColumnTransformer:
 
 
 def extract(spec: DatasetSpec, fitted: ColumnTransformer) -> Preprocessor:
-    """Return the serving form of a fitted `unfitted(spec)`."""
+    """Return the serving form of a fitted `make_preprocessor(spec)`."""
     (_, scaled, numbers), (_, one_hot, codes) = fitted.transformers_
     fill = np.zeros(len(spec.columns))
     outputs: list[str] = []
@@ -67,7 +67,7 @@ def extract(spec: DatasetSpec, fitted: ColumnTransformer) -> Preprocessor:
     if codes:
         fill[codes] = one_hot[0].statistics_
     for i in codes:
-        listed = list(spec.columns[i].values.items())
+        listed = list(spec.columns[i].code_values.items())
         for code, level in listed[1:] if len(listed) == 2 else listed:
             outputs.append(f"{spec.features[i]}={code}")
             positions.append(i)
@@ -85,8 +85,8 @@ def extract(spec: DatasetSpec, fitted: ColumnTransformer) -> Preprocessor:
 
 
 def fit(spec: DatasetSpec, matrix: NDArray[np.float64]) -> tuple[ColumnTransformer, Preprocessor]:
-    """Fit on a coded matrix [rows, features]; return scikit-learn's form and the serving form of it."""
-    fitted = unfitted(spec).fit(matrix)
+    """Fit on an encoded matrix [rows, features]; return scikit-learn's form and the serving form of it."""
+    fitted = make_preprocessor(spec).fit(matrix)
     return fitted, extract(spec, fitted)
 
 
@@ -100,7 +100,7 @@ class ServedPreprocessing(TransformerMixin, BaseEstimator):  # type: ignore[misc
         self.spec = spec
 
     def fit(self, matrix: NDArray[np.float64], y: object = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
-        """Fit on a coded matrix [rows, features]."""
+        """Fit on an encoded matrix [rows, features]."""
         self.preprocessor_ = fit(self.spec, matrix)[1]
         return self
 

@@ -1,4 +1,4 @@
-"""The training part and the hold-out as files: coded Parquet tables, written and read in bounded memory."""
+"""The training part and the hold-out as files: encoded Parquet tables, written and read in bounded memory."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ ROWS_AT_ONCE = 250_000
 FIT_ROWS = 500_000
 
 
-def write_parts(
+def write_split(
     spec: DatasetSpec, table: Path, seed: int, train: Path, test: Path, preprocessor: Path
 ) -> tuple[int, int]:
     """Split a validated Parquet table, fit the preprocessor on its training part, and write the parts and a folder.
@@ -50,8 +50,8 @@ def write_parts(
     return len(target) - held, held
 
 
-def read_part(spec: DatasetSpec, path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return a part's coded matrix [rows, features] and class positions [rows]."""
+def read_split(spec: DatasetSpec, path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return a part's encoded matrix [rows, features] and class positions [rows]."""
     table = pq.read_table(path)
     matrix = np.empty((table.num_rows, len(spec.features)))
     for position, name in enumerate(spec.features):

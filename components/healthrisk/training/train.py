@@ -39,12 +39,12 @@ class Trained:
     out_of_fold: NDArray[np.float64]
 
     def probabilities(self, spec: DatasetSpec, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return scikit-learn's probabilities [rows, classes] for a coded matrix, through the serving preprocessor."""
+        """Return scikit-learn's probabilities [rows, classes] for an encoded matrix, by the serving preprocessor."""
         result: NDArray[np.float64] = self.pipeline(spec).predict_proba(matrix)
         return result
 
     def pipeline(self, spec: DatasetSpec) -> Pipeline:
-        """Return the fitted model as one scikit-learn estimator of coded matrices."""
+        """Return the fitted model as one scikit-learn estimator of encoded matrices."""
         step = preprocessing.ServedPreprocessing(spec)
         step.preprocessor_ = preprocessing.extract(spec, self.preprocessing)
         return Pipeline([("preprocess", step), ("classifier", self.classifier)])
@@ -77,7 +77,7 @@ def train(
     part: tuple[NDArray[np.float64], NDArray[np.int64]],
     seed: int,
 ) -> Trained:
-    """Search, cross-validate and fit one family on a coded matrix [rows, features] with class positions [rows].
+    """Search, cross-validate and fit one family on an encoded matrix [rows, features] with class positions [rows].
 
     `fitted` is the preprocessing fitted on the same part; the final classifier stands on it.
 

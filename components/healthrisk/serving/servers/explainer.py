@@ -97,7 +97,7 @@ class Explainer(BundleModel):
             {
                 "feature": column.name,
                 "label": column.label,
-                "value": column.in_words(float(row[place])),
+                "value": column.format_value(float(row[place])),
                 "contribution": float(explanation.values[place, k]),
                 "standard_error": float(explanation.errors[place, k]),
             }
