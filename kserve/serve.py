@@ -31,10 +31,10 @@ def main() -> int:
     parser.add_argument("--dataset", default="heart-disease", help="whose champion to serve (default: %(default)s)")
     parser.add_argument("--bundle", help="serve this bundle instead: a folder, file:///FOLDER or s3://BUCKET/PREFIX")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8080, help="first of four ports (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="first of six ports (default: %(default)s)")
     args, others = parser.parse_known_args()
     try:
-        processes.require_free_ports(args.host, args.port, 4)
+        processes.require_free_ports(args.host, args.port, 6)
         bundle = find_bundle(args.dataset, args.bundle)
     except HealthriskError as error:
         sys.stderr.write(f"serve.py: {error}\n")
@@ -83,10 +83,12 @@ def find_bundle(dataset: str, address: str | None) -> Bundle:
 def start(bundle: Bundle, host: str, port: int, others: list[str]) -> list[subprocess.Popen[bytes]]:
     """Start the transformer and the predictor; each checks the bundle again for itself."""
 
-    def server(script: str, offset: int, *more: str) -> subprocess.Popen[bytes]:
+    def server(script: str, place: int, *more: str) -> subprocess.Popen[bytes]:
+        # The metrics come last, so that the transformer's two ports are the first ones.
         ports = [
-            f"--http_port={port + offset}",
-            f"--grpc_port={port + offset + 1}",
+            f"--http_port={port + 2 * place}",
+            f"--grpc_port={port + 2 * place + 1}",
+            f"--metrics_port={port + 4 + place}",
             f"--host={host}",
             "--drain_seconds=0",
         ]
@@ -96,7 +98,7 @@ def start(bundle: Bundle, host: str, port: int, others: list[str]) -> list[subpr
             [sys.executable, str(HERE / script), *common, *ports, *more, *others], start_new_session=True
         )
 
-    return [server("transformer.py", 0, f"--predictor_host={host}:{port + 2}"), server("predictor.py", 2)]
+    return [server("transformer.py", 0, f"--predictor_host={host}:{port + 2}"), server("predictor.py", 1)]
 
 
 def wait_until_ready(servers: list[subprocess.Popen[bytes]], urls: list[str]) -> None:
@@ -140,6 +142,7 @@ def summary(bundle: Bundle, host: str, port: int) -> str:
             f"serving {name} {bundle.version} from {bundle.path}",
             f"  transformer  http://{host}:{port}  grpc {host}:{port + 1}",
             f"  predictor    http://{host}:{port + 2}  grpc {host}:{port + 3}",
+            f"  metrics      http://{host}:{port + 4}/metrics  http://{host}:{port + 5}/metrics",
             f"  metadata     curl http://{host}:{port}/v2/models/{name}",
             f"  ask          curl -H 'content-type: application/json' -d '{request}' \\",
             f"                 http://{host}:{port}/v1/models/{name}:predict",

@@ -35,8 +35,8 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def port() -> int:
-    """The first of four ports that can be listened on."""
-    return free_ports(4)[0]
+    """The first of six ports that can be listened on."""
+    return free_ports(6)[0]
 
 
 Pipeline = Callable[..., subprocess.CompletedProcess[str]]

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from healthrisk.bundle import Bundle
 from tests.conftest import ROOT
+from tests.support import http
+from tests.support.patience import PROCESS
 from tests.support.servers import Pair, Server, body_of, grpc_code
 
 # onnxruntime waits some seconds before it calls.
@@ -48,7 +49,7 @@ class Watched:
 
     def run(self, *command: str) -> None:
         with self.start(*command) as process:
-            assert process.wait(600) == 0
+            assert process.wait(PROCESS) == 0
 
     def attempts(self) -> set[tuple[str, int]]:
         """Return whom the commands tried to reach: address and port, or a socket's path and 0."""
@@ -95,16 +96,16 @@ def test_the_pipeline_and_batch_call_nobody(watched: Watched, own: tuple[str, ..
 
 def test_the_servers_call_nobody(watched: Watched, make_bundle: Callable[..., Path], port: int) -> None:
     bundle = make_bundle("heart-disease", "logistic_regression")
-    transformer = Server("transformer.py", bundle, Path(os.devnull), ports=[port, port + 1])
-    predictor = Server("predictor.py", bundle, Path(os.devnull), ports=[port + 2, port + 3])
+    transformer = Server("transformer.py", bundle, Path(os.devnull), ports=[port, port + 1, port + 4])
+    predictor = Server("predictor.py", bundle, Path(os.devnull), ports=[port + 2, port + 3, port + 5])
     pair = Pair(transformer, predictor, Bundle.open(bundle))
     transformer.process = watched.start("kserve/serve.py", f"--bundle={bundle}", f"--port={port}")
     try:
         transformer.wait()
-        httpx.post(pair.predict_url, content=body_of(pair)).raise_for_status()
+        http.post(pair.predict_url, content=body_of(pair)).raise_for_status()
         assert grpc_code(pair).name == "OK"
         time.sleep(WATCHED_SECONDS)
-        httpx.post(pair.predict_url, content=body_of(pair)).raise_for_status()
+        http.post(pair.predict_url, content=body_of(pair)).raise_for_status()
     finally:
         transformer.end(signal.SIGTERM)
     # The transformer asks the predictor, and `make serve` whether both are ready.
@@ -114,13 +115,19 @@ def test_the_servers_call_nobody(watched: Watched, make_bundle: Callable[..., Pa
 
 def test_the_explainer_calls_nobody(watched: Watched, make_bundle: Callable[..., Path], port: int) -> None:
     bundle = make_bundle("heart-disease", "logistic_regression")
-    explainer = Server("explainer.py", bundle, Path(os.devnull), ports=[port, port + 1])
-    more = ("--host=127.0.0.1", f"--http_port={port}", f"--grpc_port={port + 1}", "--drain_seconds=0")
+    explainer = Server("explainer.py", bundle, Path(os.devnull), ports=[port, port + 1, port + 2])
+    more = (
+        "--host=127.0.0.1",
+        f"--http_port={port}",
+        f"--grpc_port={port + 1}",
+        f"--metrics_port={port + 2}",
+        "--drain_seconds=0",
+    )
     explainer.process = watched.start("kserve/explainer.py", f"--bundle={bundle}", *more)
     try:
         explainer.wait()
         body = body_of(Pair(explainer, explainer, Bundle.open(bundle)))
-        httpx.post(f"{explainer.url}/v1/models/heart-disease:explain", content=body, timeout=60).raise_for_status()
+        http.post(f"{explainer.url}/v1/models/heart-disease:explain", content=body).raise_for_status()
         time.sleep(WATCHED_SECONDS)
     finally:
         explainer.end(signal.SIGTERM)

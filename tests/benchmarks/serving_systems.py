@@ -33,7 +33,7 @@ def pinned(core: int, command: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Program:
-    """One server process: `{port}` in its command stands for its own first port, of two that are free."""
+    """One server process: `{port}` in its command stands for its own first port, of three that are free."""
 
     command: list[str]
     ready: str
@@ -76,22 +76,28 @@ class Running:
         ]
 
 
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        for one in (first, second):
+def free_ports() -> tuple[int, int, int]:
+    with socket.socket() as first, socket.socket() as second, socket.socket() as third:
+        for one in (first, second, third):
             one.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
+        return first.getsockname()[1], second.getsockname()[1], third.getsockname()[1]
 
 
 @contextlib.contextmanager
 def run(system: System, log: Path) -> Iterator[Running]:
     """Start a system's programs one after the other, and end them."""
     processes: list[psutil.Popen] = []
-    seconds, predictor, predictor_grpc, ports = [], "", "", (0, 0)
+    seconds, predictor, predictor_grpc, ports = [], "", "", (0, 0, 0)
     try:
         for program in system.programs:
             ports = free_ports()
-            words = {"port": ports[0], "grpc": ports[1], "predictor": predictor, "predictor_grpc": predictor_grpc}
+            words = {
+                "port": ports[0],
+                "grpc": ports[1],
+                "metrics": ports[2],
+                "predictor": predictor,
+                "predictor_grpc": predictor_grpc,
+            }
             command = [part.format(**words) for part in program.command]
             environment = (
                 os.environ | SILENT | {key: value.format(**words) for key, value in program.environment.items()}
@@ -155,7 +161,13 @@ def ours(bundle: Path, name: str, *options: str) -> System:
     """Our transformer and predictor, as `kserve/serve.py` and a cluster start them."""
 
     def program(script: str, *more: str) -> Program:
-        own = ["--http_port={port}", "--grpc_port={grpc}", "--host=127.0.0.1", f"--bundle={bundle}"]
+        own = [
+            "--http_port={port}",
+            "--grpc_port={grpc}",
+            "--metrics_port={metrics}",
+            "--host=127.0.0.1",
+            f"--bundle={bundle}",
+        ]
         command = [sys.executable, str(ROOT / "kserve" / script), *own, *more, *options]
         return Program(command, "/v2/health/ready")
 

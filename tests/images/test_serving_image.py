@@ -36,21 +36,22 @@ def bundle(make_bundle: Callable[..., Path]) -> Bundle:
 @pytest.fixture(scope="module")
 def served(serving: str, bundle: Bundle, in_image: Callable[..., list[str]]) -> Iterator[str]:
     """Start both servers from the image; yield the transformer's address."""
-    ports = free_ports(4)
+    ports = free_ports(6)
     names = []
     try:
-        for script, (rest, grpc), options in (
-            ("predictor", ports[:2], []),
-            ("transformer", ports[2:], [f"--predictor_host=127.0.0.1:{ports[0]}"]),
+        for script, (rest, grpc, metrics), options in (
+            ("predictor", ports[:3], []),
+            ("transformer", ports[3:], [f"--predictor_host=127.0.0.1:{ports[0]}"]),
         ):
             names.append(f"healthrisk-test-{script}-{uuid.uuid4().hex[:8]}")
             words = ["python", f"/opt/healthrisk/kserve/{script}.py", f"--bundle={bundle.path}"]
-            words += [f"--digest={bundle.digest}", f"--http_port={rest}", f"--grpc_port={grpc}", *options]
+            words += [f"--digest={bundle.digest}", f"--http_port={rest}", f"--grpc_port={grpc}"]
+            words += [f"--metrics_port={metrics}", *options]
             own = ("--detach", f"--name={names[-1]}", "--memory=512m")
             started = run(in_image(serving, *words, mounts={bundle.path: "ro"}, options=own))
             assert started.returncode == 0, started.stderr
             until(lambda rest=rest: is_ready(rest), lambda: logs(names[-1]))
-        yield f"http://127.0.0.1:{ports[2]}"
+        yield f"http://127.0.0.1:{ports[3]}"
     finally:
         run(["docker", "rm", "--force", *names])
 

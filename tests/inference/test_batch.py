@@ -233,3 +233,21 @@ def test_memory_does_not_grow_with_rows(make_bundle: Callable[..., Path], tmp_pa
         peaks.append(int(ended.stderr.split()[-1]) / 1024)
     assert peaks[1] < 500
     assert peaks[1] - peaks[0] < 100
+
+
+@pytest.mark.parametrize("before", [0, 2, 300_000])
+def test_a_row_of_another_length_is_named_and_not_quoted(
+    make_bundle: Callable[..., Path], raw_rows: Any, tmp_path: Path, before: int
+) -> None:
+    """However many rows come first: the fault may lie in the block that names the columns, or in a later one."""
+    bundle, file = make_bundle(), tmp_path / "in.csv"
+    row = next(row for row in raw_rows(bundle) if None not in row.values())
+    line = ",".join(str(value) for value in row.values())
+    rows = [",".join(row), *[line] * before, f"{line},987654", line]
+    file.write_text("\n".join(rows) + "\n")
+    ended = run(file, "--out", tmp_path / "out.csv", "--bundle", bundle, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert f"line {before + 2} has {len(row) + 1} columns, expected {len(row)}" in ended.stderr
+    assert "987654" not in ended.stderr
+    assert line not in ended.stderr

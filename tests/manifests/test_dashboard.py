@@ -41,7 +41,7 @@ def dashboard_prometheus(
     pair = start_pair(make_bundle("heart-disease", "logistic_regression"))
     targets = [
         {
-            "targets": [server.url.removeprefix("http://")],
+            "targets": [f"127.0.0.1:{server.ports[2]}"],
             "labels": {"service": "heart-disease", "component": component, "pod": component},
         }
         for server, component in ((pair.predictor, "predictor"), (pair.transformer, "transformer"))

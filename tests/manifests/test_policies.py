@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from healthrisk.serving.servers.model_server import METRICS_PORT
 from tests.support.manifest_rules import OVERLAYS, PARTS, containers, pods
 from tests.support.patience import PROCESS
 
@@ -90,7 +91,26 @@ def test_nothing_is_open_that_no_policy_opens(part: str, render: Render) -> None
         for rule in spec.get("egress", ()):
             assert rule["ports"], name
     callers = [peer["podSelector"]["matchLabels"] for peer in policies["predictor"]["ingress"][0]["from"]]
-    assert callers == [{"component": "transformer"}, {"app.kubernetes.io/name": "prometheus"}]
+    assert callers == [{"component": "transformer"}]
+
+
+@pytest.mark.parametrize(
+    ("part", "model"), [("small", "model-kind"), ("kind", "model-kind"), ("production", "model-production")]
+)
+def test_metrics_have_a_port_that_prometheus_alone_reaches(part: str, model: str, render: Render) -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in render(part) if one["kind"] == "NetworkPolicy"}
+    (port,) = {int(one["metadata"]["annotations"]["prometheus.io/port"]) for one in render(model)}
+    assert port == METRICS_PORT
+    peers = {
+        name: rule["from"]
+        for name, spec in policies.items()
+        for rule in spec.get("ingress", ())
+        if port in [one["port"] for one in rule["ports"]]
+    }
+    assert peers == {"metrics": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}}]}
+    (asked,) = [rule for rule in policies["prometheus"]["egress"] if {"port": port} in rule["ports"]]
+    assert asked["to"] == [{"podSelector": policies["metrics"]["podSelector"]}]
+    assert asked["ports"] == [{"port": port}]
 
 
 @pytest.mark.parametrize("part", OVERLAYS)

@@ -184,7 +184,7 @@ def test_a_client_that_does_not_read(lasting: Pair) -> None:
     """Answers nobody takes fill the connection's buffers; a while later the connection is gone."""
     with socket.create_connection(("127.0.0.1", lasting.transformer.ports[0]), timeout=ANSWER) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        request = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n"
+        request = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n"
         connection.sendall(request * 1500)
         send_until_closed(connection, request)
     assert "Exception" not in lasting.logs()

@@ -143,7 +143,7 @@ def test_bad_values_are_named(
     assert set(error) == {"error", "row", "feature", "value", "allowed"}
     assert (error["row"], error["feature"], error["allowed"]) == (1, column.name, column.allowed)
     assert column.allowed in error["error"]
-    metrics = client.get(f"{heart_pair.transformer.url}/metrics").text
+    metrics = client.get(heart_pair.transformer.metrics).text
     assert f'prediction_rejected_total{{model="{heart_pair.bundle.spec.name}",reason="{reason}"}}' in metrics
     v1 = client.post(heart_pair.predict_url, json={"instances": [row, {**row, column.name: value}]})
     assert v1.status_code == 400
@@ -272,14 +272,14 @@ def test_not_found_and_wrong_methods(heart_pair: Any, client: httpx.Client) -> N
         answer = client.post(base + path, json={})
         assert answer.status_code == 404, path
         assert answer.json()["error"]
-    for path in ("/v2/models/other", "/v2/repository/index", "/docs"):
+    for path in ("/v2/models/other", "/v2/repository/index", "/docs", "/metrics"):
         answer = client.get(base + path)
         assert answer.status_code == 404, path
         assert answer.json()["error"]
     for method, url in (
         ("GET", heart_pair.infer_url),
         ("POST", f"{base}/v2/models/{name}"),
-        ("DELETE", f"{base}/metrics"),
+        ("DELETE", f"{base}/openapi.json"),
     ):
         answer = client.request(method, url)
         assert answer.status_code == 405

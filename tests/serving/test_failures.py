@@ -127,7 +127,7 @@ def check_a_stopped_predictor(pair: Pair) -> None:
         pair.predictor.send(signal.SIGCONT)
         load.wait_for(200)
     assert set(load.codes()) == {200, 504}
-    metrics = http.get(f"{base}/metrics").text
+    metrics = http.get(pair.transformer.metrics).text
     assert f'predictor_hop_errors_total{{model="{name}",reason="predictor_timeout"}}' in metrics
 
 

@@ -201,7 +201,7 @@ def test_nothing_failed_within(heart_pair: Any, obesity_pair: Any) -> None:
     """As many requests were sent as were meant to be, and the servers' own counts hold no 500."""
     codes: Counter[str] = Counter()
     for server in (heart_pair.transformer, heart_pair.predictor, obesity_pair.transformer, obesity_pair.predictor):
-        metrics = http.get(f"{server.url}/metrics").raise_for_status().text
+        metrics = http.get(server.metrics).raise_for_status().text
         for code, count in re.findall(r'^prediction_requests_total{.*code="(\d+)".*} (\d+)', metrics, re.MULTILINE):
             codes[code] += int(count)
         assert "unexpected error" not in server.log.read_text()

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support import http
 from tests.support.patience import until
 from tests.support.prometheus import prometheus, wait_for
-from tests.support.servers import Pair, grpc_code
+from tests.support.servers import Pair, Server, grpc_code
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -34,8 +34,8 @@ def pair(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -> I
     pair.end()
 
 
-def samples(url: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    text = http.get(f"{url}/metrics").raise_for_status().text
+def samples(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    text = http.get(server.metrics).raise_for_status().text
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -55,13 +55,13 @@ def ask(pair: Pair, rows: list[list[Any]], **headers: str) -> httpx.Response:
 
 def test_metrics_count_what_happens(pair: Pair, raw_rows: Any, offline: Any) -> None:
     spec, version = pair.bundle.spec, pair.bundle.version
-    before = samples(pair.transformer.url)
+    before = samples(pair.transformer)
     rows = raw_rows(pair.bundle.path)
     ask(pair, [list(row.values()) for row in rows]).raise_for_status()
     assert ask(pair, [[1]]).status_code == 400
     assert grpc_code(pair) is grpc.StatusCode.OK
     assert http.post(pair.infer_url, content=b"{}").status_code == 400
-    after = samples(pair.transformer.url)
+    after = samples(pair.transformer)
 
     def grown(name: str, **labels: str) -> float:
         return value(after, name, **labels) - value(before, name, **labels)
@@ -85,14 +85,14 @@ def test_metrics_count_what_happens(pair: Pair, raw_rows: Any, offline: Any) -> 
         assert grown("predictions_by_class_total", **model, **{"class": str(cls.value)}) == count
     info = {"digest": pair.bundle.digest, "revision": pair.bundle.manifest["git_revision"]}
     for server in (pair.transformer, pair.predictor):
-        assert value(samples(server.url), "healthrisk_model_info", **model, **info) == 1
+        assert value(samples(server), "healthrisk_model_info", **model, **info) == 1
 
 
 def test_distributions_of_the_training_rows_are_the_reference(pair: Pair, raw_rows: Any) -> None:
     """The rows that the reference was made of give exactly its counts."""
-    before = samples(pair.transformer.url)
+    before = samples(pair.transformer)
     ask(pair, [list(row.values()) for row in raw_rows(pair.bundle.path)]).raise_for_status()
-    after = samples(pair.transformer.url)
+    after = samples(pair.transformer)
     reference = pair.bundle.read_json("reference.json")["features"]
     assert set(reference) == set(pair.bundle.spec.features)
     for feature, expected in reference.items():
@@ -111,11 +111,44 @@ def test_distributions_of_the_training_rows_are_the_reference(pair: Pair, raw_ro
             assert cumulated == np.cumsum(expected["counts"]).tolist()
 
 
+def test_one_request_tells_nothing_of_its_patient(pair: Pair) -> None:
+    """Around one request the sums of two patients within the same bins grow alike, and are neither's value."""
+    spec = pair.bundle.spec
+    numbers = [column.name for column in spec.columns if column.kind != "code"]
+    reference = pair.bundle.read_json("reference.json")["features"]
+    golden = dict(zip(spec.features, pair.bundle.read_json("golden.json")["rows"][0], strict=True))
+    edges = reference["chol"]["edges"]
+    sums = []
+    for chol in (edges[2] + 0.25, edges[3] - 0.25):
+        before = samples(pair.transformer)
+        ask(pair, [list({**golden, "chol": chol}.values())]).raise_for_status()
+        after = samples(pair.transformer)
+        grown = {
+            name: value(after, "feature_values_sum", feature=name) - value(before, "feature_values_sum", feature=name)
+            for name in numbers
+        }
+        assert grown["chol"] not in {chol, 0.0}
+        assert grown["chol"] == pytest.approx((edges[2] + edges[3]) / 2)
+        sums.append(grown)
+    assert sums[0] == pytest.approx(sums[1])
+
+
+def test_metrics_are_on_their_own_port_alone(pair: Pair) -> None:
+    for server in (pair.transformer, pair.predictor):
+        refused = http.get(f"{server.url}/metrics")
+        assert refused.status_code == 404
+        assert "prediction_requests_total" not in refused.text
+        page = server.metrics
+        assert http.post(page).status_code == 404
+        infer = page.replace("/metrics", f"/v2/models/{pair.bundle.spec.name}")
+        assert http.get(infer).status_code == 404
+
+
 @pytest.mark.skipif(not shutil.which("promtool"), reason="there is no promtool here: make test-tools")
 def test_a_real_prometheus_scrapes_both(pair: Pair, tmp_path: Path) -> None:
     ask(pair, pair.bundle.read_json("golden.json")["rows"]).raise_for_status()
     for server in (pair.transformer, pair.predictor):
-        text = http.get(f"{server.url}/metrics").text
+        text = http.get(server.metrics).text
         checked = subprocess.run(
             ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
         )
@@ -127,7 +160,7 @@ def test_a_real_prometheus_scrapes_both(pair: Pair, tmp_path: Path) -> None:
             if line.startswith(("pred", "feature", "healthrisk"))
         ]
         assert own == []
-    addresses = [f"127.0.0.1:{server.ports[0]}" for server in (pair.transformer, pair.predictor)]
+    addresses = [f"127.0.0.1:{server.ports[2]}" for server in (pair.transformer, pair.predictor)]
     name = pair.bundle.spec.name
     with prometheus(tmp_path, [{"targets": addresses}]) as url:
         wait_for(url, f'prediction_requests_total{{model="{name}",code="200"}}')
@@ -156,7 +189,7 @@ def test_logs_are_json_and_hold_no_value(pair: Pair) -> None:
         http.post(pair.infer_url, json={"id": "MARK-id", "inputs": [tensor]})
     http.post(pair.infer_url, content=b'{"MARK-broken": 987654.321')
     http.post(f"{pair.transformer.url}/v2/models/MARK-model/infer", json={})
-    for path in ("/v2/models", "/v1/models", "/openapi.json", "/metrics", "/"):
+    for path in ("/v2/models", "/v1/models", "/openapi.json", "/"):
         http.get(pair.transformer.url + path).raise_for_status()
     logs = pair.logs()
     for mark in ("123.4567", "987654", "MARK"):

@@ -58,7 +58,7 @@ class Server:
     log: Path
     options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
-    ports: list[int] = field(default_factory=lambda: free_ports(2))
+    ports: list[int] = field(default_factory=lambda: free_ports(3))
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -70,13 +70,18 @@ class Server:
         return f"127.0.0.1:{self.ports[1]}"
 
     @property
+    def metrics(self) -> str:
+        return f"http://127.0.0.1:{self.ports[2]}/metrics"
+
+    @property
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
 
     def start(self) -> "Server":
         command = [sys.executable, str(ROOT / "kserve" / self.script), f"--bundle={self.bundle}", "--host=127.0.0.1"]
-        command += [f"--http_port={self.ports[0]}", f"--grpc_port={self.ports[1]}", *self.options]
+        command += [f"--http_port={self.ports[0]}", f"--grpc_port={self.ports[1]}"]
+        command += [f"--metrics_port={self.ports[2]}", *self.options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log, env=os.environ | self.environment)
         return self

@@ -1,8 +1,8 @@
 """Tables in and out in pieces: CSV or Parquet by the file's name, in bounded memory."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,29 @@ def read(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
                 (name, count), *_ = Counter(batch.schema.names).most_common(1)
                 raise SourceError(f"{path} has {count} columns named {name!r}")
             yield batch, share
-    except (OSError, pa.ArrowInvalid) as error:
+    except pa.ArrowInvalid as error:
+        # Arrow quotes the whole row, which is a patient's; so does whatever prints the error's cause.
+        raise SourceError(f"{path} cannot be read: {_uneven_row(path) or error}") from None
+    except OSError as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
+
+
+def _uneven_row(path: Path) -> str:
+    """Say which line of a CSV has more or fewer columns than its header; empty if that is not what is wrong."""
+    uneven: list[Any] = []
+
+    def note(row: Any) -> str:
+        uneven.append(row)
+        return "error"
+
+    if format_of(path) == "csv":
+        # Only without threads does Arrow count lines.
+        options = pa.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
+        with suppress(pa.ArrowInvalid):
+            deque(pa.csv.open_csv(path, options, pa.csv.ParseOptions(invalid_row_handler=note)), maxlen=0)
+    if not uneven:
+        return ""
+    return f"line {uneven[0].number} has {uneven[0].actual_columns} columns, expected {uneven[0].expected_columns}"
 
 
 def _read_parquet(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:

@@ -26,7 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 Headers = dict[bytes, bytes]
 
-_FRAMEWORK = frozenset({"/", "/metrics", "/v2/health/live", "/v2/models", "/v1/models", "/openapi.json"})
+_FRAMEWORK = frozenset({"/", "/v2/health/live", "/v2/models", "/v1/models", "/openapi.json"})
 _JSON = (b"application/json", b"")
 _BINARY = b"application/octet-stream"
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")

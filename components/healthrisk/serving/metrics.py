@@ -1,7 +1,8 @@
 """What Prometheus sees of a model server. Names and labels are the platform's contract with its dashboards and alerts.
 
 Distributions of features are counted on the edges of the bundle's reference, so that drift is computed from aggregates
-over all replicas. No row is kept: rows wait in memory until the next scrape, or until there are `_PENDING_ROWS`.
+over all replicas. No row is kept: rows wait in memory until the next scrape, or until there are `_PENDING_ROWS`. Sums are
+made of the bins' middles: of exact values, the difference of two scrapes would be the value of whoever came between.
 """
 
 from collections.abc import Iterator
@@ -139,19 +140,22 @@ class Distributions(Collector):
                     codes.add_metric([*own, name], count)
             else:
                 cumulated = np.cumsum(feature.counts).tolist()
-                values.add_metric(own, list(zip(feature.names, cumulated, strict=True)), sum_value=feature.total)
+                values.add_metric(own, list(zip(feature.names, cumulated, strict=True)), sum_value=feature.total())
         yield from (by_class, values, codes, missing)
 
 
 class _Feature:
     """The counts of one feature: of each code, or of each interval (edge before, edge]."""
 
-    def __init__(self, name: str, is_code: bool, bounds: list[float], names: list[str]) -> None:
+    def __init__(
+        self, name: str, is_code: bool, bounds: list[float], names: list[str], ends: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
         self.name, self.is_code, self.names = name, is_code, names
         self._bounds = np.array(bounds)
+        low, high = ends
+        self._middles = np.convolve([low, *bounds, high], [0.5, 0.5], "valid")
         self.counts = np.zeros(len(names), dtype=np.int64)
         self.missing = 0
-        self.total = 0.0
 
     @classmethod
     def of(cls, column: Any, reference: dict[str, Any]) -> "_Feature":
@@ -160,7 +164,9 @@ class _Feature:
             ordered = sorted(column.code_values.items(), key=lambda item: item[1])
             return cls(column.name, True, [value for _, value in ordered], [str(code) for code, _ in ordered])
         edges = reference["edges"]
-        return cls(column.name, False, edges, [*(repr(float(edge)) for edge in edges), "+Inf"])
+        # The spec's range closes the outermost bins; where it has none they count as their edge.
+        ends = column.range or (edges[0], edges[-1])
+        return cls(column.name, False, edges, [*(repr(float(edge)) for edge in edges), "+Inf"], ends)
 
     def count(self, values: NDArray[np.float64]) -> None:
         present = values[~np.isnan(values)]
@@ -168,4 +174,7 @@ class _Feature:
         # Side "left" puts a value equal to an edge below it, as Prometheus' `le` does.
         places = np.searchsorted(self._bounds, present, side="left")
         self.counts += np.bincount(places, minlength=len(self.counts))
-        self.total += float(present.sum())
+
+    def total(self) -> float:
+        """Return the sum of the values, each as the middle of its bin."""
+        return float(self.counts @ self._middles)

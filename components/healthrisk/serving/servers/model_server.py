@@ -29,16 +29,18 @@ from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
 from healthrisk.serving import logs, openapi, tracing
 from healthrisk.serving.admission import AdmissionController, Limits
-from healthrisk.serving.app import ServingApp
+from healthrisk.serving.app import Asgi, ServingApp
 from healthrisk.serving.connections import PredictorAddress
 from healthrisk.serving.http_protocol import LimitedProtocol
 from healthrisk.serving.metrics import ServerMetrics
+from healthrisk.serving.metrics_page import MetricsPage
 from healthrisk.serving.servers.grpc_service import make_server
 from healthrisk.serving.service import Service
 
 _log = logging.getLogger("healthrisk.server")
 # kserve's own default is ten minutes, which is no answer to a clinician.
 PREDICTOR_SECONDS = 5
+METRICS_PORT = 8082
 
 
 def arguments() -> argparse.Namespace:
@@ -50,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--bundle", required=True, help="The bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX.")
     parser.add_argument("--digest", help="The digest that the bundle must have.")
     parser.add_argument("--host", default="0.0.0.0", help="The address to listen on.")  # noqa: S104 - a pod's own
+    parser.add_argument("--metrics_port", default=METRICS_PORT, type=int, help="Where Prometheus reads /metrics.")
     parser.add_argument(
         "--log_level", default="info", choices=["debug", "info", "warning", "error"], help="What to log."
     )
@@ -103,29 +106,15 @@ class BundleServer(kserve.ModelServer):
             runner.run(self._serve(service))
 
     async def _serve(self, service: Service) -> None:
-        # Makes kserve's application: what remains of its routes, /metrics above all.
+        # Makes kserve's application, for what remains of its routes.
         RESTServer("", self.dataplane, self.model_repository_extension, self.http_port).create_application()
         app = kserve.model_server.app
         described = openapi.document(service.model.metadata(), self.bundle.spec, service.model.actions)
         app.openapi = lambda: described
         LimitedProtocol.limits = self.limits
-        http = _Uvicorn(
-            uvicorn.Config(
-                ServingApp(app, service),
-                host=self.args.host,
-                port=self.http_port,
-                http=LimitedProtocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=self.timeout_keep_alive,
-                timeout_graceful_shutdown=self.grace_period,
-                ssl_certfile=self.ssl_certfile,
-                ssl_keyfile=self.ssl_keyfile,
-            )
+        http, page = (
+            self._http(ServingApp(app, service), self.http_port),
+            self._http(MetricsPage(), self.args.metrics_port),
         )
         grpc = make_server(service, f"{self.args.host}:{self.grpc_port}") if self.enable_grpc else None
         if grpc:
@@ -133,9 +122,32 @@ class BundleServer(kserve.ModelServer):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._drain, loop, http)
+        scraped = asyncio.create_task(page.serve())
         await http.serve()
         if grpc:
             await grpc.stop(grace=self.grace_period)
+        # Last, so that a scrape can still count what was answered while draining.
+        page.should_exit = True
+        await scraped
+
+    def _http(self, app: Asgi, port: int) -> uvicorn.Server:
+        config = uvicorn.Config(
+            app,
+            host=self.args.host,
+            port=port,
+            http=LimitedProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=self.timeout_keep_alive,
+            timeout_graceful_shutdown=self.grace_period,
+            ssl_certfile=self.ssl_certfile,
+            ssl_keyfile=self.ssl_keyfile,
+        )
+        return _Uvicorn(config)
 
     def _drain(self, loop: asyncio.AbstractEventLoop, http: uvicorn.Server) -> None:
         """Say that this server goes, answer on while callers learn of it, then finish what is under way."""
