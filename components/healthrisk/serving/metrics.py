@@ -1,8 +1,8 @@
 """What Prometheus sees of a model server. Names and labels are the platform's contract with its dashboards and alerts.
 
 Distributions of features are counted on the edges of the bundle's reference, so that drift is computed from aggregates
-over all replicas. No row is kept: rows wait in memory until the next scrape, or until there are `_PENDING_ROWS`. Sums are
-made of the bins' middles: of exact values, the difference of two scrapes would be the value of whoever came between.
+over all replicas. No row is kept: rows wait in memory until the next scrape, or until there are `_PENDING_ROWS`. A sum
+is made of the bins' middles: of exact values, the difference of two scrapes would be the value of whoever came between.
 """
 
 from collections.abc import Iterator
