@@ -46,7 +46,7 @@ def wait_for(url: str, query: str, least: int = 1) -> list[dict[str, Any]]:
     def samples() -> list[dict[str, Any]]:
         # A Prometheus that has only just started does not answer.
         with suppress(SourceError):
-            found = traffic.ask(url, query)
+            found = traffic.query(url, query)
             if len(found) >= least and "NaN" not in {sample["value"][1] for sample in found}:
                 return found
         return []
