@@ -15,7 +15,6 @@ from tests.support.servers import free_ports
 
 pytest_plugins = ["tests.support.model_fixtures", "tests.support.serving_fixtures"]
 ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
 SPEC = ROOT / "tests" / "support" / "readmission.yaml"
 
 
@@ -26,11 +25,9 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """UCI's own files, which lie beside the project on some machines."""
-    if not (SHARED / "data").is_dir():
-        pytest.skip("UCI's files are not at hand")
-    return SHARED / "data"
+def uci() -> Path:
+    """The folder of UCI's own files."""
+    return ROOT / "tests" / "support" / "uci"
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ def written(tmp_path: Path, content: bytes, name: str = "given.csv") -> Path:
     return path
 
 
-def test_the_shipped_copy_is_ucis_file_row_for_row(shared_data: Path, tmp_path: Path) -> None:
+def test_the_shipped_copy_is_ucis_file_row_for_row(uci: Path, tmp_path: Path) -> None:
     shipped = table("", tmp_path)
-    uci = table(shared_data / "processed.cleveland.data", tmp_path)
+    uci = table(uci / "processed.cleveland.data", tmp_path)
     uci[HEART.target.name] = uci[HEART.target.name].map(lambda raw: HEART.target.index[raw])
     pd.testing.assert_frame_equal(shipped, uci)
 
@@ -224,8 +224,8 @@ def test_a_spec_without_sources_asks_for_a_file(tmp_path: Path) -> None:
         ingest(HEART.model_copy(update={"sources": ()}), "", tmp_path / "table")
 
 
-def test_texts_and_seven_classes_are_read_as_they_are(shared_data: Path, tmp_path: Path) -> None:
+def test_texts_and_seven_classes_are_read_as_they_are(uci: Path, tmp_path: Path) -> None:
     obesity = specs.load("obesity")
-    found = table(shared_data / "ObesityDataSet_raw_and_data_sinthetic.csv", tmp_path, obesity)
-    given = pd.read_csv(shared_data / "ObesityDataSet_raw_and_data_sinthetic.csv")
+    found = table(uci / "ObesityDataSet_raw_and_data_sinthetic.csv", tmp_path, obesity)
+    given = pd.read_csv(uci / "ObesityDataSet_raw_and_data_sinthetic.csv")
     pd.testing.assert_frame_equal(found, given)

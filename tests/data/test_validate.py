@@ -111,9 +111,9 @@ def test_inverted_labels_are_noticed_where_the_codes_are_right(tmp_path: Path) -
         raise_if_failed(results(FRAME.assign(num=1 - FRAME["num"]), tmp_path))
 
 
-def test_the_severity_of_seven_classes_may_be_inverted_too(shared_data: Path, tmp_path: Path) -> None:
+def test_the_severity_of_seven_classes_may_be_inverted_too(uci: Path, tmp_path: Path) -> None:
     obesity = specs.load("obesity")
-    frame = pd.read_csv(shared_data / "ObesityDataSet_raw_and_data_sinthetic.csv")
+    frame = pd.read_csv(uci / "ObesityDataSet_raw_and_data_sinthetic.csv")
     names = [cls.raw[0] for cls in obesity.target.classes]
     assert messages(results(frame, tmp_path, obesity), "fail") == []
     frame["NObeyesdad"] = frame["NObeyesdad"].map(dict(zip(names, reversed(names), strict=True)))
@@ -121,8 +121,8 @@ def test_the_severity_of_seven_classes_may_be_inverted_too(shared_data: Path, tm
 
 
 @pytest.mark.parametrize("name", ["hungarian", "switzerland"])
-def test_other_hospitals_are_not_taken_for_inverted(name: str, shared_data: Path, tmp_path: Path) -> None:
-    ingest(HEART, str(shared_data / f"processed.{name}.data"), tmp_path / "table")
+def test_other_hospitals_are_not_taken_for_inverted(name: str, uci: Path, tmp_path: Path) -> None:
+    ingest(HEART, str(uci / f"processed.{name}.data"), tmp_path / "table")
     checks = {check["name"]: check["status"] for check in validate(HEART, tmp_path / "table")["checks"]}
     assert (checks["encoding"], checks["values"], checks["inverted outcome"]) == ("pass", "pass", "pass")
 

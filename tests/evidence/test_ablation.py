@@ -20,9 +20,9 @@ Part = tuple[np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def obesity(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[DatasetSpec, Part]:
+def obesity(uci: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[DatasetSpec, Part]:
     spec, path = specs.load("obesity"), tmp_path_factory.mktemp("obesity") / "table.parquet"
-    ingest(spec, str(shared_data / "ObesityDataSet_raw_and_data_sinthetic.csv"), path)
+    ingest(spec, str(uci / "ObesityDataSet_raw_and_data_sinthetic.csv"), path)
     table = pq.read_table(path)
     return spec, (encoding.encode(spec, table), encoding.encode_target(spec, table))
 

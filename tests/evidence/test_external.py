@@ -23,9 +23,9 @@ def models(heart: Heart) -> dict[str, external.Score]:
 
 
 def test_sites_land_near_the_published_figures(
-    heart: Heart, models: dict[str, external.Score], shared_data: Path, monkeypatch: pytest.MonkeyPatch
+    heart: Heart, models: dict[str, external.Score], uci: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HEALTHRISK_DATA", str(shared_data))
+    monkeypatch.setenv("HEALTHRISK_DATA", str(uci))
     hungarian, swiss, veterans = external.sites(heart[0], models, 0, download=False)
     assert (hungarian["rows"], swiss["rows"]) == (294, 123)
     assert {"slope", "ca", "thal"} <= set(hungarian["unrecorded"])

@@ -103,9 +103,9 @@ def test_the_full_report_tells_what_only_full_evidence_knows(
     assert "EVIDENCE=full" not in text
 
 
-def test_obesity_stands_beside_its_rule_with_its_caveats(shared_data: Path, tmp_path: Path) -> None:
+def test_obesity_stands_beside_its_rule_with_its_caveats(uci: Path, tmp_path: Path) -> None:
     spec = specs.load("obesity")
-    ingest(spec, str(shared_data / "ObesityDataSet_raw_and_data_sinthetic.csv"), tmp_path / "table")
+    ingest(spec, str(uci / "ObesityDataSet_raw_and_data_sinthetic.csv"), tmp_path / "table")
     table = pq.read_table(tmp_path / "table")
     small = spec.model_copy(
         update={

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.manifest_rules import OVERLAYS, PARTS
 
-SHARED = Path(__file__).parents[3] / "shared" / "schemas"
+SCHEMAS = Path(__file__).parent / "schemas"
 # Kinds whose schemas are no one's but their projects'; the end-to-end test applies them.
 UNCHECKED = {"cert-manager.io/v1", "gateway.networking.k8s.io/v1", "gateway.envoyproxy.io/v1alpha1"}
 KSERVE = {"serving.kserve.io/v1beta1": "InferenceService", "serving.kserve.io/v1alpha1": "ServingRuntime"}
@@ -39,12 +39,27 @@ def test_a_misspelt_field_is_found(render: Callable[..., list[Any]], kubernetes_
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_kserve_kinds(part: str, render: Callable[..., list[Any]]) -> None:
-    if not SHARED.is_dir():
-        pytest.skip("KServe's schemas are not at hand")
+def test_kserve_kinds(part: str, render: Callable[..., list[Any]], kserve_schemas: dict[str, Any]) -> None:
     found = [one for one in render(part) if one["apiVersion"] in KSERVE]
     assert found
     for document in found:
         assert KSERVE[document["apiVersion"]] == document["kind"]
-        name = f"{document['kind'].lower()}-{document['apiVersion'].split('/')[1]}.json"
-        assert _errors(json.loads((SHARED / name).read_text()), document) == []
+        assert _errors(kserve_schemas[document["kind"]], document) == []
+
+
+def test_a_misspelt_field_of_kserve_is_found(render: Callable[..., list[Any]], kserve_schemas: dict[str, Any]) -> None:
+    (service,) = (copy.deepcopy(one) for one in render("model-kind") if one["kind"] == "InferenceService")
+    service["spec"]["transformer"]["containers"][0]["securityContext"]["runAsNonroot"] = True
+    (error,) = _errors(kserve_schemas["InferenceService"], service)
+    assert "runAsNonroot" in error
+
+
+@pytest.fixture(scope="module")
+def kserve_schemas(versions: dict[str, str]) -> dict[str, Any]:
+    """KServe's schemas by kind, which are of the version that the cluster runs."""
+    schemas = {kind: json.loads((SCHEMAS / f"{kind.lower()}.json").read_text()) for kind in KSERVE.values()}
+    for schema in schemas.values():
+        assert schema["$comment"].endswith(f" of KServe {versions['KSERVE_VERSION']}"), (
+            "run tests/manifests/schemas/cut"
+        )
+    return schemas

@@ -98,10 +98,10 @@ def test_a_shift_is_found_and_named(bundle: Bundle, heart: Heart) -> None:
     ],
 )
 def test_other_sites_are_flagged_by_the_command(
-    bundle: Bundle, shared_data: Path, tmp_path: Path, site: str, moved: set[str], still: set[str]
+    bundle: Bundle, uci: Path, tmp_path: Path, site: str, moved: set[str], still: set[str]
 ) -> None:
     gauges = tmp_path / "drift.prom"
-    file = shared_data / f"processed.{site}.data"
+    file = uci / f"processed.{site}.data"
     done = run("--reference", bundle.path, file, "--exposition", gauges)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
