@@ -141,8 +141,8 @@ def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> Non
         for row in column["groups"]:
             assert row["group"] in page.words
     for gate in decision.gates:
-        bound = f"{gate.gate.relation} {gate.gate.bound:g}"
-        assert [gate.label, bound, f"{gate.value:.3f}", gate.verdict] in page.rows
+        said = f"{gate.verdict} {gate.reason}".strip()
+        assert [gate.label, gate.gate.expected, gate.figure, said] in page.rows
     for site in evidence["sites"]:
         assert site["label"] in page.words
     assert page.words.count("is missing: not on this machine") == len(evidence["sites"]) == 3

@@ -32,5 +32,5 @@ def test_a_result_says_figure_bound_and_verdict() -> None:
 def test_a_result_survives_json() -> None:
     gate = Gate.model_validate({"metric": "roc_auc", "min": 0.78})
     result = GateResult(gate=gate, value=0.952, verdict=Verdict.PASSED)
-    assert result.model_dump(mode="json")["gate"] == {"metric": "roc_auc", "min": 0.78, "max": None}
+    assert result.model_dump(mode="json")["gate"] == {"metric": "roc_auc", "min": 0.78, "max": None, "at": None}
     assert GateResult.model_validate_json(result.to_json()) == result

@@ -1,6 +1,6 @@
 """One yes/no question out of a prediction of any number of classes, so that subgroups and net benefit can be computed.
 
-With two classes the event is the second. With more it is any class of the last risk level.
+With two classes the event is the second. With more it is any class that the last risk level names.
 """
 
 from dataclasses import dataclass
@@ -36,18 +36,11 @@ class Event:
 
 def binarize(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64]) -> Event:
     """Return the event for class positions [rows] and probabilities [rows, classes]."""
-    positions = _positions(spec)
+    positions = list(spec.event_positions)
     chance = np.clip(p[:, positions].sum(axis=1, dtype=np.float64), 0, 1)
     return Event(np.isin(y, positions), np.isin(p.argmax(axis=1), positions), chance)
 
 
 def name(spec: DatasetSpec) -> str:
     """Return what the event is called."""
-    return " or ".join(spec.target.classes[position].name for position in _positions(spec))
-
-
-def _positions(spec: DatasetSpec) -> list[int]:
-    if spec.is_binary:
-        return [1]
-    last = spec.risk_levels[-1].classes
-    return [position for position, cls in enumerate(spec.target.classes) if cls.value in last]
+    return " or ".join(spec.target.classes[position].name for position in spec.event_positions)

@@ -63,7 +63,10 @@ def groups(
 
 def _column(spec: DatasetSpec, column: Column, values: NDArray[np.float64], event: Event, seed: int) -> dict[str, Any]:
     names, places = groups(spec, column, values)
-    rows = [_group(str(names[place]), event.where(places == place), seed) for place in np.unique(places)]
+    rows = [
+        _group(str(names[place]), event.where(places == place), seed, spec.evidence.min_cases)
+        for place in np.unique(places)
+    ]
     frame = fl.MetricFrame(
         metrics={name: _where_defined(rate, among) for name, (rate, among) in RATES.items()},
         y_true=event.labels,
@@ -96,7 +99,7 @@ def _where_defined(rate: Rate, among: str) -> Rate:
     return defined
 
 
-def _group(name: str, event: Event, seed: int) -> dict[str, Any]:
+def _group(name: str, event: Event, seed: int, least: int) -> dict[str, Any]:
     rows, cases = len(event.happened), int(event.happened.sum())
     hit = int((event.happened & event.predicted).sum())
     alarm = int((~event.happened & event.predicted).sum())
@@ -112,7 +115,8 @@ def _group(name: str, event: Event, seed: int) -> dict[str, Any]:
         "roc_auc": None,
         "calibration": calibration.measure(event)["in_the_large"],
     }
-    if cases > 1 and rows - cases > 1:
+    # Resamples of two events say nothing of a third.
+    if min(cases, rows - cases) >= least:
         area = metrics.roc_auc(event.labels, event.both)
         row["roc_auc"] = {"mean": area, **metrics.bootstrap_interval(ROC_AUC, event.labels, event.both, seed)}
     return row
@@ -126,7 +130,7 @@ def _spread(rows: list[dict[str, Any]], rate: str, apart: float) -> dict[str, fl
 
 def _judge(spec: DatasetSpec, column: Column, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the widest difference of true positive rates, what there is to say of it, and its gate's result."""
-    gate, least = spec.gate(SENSITIVITY_DIFFERENCE), spec.evidence.fairness.min_cases
+    gate, least = spec.gate(SENSITIVITY_DIFFERENCE), spec.evidence.min_cases
     fit = [row for row in rows if row["cases"] >= least]
     widest, verdict = None, Verdict.INCONCLUSIVE
     if len(fit) < 2:

@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 
 from healthrisk.bundle import reference
 from healthrisk.config import Level
-from healthrisk.evidence import ablation, calibration, cohort, event, external, fairness, nested_cv, robustness
+from healthrisk.evidence import (
+    ablation,
+    calibration,
+    cohort,
+    event,
+    external,
+    fairness,
+    gates,
+    nested_cv,
+    robustness,
+)
 from healthrisk.evidence.cohort import Part
 from healthrisk.inference.shapley import Explainer
 from healthrisk.spec import DatasetSpec, GateResult
@@ -43,6 +53,8 @@ def gather(
         "cohort": cohort.describe(spec, rows[0], judged),
         "repeated": cohort.repeated(train, test),
         "calibration": calibration.measure(judged),
+        "calibration_by_class": _by_class(spec, rows[1], p),
+        "gates": [gate.model_dump(mode="json") for gate in gates.judge(gates.Judged(spec, rows[1], p, rows[0]))],
         "net_benefit": calibration.net_benefit(judged),
         "fairness": fairness.audit(spec, rows[0], judged, seed),
         "baselines": ablation.baselines(spec, test, rows),
@@ -64,11 +76,21 @@ def gather(
 
 def add_gates(spec: DatasetSpec, decision: Decision, evidence: dict[str, Any]) -> Decision:
     """Return the decision with the evidence's gates. They are the same at every level, and so is the bundle."""
+    judged = [GateResult.model_validate(gate) for gate in evidence["gates"]]
     added = [GateResult.model_validate(column["gate"]) for column in evidence["fairness"] if column["gate"]]
     if gate := spec.gate(SUSPECT_LABELS):
         suspects = evidence["labels"]["suspects"]["mean"]
         added.insert(0, GateResult(gate=gate, value=suspects, verdict=gate.judge(suspects)))
-    return decision.model_copy(update={"gates": (*decision.gates, *added)})
+    return decision.model_copy(update={"gates": (*decision.gates, *judged, *added)})
+
+
+def _by_class(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """Return the calibration of each class against the rest; of two classes the event's says all."""
+    if spec.is_binary:
+        return []
+    questions = [event.Event(y == k, p.argmax(axis=1) == k, p[:, k]) for k in range(p.shape[1])]
+    names = [cls.name for cls in spec.target.classes]
+    return [{"name": name, **calibration.measure(one)} for name, one in zip(names, questions, strict=True)]
 
 
 def _labels(spec: DatasetSpec, y: NDArray[np.int64], out_of_fold: NDArray[np.float64]) -> dict[str, Any]:

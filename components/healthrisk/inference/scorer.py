@@ -53,14 +53,16 @@ def golden_matrix(spec: DatasetSpec, rows: Sequence[Sequence[float | str | None]
 
 
 def risk_levels(spec: DatasetSpec, probabilities: NDArray[np.float32]) -> list[str]:
-    """Return each row's risk level: by the event's probability, or by the predicted class where there are many."""
+    """Return each row's risk level, by the probabilities of the event or of each level's classes."""
     if spec.is_binary:
         bounds = np.array([level.below for level in spec.risk_levels[:-1]], dtype=np.float64)
         positions = np.searchsorted(bounds, probabilities[:, 1], side="right")
     else:
-        level_of = {value: position for position, level in enumerate(spec.risk_levels) for value in level.classes}
-        by_class = np.array([level_of[cls.value] for cls in spec.target.classes])
-        positions = by_class[probabilities.argmax(axis=1)]
+        values = [cls.value for cls in spec.target.classes]
+        positions = np.zeros(len(probabilities), dtype=np.intp)
+        for place, level in enumerate(spec.risk_levels[1:], 1):
+            named = probabilities[:, [values.index(value) for value in level.any_of]].sum(axis=1)
+            positions[named >= np.float32(level.at_least)] = place
     names = np.array([level.name for level in spec.risk_levels], dtype=object)
     levels: list[str] = names[positions].tolist()
     return levels

@@ -36,7 +36,7 @@ def model_plots(spec: DatasetSpec, decision: Decision, family: Family) -> dict[s
         "roc": plots.roc(model.curves),
         "calibration": plots.calibration(model.curves),
         "confusion": plots.confusion(model.test.confusion, names),
-        "importance": plots.importance(model.importance, decision.metric.label),
+        "importance": plots.importance(model.importance, decision.metric.label_for(len(names))),
     }
     return {name: plots.to_png(figure) for name, figure in drawn.items()}
 
@@ -66,7 +66,7 @@ def render(
         (family_name(family), figures.cross_validation.intervals[decision.metric.name].model_dump())
         for family, figures in models.items()
     ]
-    title = f"Cross-validated {decision.metric.label}, 95 % interval"
+    title = f"Cross-validated {decision.metric.label_for(len(spec.target.classes))}, 95 % interval"
     more = {
         "intervals": plots.intervals(measured, title),
         "curves": plots.calibration(_by_model(models)),
@@ -85,7 +85,7 @@ def render(
         evidence=evidence,
         winner=winner,
         metrics=[metric for metric in REPORTED if metric.name in winner.test.scores],
-        names={name: metric.label for name, metric in BY_NAME.items()},
+        names={name: metric.label_for(len(spec.target.classes)) for name, metric in BY_NAME.items()},
         cross_validated={family: figures.cross_validation for family, figures in models.items()},
         family_name=family_name,
         plots={name: plots.data_uri(png) for name, png in shown.items()},

@@ -4,7 +4,7 @@ from healthrisk.spec.columns import Column
 from healthrisk.spec.document import DatasetSpec, builtin_names, load
 from healthrisk.spec.gate import Gate, GateResult, Verdict
 from healthrisk.spec.metric import Metric
-from healthrisk.spec.policies import FAMILIES, Ablation, Baseline, Fairness, Family, ForeignEncoding, Rule, Source
+from healthrisk.spec.policies import FAMILIES, Ablation, Baseline, Family, ForeignEncoding, Rule, Source
 
 __all__ = [
     "FAMILIES",
@@ -12,7 +12,6 @@ __all__ = [
     "Baseline",
     "Column",
     "DatasetSpec",
-    "Fairness",
     "Family",
     "ForeignEncoding",
     "Gate",

@@ -16,8 +16,8 @@ from healthrisk.documents import Document
 from healthrisk.errors import SpecError
 from healthrisk.spec import yaml_text
 from healthrisk.spec.columns import Column
-from healthrisk.spec.gate import Gate
-from healthrisk.spec.metric import Metric
+from healthrisk.spec.gate import DEFAULT_GATES, EVERY_CLASS, Gate
+from healthrisk.spec.metric import BASELINE_GAIN, LEAST_RECALL, Metric
 from healthrisk.spec.outcome import RiskLevel, Target
 from healthrisk.spec.policies import Evidence, Family, ForeignEncoding, Selection, Source, Validation
 
@@ -40,8 +40,8 @@ class DatasetSpec(Document):
     validation: Validation = Validation()
     foreign_encodings: tuple[ForeignEncoding, ...] = ()
     search: dict[Family, dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]] = Field(default_factory=dict)
-    selection: Selection
-    gates: tuple[Gate, ...] = Field(min_length=1)
+    selection: Selection = Selection()
+    gates: tuple[Gate, ...] = ()
     risk_levels: tuple[RiskLevel, ...] = Field(min_length=1)
     evidence: Evidence = Evidence()
 
@@ -65,7 +65,7 @@ class DatasetSpec(Document):
             "column": [*self.features, self.target.name, *self.target.aliases],
             "source": [source.name for source in (*self.sources, *self.external)],
             "class": [cls.name for cls in self.target.classes],
-            "gate": [gate.metric.name for gate in self.gates],
+            "gate": [gate.metric.name + f" at {gate.at}" * (gate.at is not None) for gate in self.gates],
             "risk level": [level.name for level in self.risk_levels],
             "sensitive column": [*self.sensitive],
         }
@@ -85,6 +85,13 @@ class DatasetSpec(Document):
                 raise ValueError(f"ablation {ablation.name!r}: {unknown[0]!r} is not a column")
             if set(ablation.without) == set(self.features):
                 raise ValueError(f"ablation {ablation.name!r}: no column is left")
+        self._check_bands(numbers)
+
+    def _check_bands(self, numbers: set[str]) -> None:
+        if (limits := self.evidence.acting_from) and not 0 < limits[0] <= limits[1] < 1:
+            raise ValueError(f"acting_from: expected two rising risks between 0 and 1, got {list(limits)}")
+        if BASELINE_GAIN in {gate.metric for gate in self.gates} and not self.evidence.baselines:
+            raise ValueError("gate 'baseline_gain': the evidence names no baseline")
         if unknown := sorted(set(self.evidence.bands) - (set(self.sensitive) & numbers)):
             raise ValueError(f"bands: {unknown[0]!r} is not a sensitive number")
         for name, cuts in self.evidence.bands.items():
@@ -97,10 +104,20 @@ class DatasetSpec(Document):
             rising = [bound for bound in bounds[:-1] if bound is not None]
             if bounds[-1] is not None or len(rising) < len(bounds) - 1 or rising != sorted(set(rising)):
                 raise ValueError("risk_levels: give rising `below` bounds, and none on the last level")
-        else:
-            listed = sorted(str(value) for level in self.risk_levels for value in level.classes)
-            if listed != sorted(str(cls.value) for cls in self.target.classes):
-                raise ValueError("risk_levels: with more than two classes, list every class value under one level")
+            if any(level.any_of or level.at_least for level in self.risk_levels):
+                raise ValueError("risk_levels: with two classes a level has a bound `below` alone")
+            return
+        first, *others = self.risk_levels
+        known = {cls.value for cls in self.target.classes}
+        if not others or first.any_of or first.at_least or any(level.below for level in self.risk_levels):
+            raise ValueError("risk_levels: with more than two classes, give at least two, the first without a rule")
+        for level in others:
+            if not level.any_of or level.at_least is None:
+                raise ValueError(
+                    f"risk level {level.name!r}: say of which classes, `any_of`, and from which probability"
+                )
+            if unknown := [value for value in level.any_of if value not in known]:
+                raise ValueError(f"risk level {level.name!r}: {unknown[0]!r} is no class")
 
     @property
     def is_binary(self) -> bool:
@@ -117,9 +134,36 @@ class DatasetSpec(Document):
         """The columns by name."""
         return {column.name: column for column in self.columns}
 
+    @cached_property
+    def all_gates(self) -> tuple[Gate, ...]:
+        """The spec's gates, or sensible ones where it names none, and always one on classes that are never found."""
+        gates = self.gates or DEFAULT_GATES
+        if self.evidence.baselines and not self.gates:
+            gates = (*gates, Gate(metric=BASELINE_GAIN, min=0))
+        return gates if any(gate.metric == LEAST_RECALL for gate in gates) else (*gates, EVERY_CLASS)
+
+    @property
+    def acting_from(self) -> tuple[float, float]:
+        """The lowest and the highest risk of the event from which people act."""
+        if self.evidence.acting_from:
+            return self.evidence.acting_from
+        if not self.is_binary:
+            last = self.risk_levels[-1].at_least or 0.5
+            return last, last
+        bounds = [level.below for level in self.risk_levels if level.below is not None] or [0.5]
+        return bounds[0], bounds[-1]
+
+    @cached_property
+    def event_positions(self) -> tuple[int, ...]:
+        """The classes that make the event: the second of two; of more those that the highest risk level names."""
+        if self.is_binary:
+            return (1,)
+        values = self.risk_levels[-1].any_of
+        return tuple(place for place, cls in enumerate(self.target.classes) if cls.value in values)
+
     def gate(self, metric: Metric) -> Gate | None:
-        """Return the gate on a metric, if the spec has one."""
-        return next((gate for gate in self.gates if gate.metric == metric), None)
+        """Return the gate on a metric, if there is one."""
+        return next((gate for gate in self.all_gates if gate.metric == metric), None)
 
     def reduce(self, without: Collection[str]) -> Self:
         """Return this spec without some columns, and without what names them."""

@@ -4,10 +4,18 @@ import math
 from enum import StrEnum
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from healthrisk.documents import Document
-from healthrisk.spec.metric import GateMetric
+from healthrisk.spec.metric import (
+    ACCURACY_GAIN,
+    CALIBRATION_SLOPE,
+    IN_THE_LARGE,
+    LEAST_RECALL,
+    LOG_LOSS_GAIN,
+    NET_BENEFIT,
+    GateMetric,
+)
 
 
 class Verdict(StrEnum):
@@ -19,60 +27,116 @@ class Verdict(StrEnum):
 
 
 class Gate(Document):
-    """The bound of a metric: its least value where higher is better, its greatest where lower is."""
+    """The bounds of a metric: its least value where higher is better, its greatest where lower is, or both.
+
+    `at` is the risk from which one acts, for metrics that are judged at a threshold.
+    """
 
     metric: GateMetric
     min: float | None = None
     max: float | None = None
+    at: float | None = Field(default=None, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         metric = self.metric
-        bound, other = (self.min, self.max) if metric.better == "higher" else (self.max, self.min)
-        if bound is None or other is not None:
-            which = "min" if metric.better == "higher" else "max"
-            raise ValueError(f"gate {metric.name!r}: {metric.better} is better, so give {which} and nothing else")
+        given = {which for which in ("min", "max") if getattr(self, which) is not None}
+        wanted = {"higher": {"min"}, "lower": {"max"}, "within": {"min", "max"}}[metric.better]
+        if given != wanted:
+            words = " and ".join(sorted(wanted, reverse=True)) + (
+                "" if metric.better == "within" else " and nothing else"
+            )
+            raise ValueError(f"gate {metric.name!r}: {metric.better} is better, so give {words}")
         low, high = metric.range
-        if not low <= bound <= high:
-            raise ValueError(f"gate {metric.name!r}: {bound:g} is out of the metric's range")
+        if wrong := [bound for bound in (self.min, self.max) if bound is not None and not low <= bound <= high]:
+            raise ValueError(f"gate {metric.name!r}: {wrong[0]:g} is out of the metric's range")
+        if self._least > self._most:
+            raise ValueError(f"gate {metric.name!r}: min {self.min:g} is above max {self.max:g}")
+        if metric.at_threshold != (self.at is not None):
+            rule = "say at which risk one acts, as in `at: 0.3`" if metric.at_threshold else "it has no threshold `at`"
+            raise ValueError(f"gate {metric.name!r}: {rule}")
         return self
 
     @property
-    def bound(self) -> float:
-        """The bound, as a number."""
-        return self.min if self.min is not None else self.max if self.max is not None else math.nan
+    def _least(self) -> float:
+        return -math.inf if self.min is None else self.min
 
     @property
-    def relation(self) -> str:
-        """How a value must stand to the bound, as a sign."""
-        return ">=" if self.metric.better == "higher" else "<="
+    def _most(self) -> float:
+        return math.inf if self.max is None else self.max
+
+    @property
+    def bound(self) -> float:
+        """The bound, as a number; of two the lower."""
+        return self._most if self.min is None else self.min
+
+    @property
+    def expected(self) -> str:
+        """How a value must stand to the bounds."""
+        if self.metric.better == "within":
+            return f"within {self.min:g} to {self.max:g}"
+        return f"{'>=' if self.metric.better == 'higher' else '<='} {self.bound:g}"
+
+    def label_for(self, classes: int) -> str:
+        """What is judged, in words, for so many classes."""
+        return self.metric.label_for(classes) + ("" if self.at is None else f" at {self.at:g}")
 
     def judge(self, value: float) -> Verdict:
-        """Hold a value against the bound; NaN, a figure that could not be computed, keeps none."""
-        kept = value >= self.bound if self.metric.better == "higher" else value <= self.bound
-        return Verdict.PASSED if kept else Verdict.FAILED
+        """Hold a value against the bounds; NaN, a figure that could not be computed, keeps none."""
+        return Verdict.PASSED if self._least <= value <= self._most else Verdict.FAILED
+
+    def judge_interval(self, low: float, high: float) -> Verdict:
+        """Hold an interval against the bounds: one that reaches across a bound says neither."""
+        if high < self._least or low > self._most:
+            return Verdict.FAILED
+        return Verdict.PASSED if self._least < low and high < self._most else Verdict.INCONCLUSIVE
 
 
 class GateResult(Document):
     """How a figure did at a gate.
 
-    `group` is the label of the column whose groups are compared, where a metric is of groups; `value` is None where it
-    could not be computed; `reason` says why the verdict is what it is, where the bound alone does not.
+    `group` is the label of the column whose groups are compared, where a metric is of groups; `classes` is how many the
+    outcome has; `value` is None where it
+    could not be computed; `low` and `high` are its 95 % interval, where it has one; `reason` says why the verdict is
+    what it is, where the bound alone does not.
     """
 
     gate: Gate
     group: str = ""
+    classes: int = 2
     value: float | None
+    low: float | None = None
+    high: float | None = None
     verdict: Verdict
     reason: str = ""
 
     @property
     def label(self) -> str:
         """What was judged, in words."""
-        return self.gate.metric.label + (f" by {self.group.lower()}" if self.group else "")
+        return self.gate.label_for(self.classes) + (f" by {self.group.lower()}" if self.group else "")
+
+    @property
+    def figure(self) -> str:
+        """The value with its interval, in words."""
+        if self.value is None:
+            return "unknown"
+        return f"{self.value:.3f}" + ("" if self.low is None else f" ({self.low:.3f} to {self.high:.3f})")
 
     @property
     def in_words(self) -> str:
         """The figure, its bound and the verdict on one line."""
-        shown = "unknown" if self.value is None else f"{self.value:.3f}"
-        return f"{self.label} {shown} {self.gate.relation} {self.gate.bound:g} {self.verdict}"
+        return f"{self.label} {self.figure} {self.gate.expected} {self.verdict}"
+
+
+# A class that is never found must be said, whatever else is asked of a model.
+EVERY_CLASS = Gate(metric=LEAST_RECALL, min=0)
+# For a spec that names none: probabilities that mean what they say within reason (a slope of 0.7 stretches a risk of
+# 20 % to 12 or 31 %; half a unit of log-odds makes 30 % of 20 %), and a model that is worth more than none.
+DEFAULT_GATES = (
+    Gate(metric=LOG_LOSS_GAIN, min=0),
+    Gate(metric=ACCURACY_GAIN, min=0),
+    Gate(metric=CALIBRATION_SLOPE, min=0.7, max=1.4),
+    Gate(metric=IN_THE_LARGE, min=-0.5, max=0.5),
+    Gate(metric=NET_BENEFIT, min=0),
+    EVERY_CLASS,
+)

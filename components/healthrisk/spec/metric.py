@@ -15,18 +15,26 @@ from pydantic_core import core_schema
 class Metric:
     """A figure on a model or on the data it learned from.
 
-    `name` stands in specs and documents, `label` where people read; values lie within `range`, ends included.
+    `name` stands in specs and documents, `label` where people read; values lie within `range`, ends included. A metric
+    that is better `within` bounds has a best value between them. One at a threshold is a share of the rows whose risk
+    lies above or below it. `averaged` says over what a metric is a mean where there are more than two classes.
     """
 
     name: str
     label: str
-    better: Literal["higher", "lower"] = "higher"
+    better: Literal["higher", "lower", "within"] = "higher"
     range: tuple[float, float] = (0.0, 1.0)
+    at_threshold: bool = False
+    averaged: str = ""
 
     @property
     def sign(self) -> int:
         """The factor that makes a higher value a better one."""
-        return 1 if self.better == "higher" else -1
+        return -1 if self.better == "lower" else 1
+
+    def label_for(self, classes: int) -> str:
+        """The label for so many classes."""
+        return f"{self.label}, {self.averaged}" if self.averaged and classes > 2 else self.label
 
     def is_better(self, candidate: float, other: float) -> bool:
         """True if `candidate` is a strictly better value than `other`."""
@@ -35,16 +43,43 @@ class Metric:
 
 ACCURACY = Metric("accuracy", "Accuracy")
 F1_MACRO = Metric("f1_macro", "F1, macro")
-ROC_AUC = Metric("roc_auc", "ROC AUC")
+ROC_AUC = Metric("roc_auc", "ROC AUC", averaged="macro, one against the rest")
 LOG_LOSS = Metric("log_loss", "Log loss", "lower", (0.0, math.inf))
 BRIER = Metric("brier", "Brier score", "lower", (0.0, 2.0))
 SUSPECT_LABELS = Metric("suspect_labels", "Training labels that look wrong", "lower")
 SENSITIVITY_DIFFERENCE = Metric("sensitivity_difference", "Difference of sensitivity", "lower")
 
+_ANY = (-math.inf, math.inf)
+CALIBRATION_SLOPE = Metric("calibration_slope", "Calibration slope", "within", _ANY)
+IN_THE_LARGE = Metric("calibration_in_the_large", "Calibration in the large", "within", _ANY)
+SENSITIVITY = Metric("sensitivity", "Sensitivity", at_threshold=True)
+SPECIFICITY = Metric("specificity", "Specificity", at_threshold=True)
+PPV = Metric("ppv", "Positive predictive value", at_threshold=True)
+NPV = Metric("npv", "Negative predictive value", at_threshold=True)
+NET_BENEFIT = Metric("net_benefit", "Net benefit above acting on all or nobody", range=_ANY)
+LOG_LOSS_GAIN = Metric("log_loss_gain", "Log loss saved beside the class frequencies", range=_ANY)
+ACCURACY_GAIN = Metric("accuracy_gain", "Accuracy above the no-information rate", range=_ANY)
+BASELINE_GAIN = Metric("baseline_gain", "Accuracy above the best rule", range=_ANY)
+LEAST_RECALL = Metric("least_recall", "Recall of the class found least")
+
 # Computed from probabilities, in every fold: what models may be chosen by.
 SCORES = (ACCURACY, F1_MACRO, ROC_AUC, LOG_LOSS, BRIER)
+# Figures of the probabilities of every row, each of a model that has not seen it; they have intervals.
+JUDGED = (
+    CALIBRATION_SLOPE,
+    IN_THE_LARGE,
+    SENSITIVITY,
+    SPECIFICITY,
+    PPV,
+    NPV,
+    NET_BENEFIT,
+    LOG_LOSS_GAIN,
+    ACCURACY_GAIN,
+    BASELINE_GAIN,
+    LEAST_RECALL,
+)
 # Figures of the evidence, which a gate may bound.
-EVIDENCE = (SUSPECT_LABELS, SENSITIVITY_DIFFERENCE)
+EVIDENCE = (SUSPECT_LABELS, SENSITIVITY_DIFFERENCE, *JUDGED)
 # Shown in reports in this order.
 REPORTED = (
     ACCURACY,

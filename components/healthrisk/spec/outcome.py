@@ -50,8 +50,13 @@ class Target(Document):
 
 
 class RiskLevel(Document):
-    """A level by the event's probability (`below`) or by predicted classes (`classes`)."""
+    """A level of risk, by probabilities and never by the likeliest class, which a rare one hardly ever is.
+
+    Of two classes: up to which probability of the event it reaches (`below`). Of more: from which probability
+    (`at_least`) of any of the named classes together (`any_of`) it holds, unless a later level does.
+    """
 
     name: str
     below: float | None = Field(default=None, gt=0, le=1)
-    classes: tuple[int | str, ...] = ()
+    any_of: tuple[int | str, ...] = ()
+    at_least: float | None = Field(default=None, gt=0, le=1)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from healthrisk.documents import Document
 from healthrisk.spec.columns import Name
-from healthrisk.spec.metric import ScoreMetric
+from healthrisk.spec.metric import LOG_LOSS, ScoreMetric
 
 Family = Literal["logistic_regression", "random_forest", "gradient_boosting"]
 # From the simplest to the most flexible: the order in which ties between models are settled.
@@ -61,7 +61,9 @@ class ForeignEncoding(Document):
 class Selection(Document):
     """How models are compared: repeated stratified cross-validation on the training part."""
 
-    metric: ScoreMetric
+    # A proper score: it is best for probabilities that mean what they say. Ranks alone, as in an area under a curve,
+    # say nothing of them, and make a search take the strongest penalty.
+    metric: ScoreMetric = LOG_LOSS
     folds: int = Field(default=5, ge=2, le=20)
     repeats: int = Field(default=5, ge=1, le=100)
 
@@ -81,16 +83,6 @@ class Ablation(Document):
     without: tuple[str, ...] = Field(min_length=1)
 
 
-class Fairness(Document):
-    """How many cases a group needs before its sensitivity is held against another's.
-
-    The bound is a gate on `sensitivity_difference`. Without one groups are shown and nothing is judged: where a
-    sensitive column is itself a strong predictor, an honest model finds more of the cases that are more likely.
-    """
-
-    min_cases: int = Field(default=20, ge=2)
-
-
 class Evidence(Document):
     """What the report shows besides the models, and what it is judged by."""
 
@@ -98,4 +90,7 @@ class Evidence(Document):
     ablations: tuple[Ablation, ...] = ()
     # Inner bounds of the bands into which a sensitive number is cut; its quartiles where there are none.
     bands: dict[str, tuple[float, ...]] = Field(default_factory=dict)
-    fairness: Fairness = Fairness()
+    # A figure from fewer events is inconclusive, of everybody as of a group.
+    min_cases: int = Field(default=20, ge=2)
+    # The lowest and the highest risk from which people act, where net benefit counts; by default the risk levels'.
+    acting_from: tuple[Share, Share] | None = None

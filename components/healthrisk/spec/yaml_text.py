@@ -42,7 +42,7 @@ _MOVED = {
     "risk": "risk_direction",
     "recodings": "foreign_encodings",
     "reduced": "ablations",
-    "max_difference": "a gate: {metric: sensitivity_difference, max: ...}",
+    "fairness": "min_cases of the evidence, and a gate: {metric: sensitivity_difference, max: ...}",
     "suspect_labels": "a gate: {metric: suspect_labels, max: ...}",
 }
 

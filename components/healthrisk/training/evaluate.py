@@ -8,13 +8,15 @@ from numpy.typing import NDArray
 from sklearn.inspection import permutation_importance
 from sklearn.pipeline import Pipeline
 
-from healthrisk.spec import FAMILIES, DatasetSpec, Family, GateResult
-from healthrisk.spec.metric import ACCURACY
+from healthrisk.spec import FAMILIES, DatasetSpec, Family, GateResult, Verdict
+from healthrisk.spec.metric import ACCURACY, F1_MACRO, ROC_AUC
 from healthrisk.training import metrics, threads
 from healthrisk.training.decision import Curves, Decision, Figures, Importance, Interval, ModelFigures, SplitRows
 from healthrisk.training.record import CrossValidation
 from healthrisk.training.train import Trained
 
+# Averages over classes, each of which counts the same however rare it is.
+BY_CLASS = (ROC_AUC, F1_MACRO)
 RULE = "the simplest model within one standard error of the best cross-validated {metric}"
 # Permutation importance looks at no more rows than this: its standard error hardly shrinks beyond.
 IMPORTANCE_ROWS = 1000
@@ -59,12 +61,25 @@ def choose(spec: DatasetSpec, results: Mapping[Family, CrossValidation]) -> tupl
 
 
 def check_gates(spec: DatasetSpec, figures: Figures) -> tuple[GateResult, ...]:
-    """Hold the hold-out's scores against the gates on them; the spec's other gates are the evidence's."""
-    values = [(gate, figures.scores[gate.metric.name]) for gate in spec.gates if gate.metric.name in figures.scores]
-    return tuple(
-        GateResult(gate=gate, value=None if math.isnan(value) else value, verdict=gate.judge(value))
-        for gate, value in values
-    )
+    """Hold the hold-out's scores against the gates on them; the spec's other gates are the evidence's.
+
+    A score that averages over classes stands on the rows of the scarcest.
+    """
+    scarcest, least = min(figures.by_class, key=lambda row: row.rows), spec.evidence.min_cases
+    results = []
+    for gate in spec.all_gates:
+        value = figures.scores.get(gate.metric.name)
+        if value is None:
+            continue
+        verdict, reason = gate.judge(value), ""
+        if gate.metric in BY_CLASS and scarcest.rows < least:
+            verdict = Verdict.INCONCLUSIVE
+            reason = f"the hold-out has {scarcest.rows} of class {scarcest.name!r}, {least} are needed"
+        shown = None if math.isnan(value) else value
+        results.append(
+            GateResult(gate=gate, classes=len(figures.by_class), value=shown, verdict=verdict, reason=reason)
+        )
+    return tuple(results)
 
 
 def _measure(
@@ -77,7 +92,8 @@ def _measure(
     (matrix, y), probabilities = test, model.probabilities(spec, test[0])
     intervals = {
         metric.name: Interval(**metrics.bootstrap_interval(metric, y, probabilities, seed))
-        for metric in dict.fromkeys([ACCURACY, spec.selection.metric])
+        for metric in dict.fromkeys([ACCURACY, spec.selection.metric, ROC_AUC])
+        if metric not in BY_CLASS or np.bincount(y).min() >= spec.evidence.min_cases
     }
     return ModelFigures(
         parameters=model.record.parameters,

@@ -29,7 +29,7 @@ FILES = ("model.joblib", "preprocessor.joblib", "training.json", "out_of_fold.np
 class Trained:
     """A fitted family: scikit-learn's two objects, what was searched and found, and the out-of-fold probabilities.
 
-    `out_of_fold` [training rows, classes] is the mean over the repeats of the cross-validation.
+    `out_of_fold` [training rows, classes] is of one cross-validation: each row's by a model fitted without it.
     """
 
     family: Family
