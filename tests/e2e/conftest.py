@@ -107,7 +107,7 @@ def register(platform: None, tmp_path_factory: pytest.TempPathFactory) -> Callab
         metric, family = bundle.spec.selection.metric, "logistic_regression"
         scored = {"cross_validation": {"intervals": {metric: {"mean": 0.5 + seed / 1000}}}}
         decision = {"metric": metric, "winner": family, "models": {family: scored}}
-        version, _ = versions.register(bundle, uri, decision, "")
+        version, _ = versions.register(bundle, uri, decision, "", "nothing to compare")
         versions.client().set_registered_model_alias(bundle.spec.name, "champion", version.number)
         return bundle, Deployed(version.number, uri, bundle.digest)
 

@@ -24,10 +24,10 @@ Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 RECORD: dict[str, Any] = {"source": "uci", "uri": "https://host/table", "sha256": "0" * 64, "rows": 1}
 
 
-def judged(heart: Heart, level: Any, flips: float = 0.0) -> tuple[Decision, dict[str, Any]]:
+def judged(heart: Heart, level: Any, flips: float = 0.0, penalty: float = 0.3) -> tuple[Decision, dict[str, Any]]:
     """Train one family on a table with some labels flipped; return the judged decision and the evidence."""
     spec, matrix, y = heart
-    small = spec if spec.search else spec.model_copy(update={"search": {"logistic_regression": {"C": (0.03,)}}})
+    small = spec if spec.search else spec.model_copy(update={"search": {"logistic_regression": {"C": (penalty,)}}})
     y = robustness.flip(y, np.ones(len(y), dtype=bool), flips, 2, np.random.default_rng(5))
     held_out = preprocessing.split(y, 0)
     parts = (matrix[~held_out], y[~held_out]), (matrix[held_out], y[held_out])
@@ -61,6 +61,13 @@ def test_a_poisoned_training_set_fails_the_gate(heart: Heart, flips: float) -> N
     decision, _ = judged(heart, "quick", flips)
     assert not decision.passed
     assert SUSPECT_LABELS in {gate.gate.metric for gate in decision.gates if gate.verdict is Verdict.FAILED}
+
+
+def test_a_penalty_that_ranks_well_and_says_too_little_fails(heart: Heart) -> None:
+    """C = 0.03 has an area under the curve of 0.90, and risks that should lie twice as far apart."""
+    decision, _ = judged(heart, "quick", penalty=0.03)
+    verdicts = {gate.gate.metric.name: gate.verdict for gate in decision.gates}
+    assert (verdicts["roc_auc"], verdicts["calibration_slope"]) == ("passed", "failed")
 
 
 def test_full_evidence_holds_what_quick_does_and_more(heart: Heart, full: tuple[Decision, dict[str, Any]]) -> None:

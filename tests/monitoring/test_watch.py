@@ -62,7 +62,7 @@ def champion(bundle_of: Callable[..., Bundle], tmp_path: Path, monkeypatch: pyte
     bundle = bundle_of("heart-disease", "logistic_regression")
     scored = {"cross_validation": {"intervals": {"roc_auc": {"mean": 0.9}}}}
     decision = {"metric": "roc_auc", "winner": "logistic_regression", "models": {"logistic_regression": scored}}
-    versions.register(bundle, store.put(bundle, (tmp_path / "store").as_uri()), decision, "")
+    versions.register(bundle, store.put(bundle, (tmp_path / "store").as_uri()), decision, "", "nothing to compare")
     return bundle
 
 

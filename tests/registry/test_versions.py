@@ -11,7 +11,7 @@ from healthrisk.bundle.classifier import LINEAR
 from healthrisk.bundle.parity import generate_rows
 from healthrisk.errors import StoreError
 from healthrisk.registry import versions
-from healthrisk.training.decision import Decision
+from healthrisk.registry.comparison import Comparison
 from healthrisk.training.preprocessing import fit
 from tests.support import sample_bundle
 
@@ -39,14 +39,16 @@ def built(folder: Path, mark: str) -> Bundle:
     return bundle.write(folder / "bundles" / SPEC.name, fill)
 
 
-def decision(score: float) -> Decision:
-    return sample_bundle.decision(SPEC, "random_forest", score)
+def gaining(low: float) -> Comparison:
+    """A comparison whose gain is at least so much."""
+    return Comparison(rows=100, champion=0.5, challenger=0.4, gain=0.1, low=low, high=0.2)
 
 
-def register(where: Path, mark: str, score: float) -> versions.Registered:
+def register(where: Path, mark: str, comparison: Comparison | str = "nothing to compare") -> versions.Registered:
     made = built(where, mark)
     run = versions.client().create_run("0").info.run_id
-    return versions.register(made, made.path.as_uri(), decision(score), run)[0]
+    decision = sample_bundle.decision(SPEC, "random_forest", 0.4)
+    return versions.register(made, made.path.as_uri(), decision, run, comparison)[0]
 
 
 def test_without_a_version_there_is_no_champion(where: Path) -> None:
@@ -54,34 +56,37 @@ def test_without_a_version_there_is_no_champion(where: Path) -> None:
 
 
 def test_the_first_version_is_champion_and_points_at_its_bundle(where: Path) -> None:
-    version = register(where, "a", 0.9)
+    version = register(where, "a")
     found = versions.champion(SPEC.name)
     assert found == version
     assert Bundle.open(Path(found.uri.removeprefix("file://")), found.digest).digest == version.digest
 
 
-def test_a_worse_version_is_challenger_and_the_champion_stays(where: Path) -> None:
-    first, second = register(where, "a", 0.9), register(where, "b", 0.85)
+def test_a_version_that_is_not_shown_to_be_better_is_challenger_and_the_champion_stays(where: Path) -> None:
+    first, second = register(where, "a"), register(where, "b", gaining(-0.01))
     assert second.aliases == ("challenger",)
     assert versions.champion(SPEC.name) == first
 
 
-def test_a_version_that_is_not_worse_replaces_the_champion(where: Path) -> None:
-    register(where, "a", 0.9)
-    second = register(where, "b", 0.9)
+@pytest.mark.parametrize("comparison", [gaining(0.01), "its classes are others"])
+def test_a_better_version_or_one_of_another_spec_replaces_the_champion(
+    where: Path, comparison: Comparison | str
+) -> None:
+    register(where, "a")
+    second = register(where, "b", comparison)
     assert versions.champion(SPEC.name) == second
 
 
 def test_the_same_bundle_is_one_version(where: Path) -> None:
-    first, again = register(where, "a", 0.9), register(where, "a", 0.9)
+    first, again = register(where, "a"), register(where, "a", gaining(-0.01))
     assert first == again
     assert len(versions.client().search_model_versions(f"name = '{SPEC.name}'")) == 1
 
 
-def test_a_challenger_that_catches_up_loses_its_old_alias(where: Path) -> None:
-    register(where, "a", 0.9)
-    register(where, "b", 0.8)
-    version = register(where, "b", 0.95)
+def test_a_challenger_that_becomes_better_loses_its_old_alias(where: Path) -> None:
+    register(where, "a")
+    register(where, "b", gaining(-0.01))
+    version = register(where, "b", gaining(0.01))
     assert version.aliases == ("champion",)
 
 

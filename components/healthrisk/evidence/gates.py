@@ -34,7 +34,7 @@ class Judged:
     @property
     def event(self) -> Event:
         """The yes/no question within the classes."""
-        return event.of(self.spec, self.y, self.p)
+        return event.binarize(self.spec, self.y, self.p)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
 """From an evaluated winner to a registered version: runs logged, gates checked, bundle stored, alias given."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from healthrisk.atomic import scratch_folder
 from healthrisk.bundle import store
 from healthrisk.config import settings
-from healthrisk.errors import GateError
+from healthrisk.errors import BundleError, GateError, SpecError
 from healthrisk.registry import build, tracking, versions
+from healthrisk.registry.comparison import Comparison, IncomparableError, compare
 from healthrisk.registry.provenance import git_revision
 from healthrisk.spec import DatasetSpec, Verdict
 from healthrisk.training.decision import Decision
@@ -44,11 +47,15 @@ def register_winner(
         failed = "; ".join(gate.in_words for gate in decision.gates if gate.verdict is Verdict.FAILED)
         raise GateError(f"{winner} fails its gates: {failed}; nothing was registered")
     folder = next(folder for folder, model in zip(models, trained, strict=True) if model.family == winner)
-    matrix = np.vstack([read_split(spec, part)[0] for part in parts])
+    model = next(model for model in trained if model.family == winner)
+    train, test = (read_split(spec, part) for part in parts)
+    matrix, y = np.vstack([train[0], test[0]]), np.concatenate([train[1], test[1]])
+    unseen = np.vstack([model.out_of_fold, model.probabilities(spec, test[0])])
     with scratch_folder(settings().home / "building") as building:
         built = build.build_bundle(spec, building, folder, matrix, decision, data)
         uri = store.put(built, settings().bundles)
-    version, reason = versions.register(built, uri, decision, runs[winner])
+    compared = _compare(spec, (matrix, y), unseen)
+    version, reason = versions.register(built, uri, decision, runs[winner], compared)
     alias = next((alias for alias in (versions.CHAMPION, versions.CHALLENGER) if alias in version.aliases), "")
     return {
         "name": spec.name,
@@ -59,3 +66,17 @@ def register_winner(
         "digest": built.digest,
         "run": version.run_id,
     }
+
+
+def _compare(
+    spec: DatasetSpec, rows: tuple[NDArray[np.float64], NDArray[np.int64]], probabilities: NDArray[np.float64]
+) -> Comparison | str:
+    """Return the comparison with the champion, or why there is none."""
+    champion = versions.champion(spec.name)
+    if champion is None:
+        return "there is no champion"
+    with tempfile.TemporaryDirectory(prefix="healthrisk-champion-") as cache:
+        try:
+            return compare(store.fetch(champion.uri, champion.digest, Path(cache)), spec, rows, probabilities)
+        except (IncomparableError, BundleError, SpecError) as error:
+            return str(error)

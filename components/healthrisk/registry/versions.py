@@ -13,6 +13,7 @@ from healthrisk.atomic import scratch_folder
 from healthrisk.bundle import Bundle
 from healthrisk.config import settings
 from healthrisk.errors import StoreError
+from healthrisk.registry.comparison import Comparison
 from healthrisk.training.decision import Decision
 
 CHAMPION = "champion"
@@ -78,8 +79,12 @@ def by_alias(name: str, alias: str) -> Registered | None:
         raise StoreError(f"model registry {settings().tracking_uri}: {error.message}") from error
 
 
-def register(bundle: Bundle, uri: str, decision: Decision, run_id: str) -> tuple[Registered, str]:
-    """Register a bundle once, and give it an alias: champion, or challenger where the champion scores better.
+def register(
+    bundle: Bundle, uri: str, decision: Decision, run_id: str, comparison: Comparison | str
+) -> tuple[Registered, str]:
+    """Register a bundle once, and give it an alias: champion, or challenger unless it is shown to be better.
+
+    `comparison` is that with the champion, or says why there is none.
 
     Each part can be repeated: a version is found again by its digest, so a rerun after a kill adds what is missing.
     Returns the version, and in words why it has its alias.
@@ -89,24 +94,24 @@ def register(bundle: Bundle, uri: str, decision: Decision, run_id: str) -> tuple
     score = decision.winning.cross_validation.intervals[metric].mean
     tags = {"uri": uri, "digest": bundle.digest, "family": decision.winner, "metric": metric, "score": repr(score)}
     version = _find(server, name, bundle.digest) or _create(server, name, uri, run_id, tags)
-    alias, reason = _alias(bundle, version, score)
+    alias, reason = _alias(bundle, version, comparison)
     server.set_registered_model_alias(name, alias, version.number)
     if alias == CHAMPION and CHALLENGER in version.aliases:
         server.delete_registered_model_alias(name, CHALLENGER)
     return _read(server, server.get_model_version(name, version.number)), reason
 
 
-def _alias(bundle: Bundle, version: Registered, score: float) -> tuple[str, str]:
-    current, metric = champion(bundle.spec.name), bundle.spec.selection.metric
+def _alias(bundle: Bundle, version: Registered, comparison: Comparison | str) -> tuple[str, str]:
+    current = champion(bundle.spec.name)
     if current is None:
         return CHAMPION, "the first version of this model"
     if current.digest == version.digest:
         return CHAMPION, "it is the champion already"
-    if current.metric != metric.name:
-        return CHAMPION, f"the previous champion was chosen by {current.metric}, not by {metric.name}"
-    worse = metric.is_better(current.score, score)
-    figures = f"cross-validated {metric.name} {score:.4f}, the champion's {current.score:.4f}"
-    return CHALLENGER if worse else CHAMPION, f"{'worse' if worse else 'not worse'}: {figures}"
+    if isinstance(comparison, str):
+        return CHAMPION, f"the previous champion cannot be compared with it: {comparison}"
+    if comparison.challenger_is_better:
+        return CHAMPION, f"better: {comparison.in_words}"
+    return CHALLENGER, f"not shown to be better: {comparison.in_words}"
 
 
 def _find(server: MlflowClient, name: str, digest: str) -> Registered | None:
