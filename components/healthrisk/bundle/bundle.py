@@ -15,6 +15,7 @@ from typing import Any, Self
 from healthrisk.atomic import scratch_folder
 from healthrisk.bundle.classifier import FORMS, Classifier, Form, ServingForm
 from healthrisk.bundle.preprocessor import Preprocessor
+from healthrisk.bundle.trees import TREES
 from healthrisk.errors import BundleError
 from healthrisk.spec import DatasetSpec
 
@@ -57,7 +58,8 @@ class Bundle:
 
     def classifier(self, threads: int = 1) -> Classifier:
         """Return the classifier in its serving form, ready to answer."""
-        return ServingForm(self.form, (self.path / self.form).read_bytes()).load(threads)
+        trees = (self.path / TREES).read_bytes() if TREES in self.manifest["files"] else None
+        return ServingForm(self.form, (self.path / self.form).read_bytes(), trees).load(threads)
 
     @classmethod
     def open(cls, path: Path, digest: str | None = None) -> Self:
@@ -102,7 +104,7 @@ def read_manifest(path: Path, digest: str | None = None) -> tuple[dict[str, Any]
     if len(files & set(FORMS)) != 1:
         raise BundleError(f"bundle {path}: {MANIFEST} must list one of {' and '.join(FORMS)}")
     # The names are paths to be written by whoever copies the bundle.
-    if foreign := sorted(files - {*FILES, *FORMS}):
+    if foreign := sorted(files - {*FILES, *FORMS, TREES}):
         raise BundleError(f"bundle {path}: {MANIFEST} lists {foreign[0]!r}, which is no file of a bundle")
     return manifest, found
 
@@ -127,7 +129,7 @@ def write(folder: Path, fill: Callable[[Path], dict[str, Any]]) -> Bundle:
 
 
 def _form(folder: Path) -> list[str]:
-    return [name for name in FORMS if (folder / name).exists()]
+    return [name for name in (*FORMS, TREES) if (folder / name).exists()]
 
 
 def _read(path: Path) -> bytes:

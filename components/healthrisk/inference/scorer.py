@@ -31,7 +31,9 @@ class Scorer:
         """
         golden = self.bundle.read_json("golden.json")
         rows = golden_matrix(self.bundle.spec, golden["rows"])
-        difference = np.abs(self.probabilities(rows) - np.asarray(golden["probability"])).max(axis=1)
+        inputs = self.bundle.preprocessor.transform(rows)
+        answers = np.stack([engine.probabilities(inputs) for engine in self.model.engines()])
+        difference = np.abs(answers - np.asarray(golden["probability"])).max(axis=(0, 2))
         if (worst := int(difference.argmax())) >= 0 and not difference[worst] <= GOLDEN_TOLERANCE:
             raise BundleError(
                 f"bundle {self.bundle.path}: golden row {worst} is scored {difference[worst]:.2g} away from golden.json"

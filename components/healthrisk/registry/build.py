@@ -48,7 +48,8 @@ def build_bundle(
     def fill(path: Path) -> dict[str, Any]:
         for name in ("model.joblib", "preprocessor.joblib"):
             shutil.copyfile(source / name, path / name)
-        (path / serving.name).write_bytes(serving.content)
+        for name, content in serving.files().items():
+            (path / name).write_bytes(content)
         probabilities = serving.load().probabilities(preprocessor.transform(matrix))
         documents = {
             "metrics.json": decision.to_json(),

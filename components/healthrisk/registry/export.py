@@ -10,6 +10,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from healthrisk.bundle.classifier import GRAPH, LINEAR, Linear, ServingForm
+from healthrisk.registry.export_trees import to_trees
 
 # Tree ensembles with float64 thresholds and weights came with version 3 of the ML operators.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -19,7 +20,9 @@ def serving_form(classifier: ClassifierMixin, outputs: tuple[str, ...]) -> Servi
     """Return the serving form of a fitted classifier, given the preprocessor's outputs, which are its inputs."""
     if isinstance(classifier, LogisticRegression):
         return ServingForm(LINEAR, to_linear(classifier).to_json(outputs))
-    return ServingForm(GRAPH, to_onnx(classifier, len(outputs)))
+    trees = to_trees(classifier)
+    tables = trees.to_json().encode() if trees.fits_tables() else None
+    return ServingForm(GRAPH, to_onnx(classifier, len(outputs)), tables)
 
 
 def to_linear(classifier: LogisticRegression) -> Linear:
