@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,8 @@ def main() -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_predict(commands.add_parser("predict", help="score every row of a CSV or Parquet file"))
     _add_drift(commands.add_parser("drift", help="compare a table, or live traffic, with a bundle's reference"))
+    _add_spec(commands.add_parser("spec", help="write a commented first spec of a table"))
+    _add_hospital(commands.add_parser("hospital", help="write an invented hospital table, to learn with"))
     _add_watch(commands.add_parser("watch", help="push the drift of what is served; retrain where alerts ask"))
     args = parser.parse_args()
     try:
@@ -25,6 +28,41 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _add_spec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", type=Path, help="the table: FILE.csv or FILE.parquet, with a header")
+    parser.add_argument("--target", required=True, metavar="NAME", help="the column with the outcome")
+    parser.add_argument("--name", help="the data set's name: small letters, digits and hyphens (default: the file's)")
+    parser.add_argument("--out", type=Path, help="where the spec goes (default: NAME.yaml)")
+    parser.set_defaults(run=_spec)
+
+
+def _spec(args: argparse.Namespace) -> dict[str, object]:
+    from healthrisk import atomic
+    from healthrisk.data.draft import draft
+    from healthrisk.errors import SpecError
+
+    name = args.name or re.sub(r"[^a-z0-9]+", "-", args.table.stem.lower()).strip("-")
+    out = args.out or Path(f"{name}.yaml")
+    if out.exists():
+        raise SpecError(f"{out} is there already: give another place with --out")
+    atomic.write_text(out, draft(args.table, args.target, name))
+    return {"spec": str(out), "next": f"read and correct it, then train with --dataset {out} --data {args.table}"}
+
+
+def _add_hospital(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", type=Path, help="where the table goes: FILE.csv or FILE.parquet")
+    parser.add_argument("--rows", type=_positive, default=100_000, help="visits (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives another table")
+    parser.set_defaults(run=_hospital)
+
+
+def _hospital(args: argparse.Namespace) -> dict[str, object]:
+    from healthrisk.data.hospital import write_table
+
+    write_table(args.out, args.rows, args.seed)
+    return {"table": str(args.out), "rows": args.rows}
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:

@@ -17,9 +17,10 @@ from healthrisk import datasets
 from healthrisk import spec as specs
 from healthrisk.data.ingest import ingest
 from healthrisk.errors import SourceError
-from healthrisk.spec import DatasetSpec
+from healthrisk.spec import CsvFormat, DatasetSpec
 
 HEART = specs.load("heart-disease")
+READMISSION = Path(__file__).parents[1] / "support" / "readmission.yaml"
 SHIPPED = Path(datasets.__path__[0]) / "heart-disease.csv"
 
 
@@ -101,7 +102,7 @@ ROW = b"63,1,1,145,233,1,2,150,0,2.3,3,0,6,0\n"
         (HEADER + ROW.replace(b",0\n", b",0.5\n"), "row 1: num is 0.5, expected one of 0, 1, 2, 3, 4"),
         (HEADER + ROW + ROW.replace(b",0\n", b",inf\n"), "row 2: num is inf, expected one of"),
         (HEADER + ROW.replace(b",0\n", b",\n"), "row 1: num is missing, expected one of"),
-        ((HEADER + ROW).replace(b",", b";"), "has its columns separated by ';', expected commas"),
+        ((HEADER + ROW).replace(b",", b";"), "has its columns separated by ';', expected ',': see `csv: delimiter`"),
         (gzip.compress(HEADER + ROW), "is compressed with gzip: unpack it first"),
         (HEADER + ROW + b"1,2,3\n", "line 3 has 3 columns, expected 14"),
         (HEADER + ROW + ROW.replace(b"233", b"\xff\xfe"), "not UTF-8"),
@@ -229,3 +230,23 @@ def test_texts_and_seven_classes_are_read_as_they_are(uci: Path, tmp_path: Path)
     found = table(uci / "ObesityDataSet_raw_and_data_sinthetic.csv", tmp_path, obesity)
     given = pd.read_csv(uci / "ObesityDataSet_raw_and_data_sinthetic.csv")
     pd.testing.assert_frame_equal(found, given)
+
+
+@pytest.mark.parametrize(("delimiter", "encoding"), [(";", "latin-1"), ("\t", "utf-8"), ("|", "utf-8")])
+def test_a_declared_delimiter_and_encoding_are_read(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    text = READMISSION.read_text().replace("{medical: medical", "{ärztlich: medical")
+    declared = CsvFormat.model_validate({"delimiter": delimiter, "encoding": encoding})
+    spec = DatasetSpec.parse(f"{text}csv: {declared.model_dump_json()}\n")
+    lines = ["years,ward,nights,crp,readmitted", "60,ärztlich,3.5,12,Y"]
+    content = "\n".join(lines).replace(",", delimiter)
+    read = table(written(tmp_path, content.encode(encoding)), tmp_path, spec)
+    assert read.iloc[0].tolist() == [60, "ärztlich", 3.5, 12, "Y"]
+
+
+def test_ignored_columns_may_be_there_and_are_not_read(tmp_path: Path) -> None:
+    spec = HEART.model_copy(update={"ignore": ("patient",)})
+    header, row, *_ = SHIPPED.read_text().splitlines()
+    with_identifier = written(tmp_path, f"patient,{header}\nP-17,{row}\n".encode())
+    assert "patient" not in table(with_identifier, tmp_path, spec).columns
+    without = written(tmp_path, f"{header}\n{row}\n".encode(), "without.csv")
+    assert len(table(without, tmp_path, spec)) == 1

@@ -123,7 +123,8 @@ def _parsed_schema(spec: DatasetSpec) -> pa.Schema:
 
 def _csv(spec: DatasetSpec, found: sources.Fetched) -> Iterator[pa.RecordBatch]:
     names, skip = _head(spec, found)
-    read = pa.csv.ReadOptions(column_names=names, skip_rows=skip, block_size=BLOCK_BYTES)
+    read, parse = tables.csv_options(spec.csv)
+    read.column_names, read.skip_rows, read.block_size = names, skip, BLOCK_BYTES
     schema = _parsed_schema(spec)
     convert = pa.csv.ConvertOptions(
         column_types=schema,
@@ -132,7 +133,7 @@ def _csv(spec: DatasetSpec, found: sources.Fetched) -> Iterator[pa.RecordBatch]:
         strings_can_be_null=True,
     )
     try:
-        yield from pa.csv.open_csv(found.path, read_options=read, convert_options=convert)
+        yield from pa.csv.open_csv(found.path, read_options=read, parse_options=parse, convert_options=convert)
     except pa.ArrowInvalid as error:
         # Arrow quotes the whole row, which is a patient's.
         raise SourceError(f"{found.uri}: {_fault(spec, found.path, read)}") from error
@@ -149,14 +150,21 @@ def _head(spec: DatasetSpec, found: sources.Fetched) -> tuple[list[str], int]:
     if blank is None:
         raise SourceError(f"{found.uri} is empty: expected a header or rows of {len(spec.columns) + 1} columns")
     try:
-        cells = [cell.strip() for cell in next(csv.reader([lines[blank].decode("utf-8")]))]
+        line = lines[blank].decode(spec.csv.encoding)
+        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=spec.csv.delimiter))]
     except UnicodeDecodeError as error:
-        raise SourceError(f"{found.uri} is not UTF-8 text: byte {error.object[error.start]:#04x}") from error
+        byte = f"byte {error.object[error.start]:#04x}"
+        raise SourceError(
+            f"{found.uri} is not UTF-8 text: {byte}; `csv: {{encoding: latin-1}}` reads Latin-1"
+        ) from error
     except csv.Error as error:
         raise SourceError(f"{found.uri} is not a CSV file: {error}") from error
     expected = [*spec.features, spec.target.name]
-    if len(cells) == 1 and (mark := next((mark for mark in ";\t|" if mark in cells[0]), None)):
-        raise SourceError(f"{found.uri} has its columns separated by {mark!r}, expected commas")
+    if len(cells) == 1 and (mark := next((mark for mark in ",;\t|" if mark in cells[0]), None)):
+        known = spec.csv.delimiter
+        raise SourceError(
+            f"{found.uri} has its columns separated by {mark!r}, expected {known!r}: see `csv: delimiter`"
+        )
     if not {*expected, *spec.target.aliases} & {*cells} and len(cells) == len(expected):
         return expected, blank
     return _names(spec, cells, found.uri), blank + 1
@@ -172,7 +180,7 @@ def _names(spec: DatasetSpec, header: list[str], where: str) -> list[str]:
     expected = [*spec.features, spec.target.name]
     problems = [
         ("lacks", [name for name in expected if name not in names]),
-        ("has the unknown", [name for name in names if name not in expected]),
+        ("has the unknown", [name for name in names if name not in {*expected, *spec.ignore}]),
         ("has twice the", sorted({name for name in names if names.count(name) > 1})),
     ]
     faults = [f"{verb} column {', '.join(map(repr, found[:5]))}" for verb, found in problems if found]
@@ -191,7 +199,7 @@ def _fault(spec: DatasetSpec, path: Path, read: pa.csv.ReadOptions) -> str:
 
     read.use_threads = False
     texts = pa.csv.ConvertOptions(column_types=dict.fromkeys(read.column_names, pa.string()))
-    parse = pa.csv.ParseOptions(invalid_row_handler=note)
+    parse = pa.csv.ParseOptions(delimiter=spec.csv.delimiter, invalid_row_handler=note)
     tokens = pa.array(spec.missing_tokens, pa.string())
     numeric = {column.name: column.allowed for column in spec.columns if not column.is_text}
     if not spec.target.is_text:

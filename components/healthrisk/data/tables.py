@@ -11,8 +11,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from healthrisk.errors import SourceError
+from healthrisk.spec import CsvFormat
 
 _BLOCK_BYTES = 4 * 2**20
+UTF8_COMMAS = CsvFormat()
 
 
 def format_of(path: Path) -> str:
@@ -35,16 +37,16 @@ def size_of(path: Path) -> int:
         raise SourceError(f"{path} cannot be read: {error}") from error
 
 
-def read(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+def read(path: Path, rows: int, written: CsvFormat = UTF8_COMMAS) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Yield record batches of at most `rows` rows, each with its share of `size_of`. CSV values come as texts.
 
-    A table without rows is one batch without rows, so that its columns are known.
+    `written` is how a CSV is written. A table without rows is one batch without rows, so that its columns are known.
 
     Raises:
         SourceError: the file cannot be read, is not what its name says, or has two columns of one name.
     """
     try:
-        pieces = _read_parquet(path, rows) if format_of(path) == "parquet" else _read_csv(path, rows)
+        pieces = _read_parquet(path, rows) if format_of(path) == "parquet" else _read_csv(path, rows, written)
         for number, (batch, share) in enumerate(pieces):
             if number == 0 and len(set(batch.schema.names)) < batch.num_columns:
                 (name, count), *_ = Counter(batch.schema.names).most_common(1)
@@ -52,12 +54,12 @@ def read(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
             yield batch, share
     except pa.ArrowInvalid as error:
         # Arrow quotes the whole row, which is a patient's; so does whatever prints the error's cause.
-        raise SourceError(f"{path} cannot be read: {_uneven_row(path) or error}") from None
+        raise SourceError(f"{path} cannot be read: {_uneven_row(path, written) or error}") from None
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
 
 
-def _uneven_row(path: Path) -> str:
+def _uneven_row(path: Path, written: CsvFormat) -> str:
     """Say which line of a CSV has more or fewer columns than its header; empty if that is not what is wrong."""
     uneven: list[Any] = []
 
@@ -67,9 +69,10 @@ def _uneven_row(path: Path) -> str:
 
     if format_of(path) == "csv":
         # Only without threads does Arrow count lines.
-        options = pa.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
+        options, parse = csv_options(written)
+        options.use_threads, parse.invalid_row_handler = False, note
         with suppress(pa.ArrowInvalid):
-            deque(pa.csv.open_csv(path, options, pa.csv.ParseOptions(invalid_row_handler=note)), maxlen=0)
+            deque(pa.csv.open_csv(path, options, parse), maxlen=0)
     if not uneven:
         return ""
     return f"line {uneven[0].number} has {uneven[0].actual_columns} columns, expected {uneven[0].expected_columns}"
@@ -83,12 +86,20 @@ def _read_parquet(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]
         yield batch, batch.num_rows
 
 
-def _read_csv(path: Path, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
-    names = pa.csv.open_csv(path).schema.names
+def csv_options(written: CsvFormat) -> tuple[pa.csv.ReadOptions, pa.csv.ParseOptions]:
+    """Return Arrow's options for a CSV so written, read in blocks."""
+    # Arrow knows its fast path by the name without a hyphen.
+    encoding = "utf8" if written.encoding == "utf-8" else written.encoding
+    read = pa.csv.ReadOptions(block_size=_BLOCK_BYTES, encoding=encoding)
+    return read, pa.csv.ParseOptions(delimiter=written.delimiter)
+
+
+def _read_csv(path: Path, rows: int, written: CsvFormat) -> Iterator[tuple[pa.RecordBatch, int]]:
+    blocks, parse = csv_options(written)
+    names = pa.csv.open_csv(path, blocks, parse).schema.names
     options = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    blocks = pa.csv.ReadOptions(block_size=_BLOCK_BYTES)
     total, seen, rows_seen = path.stat().st_size, 0, 0
-    reader = pa.csv.open_csv(path, read_options=blocks, convert_options=options)
+    reader = pa.csv.open_csv(path, blocks, parse, options)
     for block in reader:
         share = min(_BLOCK_BYTES, total - seen)
         seen += share

@@ -58,7 +58,7 @@ def predict(job: Job, spec: DatasetSpec, score: Score) -> dict[str, Any]:
         rejects = stack.enter_context(tables.Writer(job.rejects))
         total = tables.size_of(job.source)
         bar = stack.enter_context(tqdm(total=total, unit=unit, unit_scale=True, disable=None if job.progress else True))
-        for batch, share in tables.read(job.source, job.batch_rows):
+        for batch, share in tables.read(job.source, job.batch_rows, spec.csv):
             sorted_rows = screen.sort(batch, rows + 1)
             if sorted_rows.rejects.num_rows:
                 _reject(job, sorted_rows.rejects)

@@ -30,7 +30,7 @@ def counts(bundle: Bundle, path: Path) -> tuple[dict[str, Any], int]:
             ingest(bundle.spec, str(path), table)
             path = table
         screen, seen, matrices = Screen(bundle.spec), 0, []
-        for batch, _ in tables.read(path, ROWS_AT_ONCE):
+        for batch, _ in tables.read(path, ROWS_AT_ONCE, bundle.spec.csv):
             matrices.append(screen.sort(batch, seen + 1).matrix)
             seen += batch.num_rows
     matrix = np.concatenate([np.empty((0, len(bundle.spec.features))), *matrices])

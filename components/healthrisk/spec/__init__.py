@@ -4,13 +4,14 @@ from healthrisk.spec.columns import Column
 from healthrisk.spec.document import DatasetSpec, builtin_names, load
 from healthrisk.spec.gate import Gate, GateResult, Verdict
 from healthrisk.spec.metric import Metric
-from healthrisk.spec.policies import FAMILIES, Ablation, Baseline, Family, ForeignEncoding, Rule, Source
+from healthrisk.spec.policies import FAMILIES, Ablation, Baseline, CsvFormat, Family, ForeignEncoding, Rule, Source
 
 __all__ = [
     "FAMILIES",
     "Ablation",
     "Baseline",
     "Column",
+    "CsvFormat",
     "DatasetSpec",
     "Family",
     "ForeignEncoding",

@@ -19,7 +19,7 @@ from healthrisk.spec.columns import Column
 from healthrisk.spec.gate import DEFAULT_GATES, EVERY_CLASS, Gate
 from healthrisk.spec.metric import BASELINE_GAIN, LEAST_RECALL, Metric
 from healthrisk.spec.outcome import RiskLevel, Target
-from healthrisk.spec.policies import Evidence, Family, ForeignEncoding, Selection, Source, Validation
+from healthrisk.spec.policies import CsvFormat, Evidence, Family, ForeignEncoding, Selection, Source, Validation
 
 
 class DatasetSpec(Document):
@@ -33,8 +33,11 @@ class DatasetSpec(Document):
     caveats: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     external: tuple[Source, ...] = ()
+    csv: CsvFormat = CsvFormat()
     missing_tokens: tuple[str, ...] = ("",)
     columns: tuple[Column, ...] = Field(min_length=1)
+    # Columns that a table may have and that nothing reads, such as identifiers.
+    ignore: tuple[str, ...] = ()
     target: Target
     sensitive: tuple[str, ...] = ()
     validation: Validation = Validation()
@@ -62,7 +65,7 @@ class DatasetSpec(Document):
 
     def _check_unique(self) -> None:
         listed: dict[str, list[str]] = {
-            "column": [*self.features, self.target.name, *self.target.aliases],
+            "column": [*self.features, self.target.name, *self.target.aliases, *self.ignore],
             "source": [source.name for source in (*self.sources, *self.external)],
             "class": [cls.name for cls in self.target.classes],
             "gate": [gate.metric.name + f" at {gate.at}" * (gate.at is not None) for gate in self.gates],

@@ -32,6 +32,13 @@ class Source(Document):
     header: bool = True
 
 
+class CsvFormat(Document):
+    """How a data set's CSV files are written."""
+
+    delimiter: Literal[",", ";", "\t", "|"] = ","
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+
+
 class Rule(Document):
     """What a check of the table does when it finds something: `fail`, `warn` or `ignore`."""
 

@@ -1,0 +1,308 @@
+"""A first spec of a table: what its columns seem to be, each guess with its reason, for a person to correct.
+
+A guess is never used unread: the text says what was seen, and what only somebody who knows the table can say.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+from numpy.typing import NDArray
+
+from healthrisk.data import tables
+from healthrisk.errors import SourceError, SpecError
+from healthrisk.spec import CsvFormat, DatasetSpec
+
+# Enough to see every common value; a longer table is not read to its end.
+ROWS_READ = 200_000
+_HEAD_BYTES = 2**20
+MOST_CODES = 30
+MOST_CLASSES = 20
+# Of a column that is a number, so few distinct whole values are taken for codes.
+FEW_VALUES = 6
+MISSING_TOKENS = ("", "?", ".", "-", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "missing")
+# Numbers by which tables say that a value is missing.
+SENTINELS = (-9999.0, -999.0, -99.0, -9.0, -1.0, 99.0, 999.0, 9999.0, 99999.0)
+EVENT_WORDS = frozenset({"1", "y", "yes", "true", "positive", "pos", "case", "dead", "died", "malignant", "m", "t"})
+_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$|^\d{1,2}[./]\d{1,2}[./]\d{2,4}$")
+
+
+@dataclass
+class _Values:
+    """A column's distinct texts and how often each occurs, without the tokens that mean missing."""
+
+    name: str
+    texts: list[str]
+    counts: NDArray[np.int64]
+    missing: int
+    tokens: set[str] = field(default_factory=set)
+
+    @property
+    def numbers(self) -> NDArray[np.float64] | None:
+        """The distinct values [values] as numbers, or None where one is no number."""
+        try:
+            parsed = np.array([float(text) for text in self.texts])
+        except ValueError:
+            return None
+        return parsed if np.isfinite(parsed).all() else None
+
+
+def draft(table: Path, target: str, name: str) -> str:
+    """Return the YAML of a first spec of a .csv or .parquet table with a header.
+
+    Raises:
+        SourceError: the table cannot be read.
+        SpecError: the table has no column `target`, its outcome has too few or too many values to be classes, or no
+            column is left to learn from.
+    """
+    written = _written(table)
+    columns, rows = _read(table, written)
+    by_name = {column.name: column for column in columns}
+    if target not in by_name:
+        raise SpecError(f"{table} has no column {target!r}; it has {', '.join(by_name)}")
+    tokens = sorted(set().union(*(column.tokens for column in columns)) | {""})
+    outcome, positions = _target(by_name[target])
+    features = [column for column in columns if column.name != target]
+    left_out = {column.name: reason for column in features if (reason := _unusable(column, rows))}
+    described = [_describe(column) for column in features if column.name not in left_out]
+    if not described:
+        raise SpecError(f"{table} has no column beside {target!r} that a model could learn from")
+    lines = [
+        f"# A first spec of {table.name}, guessed from {rows:,} rows. Read every line: only you know what the values",
+        "# mean, which of them are possible, and which columns are known when a prediction is made.",
+        f"name: {name}",
+        f"title: {_scalar(f'{target} ({table.name})')}",
+        "description: Say who these patients are, where and when they were seen, and how the outcome was established.",
+        *_format_lines(written),
+        f"missing_tokens: [{', '.join(_quoted(token) for token in tokens)}]",
+        "",
+        "# Ranges are what was seen, widened by a tenth on either side. Narrow them to what a body can show: a range",
+        "# is what tells a wrong unit. `risk_direction: rises` or `falls` lets validation notice an",
+        "# outcome that is inverted.",
+        "columns:",
+        *(line for one in described for line in one),
+        *_left_out_lines(left_out),
+        "",
+        *outcome,
+        "",
+        "# Columns by which subgroups are judged, such as sex and age.",
+        "sensitive: []",
+        *positions,
+    ]
+    text = "\n".join(lines) + "\n"
+    DatasetSpec.parse(text)
+    return text
+
+
+def _written(table: Path) -> CsvFormat:
+    """Guess how a CSV is written: Latin-1 where it is not UTF-8, separated by the commonest mark of its first line."""
+    if tables.format_of(table) != "csv":
+        return tables.UTF8_COMMAS
+    try:
+        with table.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise SourceError(f"{table} cannot be read: {error}") from error
+    try:
+        # Incrementally: the last character may have been cut.
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+        encoding = "utf-8"
+    except UnicodeDecodeError:
+        encoding = "latin-1"
+    first = head.splitlines()[0] if head else b""
+    delimiter = max(",;\t|", key=lambda mark: first.count(mark.encode()))
+    return CsvFormat.model_validate({"delimiter": delimiter, "encoding": encoding})
+
+
+def _format_lines(written: CsvFormat) -> list[str]:
+    given = written.model_dump(exclude_defaults=True)
+    return [f"csv: {_scalar(given)}"] if given else []
+
+
+def _read(table: Path, written: CsvFormat) -> tuple[list[_Values], int]:
+    """Return every column's distinct values, and the rows read."""
+    batches, rows = [], 0
+    for batch, _ in tables.read(table, ROWS_READ, written):
+        batches.append(batch.slice(0, ROWS_READ - rows))
+        rows += batches[-1].num_rows
+        if rows >= ROWS_READ:
+            break
+    if not rows:
+        raise SpecError(f"{table} has no rows to guess from")
+    whole = pa.Table.from_batches(batches)
+    return [_values(name, whole.column(name)) for name in whole.column_names], rows
+
+
+def _values(name: str, column: pa.ChunkedArray) -> _Values:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    counted = pc.value_counts(column.cast(pa.string()))
+    texts = [text if text is None else text.strip() for text in counted.field("values").to_pylist()]
+    counts = np.asarray(counted.field("counts"), dtype=np.int64)
+    absent = np.array([text is None or text in MISSING_TOKENS for text in texts], dtype=bool)
+    return _Values(
+        name=name,
+        texts=[text for text, gone in zip(texts, absent, strict=True) if text is not None and not gone],
+        counts=counts[~absent],
+        missing=int(counts[absent].sum()),
+        tokens={text for text, gone in zip(texts, absent, strict=True) if text and gone},
+    )
+
+
+def _unusable(column: _Values, rows: int) -> str:
+    """Return why a column cannot be a feature, or nothing."""
+    if not column.texts:
+        return "no value at all"
+    if len(column.texts) == 1:
+        return f"the same value everywhere: {column.texts[0]!r}"
+    if column.numbers is not None:
+        whole = all(float(text).is_integer() for text in column.texts)
+        unique = whole and len(column.texts) == rows and rows > MOST_CODES
+        return "a different whole number in every row: an identifier" if unique else ""
+    if all(_DATE.match(text) for text in column.texts[:50]):
+        return "dates"
+    if len(column.texts) > MOST_CODES:
+        return f"{len(column.texts)} different texts: an identifier, or free text"
+    return ""
+
+
+def _left_out_lines(left_out: dict[str, str]) -> Iterator[str]:
+    if left_out:
+        yield ""
+        yield "# Columns of the table that no model can use as they stand; they are there and are not read."
+        yield "ignore:"
+        for name, reason in left_out.items():
+            yield f"  - {_scalar(name)}  # {reason}"
+
+
+def _describe(column: _Values) -> list[str]:
+    """Return a column's lines: a comment with what was seen, and its entry."""
+    numbers = column.numbers
+    entry: dict[str, Any] = {"name": column.name, "label": column.name.replace("_", " ").strip() or column.name}
+    sentinels: list[float] = []
+    if numbers is None or _few_whole(numbers):
+        entry |= _codes(column, numbers)
+        seen = f"{len(column.texts)} values, so codes: say what each one means"
+    else:
+        sentinels = _sentinels(numbers, column.counts)
+        kept = numbers[~np.isin(numbers, sentinels)]
+        whole = bool((kept == np.floor(kept)).all())
+        entry |= {"kind": "integer" if whole else "number", "range": _range(kept)}
+        seen = f"{len(kept)} values from {kept.min():g} to {kept.max():g}; give its unit"
+    if column.missing or sentinels:
+        entry["missing"] = {"allowed": True} | ({"values": [_short(value) for value in sentinels]} if sentinels else {})
+        seen += f"; {column.missing} missing" if column.missing else ""
+    if sentinels:
+        seen += f"; {', '.join(f'{value:g}' for value in sentinels)} lies apart from all others: taken for missing"
+    written = yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True).strip()
+    return [f"  # {seen}", f"  - {written}"]
+
+
+def _few_whole(numbers: NDArray[np.float64]) -> bool:
+    return len(numbers) <= FEW_VALUES and bool((numbers == np.floor(numbers)).all())
+
+
+def _codes(column: _Values, numbers: NDArray[np.float64] | None) -> dict[str, Any]:
+    if numbers is None:
+        return {"kind": "code", "codes": {text: text for text in sorted(column.texts)}}
+    return {"kind": "code", "codes": {int(value): f"{value:g}" for value in np.unique(numbers).tolist()}}
+
+
+def _sentinels(numbers: NDArray[np.float64], counts: NDArray[np.int64]) -> list[float]:
+    """Return values that tables use for missing and that stand far from the others: more than half their span away."""
+    candidates = np.isin(numbers, SENTINELS)
+    others = numbers[~candidates]
+    if not candidates.any() or len(others) <= FEW_VALUES:
+        return []
+    gap = (others.max() - others.min()) / 2
+    apart = (numbers < others.min() - gap) | (numbers > others.max() + gap) | ((numbers < 0) & (others.min() >= 0))
+    apart &= candidates
+    return sorted(numbers[apart & (counts > 1)].tolist())
+
+
+def _range(numbers: NDArray[np.float64]) -> list[float | int]:
+    """Return bounds a tenth of the span outside of what was seen, rounded outwards to two digits; no negative ones
+    where nothing seen is negative.
+    """
+    low, high = float(numbers.min()), float(numbers.max())
+    margin = (high - low) / 10
+    unit = 10.0 ** (np.floor(np.log10(margin)) if margin else 0)
+    bottom, top = np.floor((low - margin) / unit) * unit, np.ceil((high + margin) / unit) * unit
+    return [_short(max(bottom, 0.0) if low >= 0 else bottom), _short(top)]
+
+
+def _short(value: float) -> float | int:
+    rounded = float(f"{value:.6g}")
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+def _target(column: _Values) -> tuple[list[str], list[str]]:
+    """Return the lines of the outcome and of its risk levels."""
+    numbers = column.numbers
+    if column.missing:
+        raise SpecError(f"the outcome {column.name!r} is missing in {column.missing} rows: leave such rows out first")
+    if len(column.texts) < 2:
+        raise SpecError(f"the outcome {column.name!r} has one value: a model needs at least two classes")
+    if len(column.texts) > MOST_CLASSES or (numbers is not None and (numbers != np.floor(numbers)).any()):
+        raise SpecError(
+            f"the outcome {column.name!r} has {len(column.texts)} values, expected 2 to {MOST_CLASSES} classes:"
+            " healthrisk does classification only, neither regression nor survival"
+        )
+    order = _class_order(column)
+    values = [int(float(column.texts[at])) if numbers is not None else column.texts[at] for at in order]
+    shares = column.counts[order] / column.counts.sum()
+    binary = len(values) == 2
+    lines = [
+        "# With two classes the second is the event whose risk is predicted." if binary else "# The classes.",
+        "target:",
+        f"  name: {_scalar(column.name)}",
+        f"  label: {_scalar(column.name.replace('_', ' '))}",
+        "  classes:",
+        *(_class_line(value, share) for value, share in zip(values, shares, strict=True)),
+    ]
+    if binary:
+        event = _short(float(f"{shares[1]:.2g}"))
+        levels = [f"  - {{name: Low, below: {event}}}  # the event's share of the rows", "  - {name: High}"]
+    else:
+        rest = ", ".join(_scalar(value) for value in values[1:])
+        share = _short(float(f"{shares[1:].sum():.2g}"))
+        levels = [
+            "  - {name: Low}",
+            f"  - {{name: High, any_of: [{rest}], at_least: {share}}}  # their share of the rows",
+        ]
+    return lines, [
+        "# From which probability on a patient is treated otherwise is a clinical decision.",
+        "risk_levels:",
+        *levels,
+    ]
+
+
+def _class_line(value: int | str, share: float) -> str:
+    given = _scalar(value)
+    return f"    - {{name: {_quoted(str(value))}, value: {given}, raw: [{given}]}}  # {share:.1%} of rows"
+
+
+def _class_order(column: _Values) -> list[int]:
+    """Return the classes' places: the commonest first, but an event that its own word names last."""
+    order = np.argsort(-column.counts, kind="stable").tolist()
+    first_is_event, second_is_event = (column.texts[place].lower() in EVENT_WORDS for place in order[:2])
+    if len(order) == 2 and first_is_event and not second_is_event:
+        order.reverse()
+    return [int(at) for at in order]
+
+
+def _scalar(value: Any) -> str:
+    """Return a value as one line of YAML."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
+    return text.removesuffix("\n").removesuffix("\n...").strip()
+
+
+def _quoted(text: str) -> str:
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10_000).strip()
