@@ -5,10 +5,8 @@ python pipelines/first_run.py [--port N]
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +16,13 @@ import httpx
 
 from healthrisk import processes
 from healthrisk import spec as specs
+from healthrisk.bundle import Bundle
 from healthrisk.config import settings
+from healthrisk.deployment import local
 from healthrisk.errors import HealthriskError
 from healthrisk.processes import command
 
-SERVE = Path(__file__).parents[1] / "kserve" / "serve.py"
-READY_WITHIN = 60.0
+SCRIPTS = Path(__file__).parents[1] / "kserve"
 
 
 class ServingError(HealthriskError):
@@ -36,14 +35,15 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080, help="the transformer's REST port; five more follow it")
     port = parser.parse_args().port
     # Before a minute of training, not after it.
-    processes.require_free_ports("127.0.0.1", port, 6)
+    processes.require_free_ports("127.0.0.1", port, local.PORTS)
     spec = specs.load("heart-disease")
     import local_runner
 
     folder = local_runner.run(spec.to_json(), "", 0, settings().evidence)
     print("serving the champion", flush=True)
-    with _served(spec.name, port) as url:
-        request, response, offline = _ask(spec, url, folder / "preprocess" / "test")
+    bundle = local.champion_bundle(spec.name)
+    with _served(bundle, port) as url:
+        request, response, offline = _ask(bundle, url, folder / "preprocess" / "test")
     import summary
 
     print(summary.of_run(spec, folder))
@@ -52,56 +52,35 @@ def main() -> int:
 
 
 @contextmanager
-def _served(name: str, port: int) -> Iterator[str]:
-    """Serve the champion and yield its infer address; end the servers afterwards."""
-    serve = [sys.executable, str(SERVE), "--dataset", name, "--port", str(port)]
-    with tempfile.TemporaryFile("w+") as output, subprocess.Popen(serve, stdout=output, stderr=output) as server:
-        base = f"http://127.0.0.1:{port}"
+def _served(bundle: Bundle, port: int) -> Iterator[str]:
+    """Serve a bundle and yield its infer address; end the servers afterwards."""
+    where = local.Address("127.0.0.1", port)
+    with tempfile.TemporaryFile("w+") as output:
         try:
-            _wait(server, f"{base}/v2/models/{name}/ready")
-            yield f"{base}/v2/models/{name}/infer"
-        except ServingError as error:
+            with local.served(bundle, where, SCRIPTS, output=output):
+                yield f"{where.url()}/v2/models/{bundle.spec.name}/infer"
+        except local.LocalServingError as error:
             output.seek(0)
             lines = output.read().strip().splitlines()
             raise ServingError(f"{error}: {lines[-1] if lines else 'it printed nothing'}") from error
-        finally:
-            server.terminate()
 
 
-def _wait(server: subprocess.Popen[bytes], url: str) -> None:
-    until = time.monotonic() + READY_WITHIN
-    while time.monotonic() < until:
-        if server.poll() is not None:
-            raise ServingError(f"the server ended with exit code {server.returncode}")
-        try:
-            if httpx.get(url, timeout=2).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise ServingError(f"{url} was not ready within {READY_WITHIN:.0f} s")
-
-
-def _ask(spec: specs.DatasetSpec, url: str, held_out: Path) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
+def _ask(bundle: Bundle, url: str, held_out: Path) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
     """Send the first patient of the hold-out; return the request, the response and the offline probabilities."""
-    # Only now: MLflow and scikit-learn would otherwise lie in memory while the steps run.
-    from healthrisk.bundle import store
+    # Only now: scikit-learn would otherwise lie in memory while the steps run.
     from healthrisk.data import encoding
     from healthrisk.inference.scorer import Scorer
-    from healthrisk.registry import versions
-    from healthrisk.training.split import read_split
+    from healthrisk.training.split import read_part
 
-    champion = versions.champion(spec.name)
-    if champion is None:
-        raise ServingError(f"{spec.name} has no champion")
-    bundle = store.fetch(champion.uri, champion.digest, settings().home / "cache")
-    patient = read_split(spec, held_out)[0][:1]
+    spec = bundle.spec
+    patient = read_part(spec, held_out)[0][:1]
     (row,) = encoding.decode(spec, patient)
     tensors = [
         {"name": column.name, "shape": [1], "datatype": "BYTES" if column.is_text else "FP64", "data": [value]}
         for column, value in zip(spec.columns, row, strict=True)
     ]
     request = {"inputs": tensors}
-    answer = httpx.post(url, json=request, timeout=10)
+    answer = httpx.post(url, json=request, timeout=60)
     if answer.status_code != httpx.codes.OK:
         raise ServingError(f"{url} answered {answer.status_code}: {answer.text}")
     if (version := answer.json()["model_version"]) != bundle.version:

@@ -15,9 +15,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-# Before kserve is imported: it keeps pyarrow and the Kubernetes client out of this process.
-from healthrisk.serving.servers.served_model import BundleModel  # isort: skip
-
 import kserve.model_server
 import prometheus_client
 import uvicorn
@@ -35,6 +32,7 @@ from healthrisk.serving.http_protocol import LimitedProtocol
 from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.metrics_page import MetricsPage
 from healthrisk.serving.servers.grpc_service import make_server
+from healthrisk.serving.servers.served_model import BundleModel
 from healthrisk.serving.service import Service
 
 _log = logging.getLogger("healthrisk.server")

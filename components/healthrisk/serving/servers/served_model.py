@@ -1,22 +1,15 @@
 """What the transformer and the predictor share: a `kserve.Model` on a bundle."""
 
-import sys
-from types import SimpleNamespace
 from typing import Any
 
-# Importing kserve brings its client of the Kubernetes API, which no server uses: 42 MB and half a second. pandas, which
-# it imports too, loads pyarrow wherever it is installed: 33 MB and a tenth of a second.
-sys.modules.setdefault("kserve.api.kserve_client", SimpleNamespace(KServeClient=None))  # type: ignore[arg-type]
-sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
+from kserve.errors import InferenceError, InvalidInput
+from kserve.model import InferenceVerb
 
-from kserve.errors import InferenceError, InvalidInput  # noqa: E402
-from kserve.model import InferenceVerb  # noqa: E402
-
-import kserve  # noqa: E402
-from healthrisk.bundle import Bundle  # noqa: E402
-from healthrisk.serving.codec import Request, Response, Tensor, from_bytes, select  # noqa: E402
-from healthrisk.serving.errors import RequestError, bad_request  # noqa: E402
-from healthrisk.serving.service import Context  # noqa: E402
+import kserve
+from healthrisk.bundle import Bundle
+from healthrisk.serving.codec import Request, Response, Tensor, from_bytes, select
+from healthrisk.serving.errors import RequestError, bad_request
+from healthrisk.serving.service import Context
 
 
 class BundleModel(kserve.Model):

@@ -1,0 +1,169 @@
+"""A bundle served on this machine: transformer and predictor in processes, started as a cluster starts them."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from healthrisk.bundle import Bundle, store
+from healthrisk.config import settings
+from healthrisk.errors import HealthriskError, StoreError
+
+READY_SECONDS = 120
+STOP_SECONDS = 40
+# REST and gRPC of the transformer, then of the predictor; then the metrics of each.
+PORTS = 6
+Server = subprocess.Popen[bytes]
+
+
+class LocalServingError(HealthriskError):
+    """A server on this machine did not come up, or ended by itself."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a bundle is served: the first of six ports."""
+
+    host: str
+    port: int
+
+    def url(self, offset: int = 0) -> str:
+        """Return the base URL of the transformer, or of the server `offset` ports further."""
+        return f"http://{self.host}:{self.port + offset}"
+
+
+def champion_bundle(dataset: str) -> Bundle:
+    """Return the verified bundle of a data set's champion.
+
+    Raises:
+        StoreError: there is no champion, or its bundle is not in the store.
+        BundleError: the bundle is not whole.
+    """
+    # Imports MLflow, which takes seconds that a bundle's own address saves.
+    from healthrisk.registry import versions
+
+    champion = versions.champion(dataset)
+    if champion is None:
+        raise StoreError(
+            f"{dataset!r} has no champion yet: run `python pipelines/train_pipeline.py --dataset {dataset}`"
+        )
+    return store.fetch(champion.uri, champion.digest, settings().home / "cache")
+
+
+@contextlib.contextmanager
+def served(
+    bundle: Bundle, where: Address, scripts: Path, arguments: Sequence[str] = (), output: IO[str] | None = None
+) -> Iterator[list[Server]]:
+    """Serve a bundle; yield its two processes once both are ready, and end them afterwards.
+
+    Args:
+        bundle: What to serve; each server verifies it again for itself.
+        where: The host and the first of six free ports.
+        scripts: The folder with transformer.py and predictor.py.
+        arguments: What both servers are told besides.
+        output: A file for what they print; else their streams are this process's.
+
+    Raises:
+        LocalServingError: a server ended, or is not ready in time.
+    """
+    hop = f"--predictor_host={where.host}:{where.port + 2}"
+    servers: list[Server] = []
+    try:
+        servers.append(_start(scripts / "transformer.py", bundle, where, 0, [hop, *arguments], output))
+        servers.append(_start(scripts / "predictor.py", bundle, where, 1, arguments, output))
+        _wait_until_ready(servers, [where.url(0), where.url(2)])
+        yield servers
+    finally:
+        _stop(servers)
+
+
+def wait_for_an_end(servers: list[Server]) -> None:
+    """Wait until a server ends by itself.
+
+    Raises:
+        LocalServingError: always; it names the server and its exit code.
+    """
+    while all(server.poll() is None for server in servers):
+        time.sleep(0.2)
+    ended = next(server for server in servers if server.poll() is not None)
+    raise LocalServingError(f"{_name(ended)} ended with exit code {ended.returncode}")
+
+
+def describe(bundle: Bundle, where: Address) -> str:
+    """Say what is served where, and how to ask it: the request is one of the bundle's golden rows."""
+    name, golden = bundle.spec.name, bundle.read_json("golden.json")
+    row = dict(zip(golden["features"], golden["rows"][0], strict=True))
+    request = json.dumps({"instances": [row]})
+    return "\n".join(
+        [
+            f"serving {name} {bundle.version} from {bundle.path}",
+            f"  transformer  {where.url()}  grpc {where.host}:{where.port + 1}",
+            f"  predictor    {where.url(2)}  grpc {where.host}:{where.port + 3}",
+            f"  metrics      {where.url(4)}/metrics  {where.url(5)}/metrics",
+            f"  metadata     curl {where.url()}/v2/models/{name}",
+            f"  ask          curl -H 'content-type: application/json' -d '{request}' \\",
+            f"                 {where.url()}/v1/models/{name}:predict",
+        ]
+    )
+
+
+def _start(
+    script: Path, bundle: Bundle, where: Address, place: int, arguments: Sequence[str], output: IO[str] | None
+) -> Server:
+    ports = [
+        f"--host={where.host}",
+        f"--http_port={where.port + 2 * place}",
+        f"--grpc_port={where.port + 2 * place + 1}",
+        f"--metrics_port={where.port + 4 + place}",
+    ]
+    common = [f"--bundle={bundle.path}", f"--digest={bundle.digest}", "--drain_seconds=0"]
+    # A session of its own: Ctrl-C reaches this process alone, which then stops the two in order.
+    return subprocess.Popen(
+        [sys.executable, str(script), *common, *ports, *arguments],
+        start_new_session=True,
+        stdout=output,
+        stderr=output,
+    )
+
+
+def _wait_until_ready(servers: list[Server], urls: list[str]) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    for server, url in zip(servers, urls, strict=True):
+        while not _is_ready(url):
+            if any(process.poll() is not None for process in servers):
+                raise LocalServingError("a server ended before it was ready")
+            if time.monotonic() > deadline:
+                raise LocalServingError(f"{_name(server)} is not ready after {READY_SECONDS} s")
+            time.sleep(0.05)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=2) as answer:  # noqa: S310 - http, ours
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _name(server: Server) -> str:
+    command = server.args
+    return Path(str(command[1])).name if isinstance(command, list) else str(command)
+
+
+def _stop(servers: list[Server]) -> None:
+    """End the transformer, then the predictor it depends on."""
+    for server in servers:
+        server.terminate()
+        with contextlib.suppress(KeyboardInterrupt):
+            try:
+                server.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
