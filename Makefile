@@ -15,7 +15,7 @@ USERS ?= 32
 DURATION ?= 30
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help wheel setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving benchmark-batch clean
+.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving benchmark-batch clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -87,6 +87,9 @@ platform: ## install the platform into KUBE_CONTEXT= (OVERLAY=production)
 
 rollback: $(READY) ## put back the version of DATASET that was served before, in KUBE_CONTEXT=
 	@python pipelines/rollback.py --dataset $(DATASET) $(if $(KUBE_CONTEXT),--context $(KUBE_CONTEXT))
+
+pictures: $(READY) ## take the README's pictures of the newest report; then look at them
+	@python tests/take_pictures.py .github/pictures
 
 wheel: $(READY) ## build the package into dist/
 	@rm -rf dist build
