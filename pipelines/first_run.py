@@ -70,10 +70,10 @@ def _ask(bundle: Bundle, url: str, held_out: Path) -> tuple[dict[str, Any], dict
     # Only now: scikit-learn would otherwise lie in memory while the steps run.
     from healthrisk.data import encoding
     from healthrisk.inference.scorer import Scorer
-    from healthrisk.training.split import read_part
+    from healthrisk.training.split import read_split
 
     spec = bundle.spec
-    patient = read_part(spec, held_out)[0][:1]
+    patient = read_split(spec, held_out)[0][:1]
     (row,) = encoding.decode(spec, patient)
     tensors = [
         {"name": column.name, "shape": [1], "datatype": "BYTES" if column.is_text else "FP64", "data": [value]}
