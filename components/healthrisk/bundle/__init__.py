@@ -1,4 +1,4 @@
-"""The immutable model version: its files, digests, preprocessor, reference and store. Imports spec and data."""
+"""The immutable model version: its files, digests, preprocessor, reference and store. Imports spec."""
 
 from healthrisk.bundle.bundle import FILES, MANIFEST, Bundle
 

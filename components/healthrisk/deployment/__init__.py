@@ -1,1 +1,4 @@
-"""A registered version on a cluster: deployed, replayed, taken back. Imports registry, inference and serving."""
+"""A registered version put to work, on a cluster or on this machine: rolled out, replayed, rolled back.
+
+Imports registry, serving and what these import.
+"""

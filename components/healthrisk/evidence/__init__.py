@@ -1,1 +1,4 @@
-"""What a clinician, an auditor and an attacker would ask of a model: one question a module."""
+"""What a clinician or an auditor asks of a model, one question a module.
+
+Imports training, inference and what these import; neither registry nor reports.
+"""

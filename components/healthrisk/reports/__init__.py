@@ -1,1 +1,4 @@
-"""Self-contained pages and pictures of what the other rooms found. Imports spec."""
+"""Self-contained pages, pictures and texts of what other rooms found.
+
+Imports training and spec; neither evidence nor registry.
+"""

@@ -1,1 +1,1 @@
-"""From an encoded table to fitted models and the choice among them. Imports spec, data and bundle's preprocessor."""
+"""From an encoded table to fitted models and the choice among them. Imports bundle, data and spec; never inference."""
