@@ -145,14 +145,17 @@ def serve(bundle: Path, port: int) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_starts_and_ends_both(copy: Path, number: signal.Signals, port: int) -> None:
     with serve(copy, port) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(6)]
-        assert re.search(f"transformer  http://127.0.0.1:{port} ", "".join(lines)), lines
-        command = "".join(lines[4:]).strip().removeprefix("ask").strip()
-        answer = json.loads(run(["bash", "-c", command]).stdout)
-        assert answer["predictions"][0]["risk_level"]
-        process.send_signal(number)
-        assert process.wait(ANSWER) == 0
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(7)]
+            assert re.search(f"transformer  http://127.0.0.1:{port} ", "".join(lines)), lines
+            command = "".join(lines[5:]).strip().removeprefix("ask").strip()
+            answer = json.loads(run(["bash", "-c", command]).stdout)
+            assert answer["predictions"][0]["risk_level"]
+            process.send_signal(number)
+            assert process.wait(ANSWER) == 0
+        finally:
+            process.terminate()
     for offset in (0, 2):
         with pytest.raises(httpx.TransportError):
             http.get(f"http://127.0.0.1:{port + offset}/v2/health/live")

@@ -36,10 +36,6 @@ class Metric:
         """The label for so many classes."""
         return f"{self.label}, {self.averaged}" if self.averaged and classes > 2 else self.label
 
-    def is_better(self, candidate: float, other: float) -> bool:
-        """True if `candidate` is a strictly better value than `other`."""
-        return self.sign * candidate > self.sign * other
-
 
 ACCURACY = Metric("accuracy", "Accuracy")
 F1_MACRO = Metric("f1_macro", "F1, macro")
