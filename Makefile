@@ -15,7 +15,7 @@ USERS ?= 32
 DURATION ?= 30
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving benchmark-batch clean
+.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving benchmark-batch clean pin mirror push
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -63,17 +63,32 @@ format: $(READY) ## rewrite the code in the house's style
 compile: $(READY) ## write the pipeline's YAML anew
 	@python pipelines/train_pipeline.py --compile
 
-images: ## build healthrisk/pipeline and healthrisk/serving; BASE_IMAGE= replaces the public base
+images: ## build healthrisk/pipeline and healthrisk/serving; PUSH=REGISTRY pushes them, BASE_IMAGE= replaces the public base
 	@for target in $(or $(TARGETS),pipeline serving); do \
 	  docker build $(DOCKER_BUILD) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 	    --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || true) \
 	    --file components/Dockerfile --target $$target --tag healthrisk/$$target .; \
+	  if [ -n "$(PUSH)" ]; then \
+	    image=$$(REGISTRY=$(PUSH) kind/image-tag $$target); \
+	    docker tag healthrisk/$$target $$image; \
+	    docker push $$image; \
+	  fi; \
 	done
 
 images-list: ## print every image the platform needs; REGISTRY= points all of them at one registry
-	@manifests/images
+	@manifests/list-images
 
-kind-up: ## bring the platform up on kind; PROFILE=small for a laptop
+pin: ## write the pins of images and of upstream's manifests from kind/versions.env; REGISTRY= points all images there
+	@manifests/pin
+
+mirror: ## gather in OUT=FOLDER all that MIRROR=FOLDER of kind-up and platform needs of the network
+	@manifests/mirror $(OUT)
+	@kind/save $(OUT)
+
+push: ## push the images of MIRROR=FOLDER to REGISTRY=
+	@manifests/push
+
+kind-up: ## bring the platform up on kind; PROFILE=small for a laptop, REGISTRY= or MIRROR= for a closed network
 	@kind/up
 
 kind-down: ## remove the cluster and all that was in it
@@ -82,7 +97,7 @@ kind-down: ## remove the cluster and all that was in it
 kind-status: ## say what is healthy and how to reach it
 	@kind/status
 
-platform: ## install the platform into KUBE_CONTEXT= (OVERLAY=production)
+platform: ## install the platform into KUBE_CONTEXT= (OVERLAY=production); REGISTRY= and MIRROR= as in kind-up
 	@manifests/install
 
 rollback: $(READY) ## put back the version of DATASET that was served before, in KUBE_CONTEXT=

@@ -6,15 +6,13 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
+from tests.support.manifest_rules import Document, build, script
 from tests.support.patience import run
 
 ROOT = Path(__file__).parents[2]
-Document = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
@@ -28,16 +26,26 @@ def kustomize() -> list[str]:
 
 @pytest.fixture(scope="session")
 def render(kustomize: list[str]) -> Callable[..., list[Document]]:
-    """Return what `manifests/render PART` prints, as documents."""
+    """Build a folder below `manifests/overlays`, of this repository or of a copy of it, as documents."""
 
     @cache
-    def documents(part: str, **environment: str) -> list[Document]:
-        environment = {**os.environ, "KUSTOMIZE": " ".join(kustomize), **environment}
-        done = run([ROOT / "manifests" / "render", part], env=environment)
-        assert done.returncode == 0, done.stderr
-        return [document for document in yaml.safe_load_all(done.stdout) if document]
+    def documents(part: str, root: Path = ROOT) -> list[Document]:
+        return build(kustomize, root / "manifests" / "overlays" / part)
 
     return documents
+
+
+@pytest.fixture(scope="session")
+def stage(kustomize: list[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Run `manifests/stage` with parts and an environment; return the folder that it filled."""
+
+    def fill(*parts: str, **environment: str) -> Path:
+        folder = tmp_path_factory.mktemp("staged")
+        done = script("manifests/stage", str(folder), *parts, KUSTOMIZE=" ".join(kustomize), **environment)
+        assert done.returncode == 0, done.stderr
+        return folder
+
+    return fill
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,15 @@
 """Rules of this house that no schema says."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from healthrisk.serving.servers.model_server import METRICS_PORT
-from tests.support.manifest_rules import OVERLAYS, PARTS, containers, pods
-from tests.support.patience import PROCESS
+from tests.support.manifest_rules import OVERLAYS, PARTS, containers, pods, script
 
 ROOT = Path(__file__).parents[2]
 Render = Callable[..., list[dict[str, Any]]]
@@ -21,7 +18,7 @@ Render = Callable[..., list[dict[str, Any]]]
 @pytest.mark.parametrize("part", PARTS)
 def test_images_are_pinned(part: str, render: Render) -> None:
     for name, container, _ in containers(render(part)):
-        assert re.search(r"@sha256:[0-9a-f]{64}$|^healthrisk/\w+:python3\.11-[0-9a-f]{12}$", container["image"]), name
+        assert re.search(r"@sha256:[0-9a-f]{64}$|^healthrisk/\w+:python3\.11-\d+\.\d+\.\d+$", container["image"]), name
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -56,7 +53,7 @@ def test_pods_have_accounts_of_their_own(part: str, render: Render) -> None:
         if name.startswith("ServingRuntime"):
             continue
         account = pod["serviceAccountName"]
-        assert account in declared or part.startswith("model-"), name
+        assert account in declared or part.endswith("/model"), name
         assert account != "default", name
         # Prometheus alone asks the API server for anything.
         assert pod["automountServiceAccountToken"] is (account == "prometheus"), name
@@ -135,17 +132,72 @@ def test_overlays_differ(render: Render) -> None:
     assert set(small) < set(kind)
     assert {name for name, *_ in set(production) - set(kind)} >= {"SecurityPolicy", "BackendTrafficPolicy"}
     assert {name for _, name, _ in set(kind) - set(production)} >= {"object-store"}
-    scaled = [render(part)[0]["spec"] for part in ("model-kind", "model-production")]
-    assert [[spec[server]["minReplicas"] for server in ("predictor", "transformer")] for spec in scaled] == [
+    services = [_one(render(part), "InferenceService")["spec"] for part in ("small/model", "production/model")]
+    assert [[spec[server]["minReplicas"] for server in ("predictor", "transformer")] for spec in services] == [
         [1, 1],
         [2, 2],
     ]
 
 
-def test_one_registry_serves_every_image(render: Render) -> None:
+def test_a_model_has_a_way_in_where_there_is_a_gateway(render: Render) -> None:
+    assert {one["kind"] for one in render("small/model")} == {"InferenceService"}
+    for overlay in ("kind", "production"):
+        route, gateway = _one(render(f"{overlay}/model"), "HTTPRoute"), _one(render(overlay), "Gateway")
+        assert route["spec"]["hostnames"] == [gateway["spec"]["listeners"][0]["hostname"]]
+        assert [one["kind"] for one in render(overlay) if one["kind"] == "HTTPRoute"] == []
+
+
+def test_the_deploy_step_may_do_what_it_does_and_no_more(render: Render) -> None:
+    granted = {
+        (group, resource): set(rule["verbs"])
+        for role in render("production")
+        if role["kind"] == "Role" and role["metadata"]["name"] in {"deployer", "route-deployer"}
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert granted == {
+        ("serving.kserve.io", "inferenceservices"): {"get", "list", "create", "patch", "delete"},
+        ("gateway.networking.k8s.io", "httproutes"): {"get", "create", "patch", "delete"},
+        ("", "configmaps"): {"get"},
+        ("apps", "deployments"): {"get"},
+        ("", "pods"): {"list"},
+    }
+
+
+def _head(path: str) -> str:
+    return (ROOT / path).read_text()[:400]
+
+
+def _one(documents: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (document,) = (one for one in documents if one["kind"] == kind)
+    return document
+
+
+def test_one_rule_names_every_image_under_a_registry(render: Render, stage: Callable[..., Path]) -> None:
+    registry = "registry.hospital.example:5000/mirror"
+    staged = stage(REGISTRY=registry)
+    ours = {script("kind/image-tag", target, REGISTRY=registry).stdout.strip() for target in ("pipeline", "serving")}
+    seen = set()
     for part in PARTS:
-        for name, container, _ in containers(render(part, REGISTRY="registry.hospital.example/mirror")):
-            assert container["image"].startswith("registry.hospital.example/mirror/"), name
+        for name, container, _ in containers(render(part, staged)):
+            assert container["image"].startswith(f"{registry}/"), name
+            seen.add(container["image"])
+    assert ours <= seen, "what is built, pushed and loaded is what the manifests ask for"
+
+
+def test_a_staged_copy_names_our_images_by_their_content(render: Render, stage: Callable[..., Path]) -> None:
+    (image,) = {container["image"] for _, container, _ in containers(render("small/model", stage()))}
+    assert image == script("kind/image-tag", "serving").stdout.strip()
+
+
+def test_the_pins_in_git_follow_from_the_versions(tmp_path: Path) -> None:
+    done = script("manifests/pin", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.yaml"))
+    assert len(written) == 7
+    for path in written:
+        assert (ROOT / path).read_text() == (tmp_path / path).read_text(), "run `make pin`"
 
 
 def test_versions_stand_in_one_place(versions: dict[str, str]) -> None:
@@ -154,7 +206,7 @@ def test_versions_stand_in_one_place(versions: dict[str, str]) -> None:
         ["git", "ls-files", "manifests", "kserve", "kind"], check=True, capture_output=True, text=True, cwd=ROOT
     )
     for path in listed.stdout.split():
-        if path != "kind/versions.env" and not path.endswith(".json"):
+        if path != "kind/versions.env" and not path.endswith(".json") and "Written by manifests/pin" not in _head(path):
             text = (ROOT / path).read_text()
             assert not [version for version in pinned if len(version) > 4 and version in text], path
 
@@ -177,20 +229,3 @@ def test_nothing_is_told_to_makers(part: str, render: Render) -> None:
     )
     assert grafana["GF_SECURITY_DISABLE_GRAVATAR"] == "true"
     assert told["Deployment/mlflow/mlflow"]["MLFLOW_DISABLE_TELEMETRY"] == "true"
-
-
-def test_the_pipelines_store_reports_nothing(tmp_path: Path, kustomize: list[str]) -> None:
-    """Our change, applied to a Deployment with the name and the first arguments of the release's."""
-    container = {"name": "seaweedfs", "image": "seaweedfs", "args": ["server", "-dir=/data"]}
-    store = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "seaweedfs"},
-        "spec": {"template": {"spec": {"containers": [container]}}},
-    }
-    (tmp_path / "store.yaml").write_text(yaml.safe_dump(store))
-    shutil.copytree(ROOT / "manifests/others/pipelines", tmp_path / "ours")
-    (tmp_path / "kustomization.yaml").write_text("resources: [store.yaml]\ncomponents: [ours]\n")
-    done = subprocess.run([*kustomize, str(tmp_path)], check=True, capture_output=True, text=True, timeout=PROCESS)
-    changed = yaml.safe_load(done.stdout)["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert changed == [*container["args"], "-master.telemetry=false"]

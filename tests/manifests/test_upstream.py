@@ -1,0 +1,189 @@
+"""Upstream's parts, got as they are published: what is added to them, and how they move to a closed network."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.manifest_rules import ROOT, Document, build, script
+from tests.support.published import IMAGES, publish
+
+PARTS = ("cert-manager", "metrics-server", "gateway", "kserve", "pipelines-crds", "pipelines")
+Stage = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def sources(versions: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    return publish(tmp_path_factory.mktemp("github"), versions)
+
+
+def named(documents: list[Document]) -> dict[tuple[str, str], Document]:
+    """Return documents by kind and name, of which each must be there once in a namespace."""
+    identities = [(one["kind"], one["metadata"]["name"], one["metadata"].get("namespace")) for one in documents]
+    assert len(set(identities)) == len(documents)
+    return {(kind, name): one for (kind, name, _), one in zip(identities, documents, strict=True)}
+
+
+def test_kserve_has_its_custom_resources_once_its_namespace_and_our_settings(
+    sources: str, stage: Stage, kustomize: list[str]
+) -> None:
+    staged = stage("kserve", SOURCES=sources)
+    documents = named(build(kustomize, staged / "manifests" / "upstream" / "kserve"))
+    assert ("Namespace", "kserve") in documents
+    assert ("CustomResourceDefinition", "inferenceservices.serving.kserve.io") in documents
+    settings = documents["ConfigMap", "inferenceservice-config"]["data"]
+    assert "Standard" in settings["deploy"]
+    assert '"disableIngressCreation": true' in settings["ingress"]
+
+
+def test_a_mirror_of_the_sources_reaches_what_they_refer_to(sources: str, stage: Stage, kustomize: list[str]) -> None:
+    staged = stage("pipelines", SOURCES=sources)
+    documents = named(build(kustomize, staged / "manifests" / "upstream" / "pipelines"))
+    assert {name for _, name in documents} == {"ml-pipeline", "workflow-controller", "seaweedfs"}
+
+
+def test_the_pipelines_store_reports_nothing(sources: str, stage: Stage, kustomize: list[str]) -> None:
+    staged = stage("pipelines", SOURCES=sources)
+    store = named(build(kustomize, staged / "manifests" / "upstream" / "pipelines"))["Deployment", "seaweedfs"]
+    changed = store["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert changed == ["server", "-dir=/data", "-master.telemetry=false"]
+
+
+def test_metrics_server_takes_kinds_own_certificates(sources: str, stage: Stage, kustomize: list[str]) -> None:
+    staged = stage("metrics-server", SOURCES=sources)
+    (server,) = build(kustomize, staged / "manifests" / "upstream" / "metrics-server")
+    assert server["spec"]["template"]["spec"]["containers"][0]["args"][-1] == "--kubelet-insecure-tls"
+
+
+def test_a_registry_is_named_wherever_an_image_is(sources: str, stage: Stage) -> None:
+    registry = "registry.hospital.example:5000/mirror"
+    plain, moved = stage(*PARTS, SOURCES=sources), stage(*PARTS, SOURCES=sources, REGISTRY=registry)
+    for part in PARTS:
+        text = (moved / "manifests" / "upstream" / part / "source" / f"{part}.yaml").read_text()
+        expected = (plain / "manifests" / "upstream" / part / "source" / f"{part}.yaml").read_text()
+        for image in IMAGES:
+            first, _, rest = image.partition("/")
+            expected = expected.replace(image, f"{registry}/{rest if '.' in first else image}")
+        assert text == expected, part
+
+
+def test_a_part_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    done = script("manifests/stage", str(tmp_path / "out"), "kserve", SOURCES=tmp_path.as_uri())
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: upstream's part kserve cannot be had"
+
+
+def test_every_image_is_listed_by_its_name_under_the_registry(sources: str, kustomize: list[str]) -> None:
+    registry = "registry.hospital.example/mirror"
+    done = script("manifests/list-images", SOURCES=sources, REGISTRY=registry, KUSTOMIZE=" ".join(kustomize))
+    assert done.returncode == 0, done.stderr
+    listed = done.stdout.splitlines()
+    assert all(image.startswith(f"{registry}/") for image in listed)
+    ours = {"healthrisk/pipeline", "healthrisk/serving", "kindest/node", "library/postgres", "prom/prometheus"}
+    ours |= {"prom/pushgateway", "grafana/grafana", "versity/versitygw", "envoyproxy/envoy"}
+    upstream = {image.partition("/")[2] if "." in image.partition("/")[0] else image for image in IMAGES}
+    names = {image.removeprefix(f"{registry}/") for image in listed}
+    assert upstream < names
+    assert {name.partition("@")[0].partition(":")[0] for name in names - upstream} == ours
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry that holds every image, by the one rule: small images of one file each."""
+    crane = shutil.which("crane", path=f"{ROOT / '.tools'}:/usr/bin")
+    if crane is None:
+        pytest.skip("there is no crane here: make test-tools")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [crane, "registry", "serve", f"--address=127.0.0.1:{port}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield f"127.0.0.1:{port}/mirror"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def mirror(
+    sources: str, registry: str, kustomize: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str]]:
+    """A folder that `manifests/mirror` filled, and the environment in which it did."""
+    folder = tmp_path_factory.mktemp("mirror")
+    pins = (ROOT / "kind" / "versions.env").read_text()
+    (folder / "versions.env").write_text(re.sub("@sha256:[0-9a-f]{64}", "", pins))
+    tools = {"PATH": f"{ROOT / '.tools'}:{os.environ['PATH']}", "VERSIONS": str(folder / "versions.env")}
+    where = {"SOURCES": sources, "REGISTRY": registry, "KUSTOMIZE": " ".join(kustomize), **tools}
+    layer = folder / "layer.tar"
+    with tarfile.open(layer, "w") as archive:
+        archive.add(folder / "versions.env", "etc/versions.env")
+    for image in script("manifests/list-images", **where).stdout.split():
+        done = script("crane", "append", f"--new_layer={layer}", f"--new_tag={image}", **tools)
+        assert done.returncode == 0, done.stderr
+    done = script("manifests/mirror", str(folder / "all"), **where)
+    assert done.returncode == 0, done.stderr
+    return folder / "all", {"KUSTOMIZE": " ".join(kustomize), **tools}
+
+
+def test_a_mirror_holds_every_image_by_its_digest(mirror: tuple[Path, dict[str, str]], registry: str) -> None:
+    folder, tools = mirror
+    lines = [line.split() for line in (folder / "images.txt").read_text().splitlines()]
+    assert {image for *_, image in lines} > IMAGES
+    index = json.loads((folder / "images" / "index.json").read_text())["manifests"]
+    assert [(one["annotations"]["io.containerd.image.name"], one["digest"]) for one in index] == [
+        (name, digest) for name, digest, *_ in lines
+    ]
+    assert "docker.io/kserve/agent:v1" in {name for name, *_ in lines}, "named as a node asks for it"
+    for entry in index:
+        algorithm, _, digest = entry["digest"].partition(":")
+        blob = (folder / "images" / "blobs" / algorithm / digest).read_bytes()
+        assert (hashlib.sha256(blob).hexdigest(), len(blob)) == (digest, entry["size"])
+    with tarfile.open(folder / "node.tar") as archive:
+        (saved,) = json.load(archive.extractfile("manifest.json") or io.BytesIO())
+    assert saved["RepoTags"][0].startswith(f"{registry}/kindest/node:")
+    assert script("crane", "validate", f"--tarball={folder / 'node.tar'}", **tools).returncode == 0
+
+
+def test_a_mirror_is_all_that_staging_needs(
+    mirror: tuple[Path, dict[str, str]], stage: Stage, kustomize: list[str], tmp_path: Path
+) -> None:
+    folder, tools = mirror
+    nowhere = {"SOURCES": tmp_path.as_uri(), "VERSIONS": tools["VERSIONS"]}
+    staged = stage(*PARTS, MIRROR=str(folder), **nowhere)
+    documents = named(build(kustomize, staged / "manifests" / "upstream" / "kserve"))
+    assert ("Namespace", "kserve") in documents
+    small = named(build(kustomize, staged / "manifests" / "overlays" / "small"))
+    postgres = small["StatefulSet", "postgres"]
+    image = postgres["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image in {name for name, *_ in map(str.split, (folder / "images.txt").read_text().splitlines())}
+
+
+def test_a_mirror_that_was_altered_is_refused(mirror: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    altered = shutil.copytree(mirror[0], tmp_path / "altered")
+    with (altered / "manifests" / "kserve.yaml").open("a") as manifest:
+        manifest.write("---\n")
+    done = script("manifests/stage", str(tmp_path / "out"), "kserve", MIRROR=str(altered))
+    assert done.returncode == 1
+    assert f"error: {altered}/manifests/kserve.yaml: not there, or not as it was mirrored" in done.stderr
+
+
+def test_a_mirror_is_pushed_under_the_names_that_manifests_ask_for(
+    mirror: tuple[Path, dict[str, str]], registry: str
+) -> None:
+    folder, tools = mirror
+    other = registry.replace("/mirror", "/other")
+    done = script("manifests/push", MIRROR=str(folder), REGISTRY=other, **tools)
+    assert done.returncode == 0, done.stderr
+    for name, digest, *_, image in map(str.split, (folder / "images.txt").read_text().splitlines()):
+        first, _, rest = image.partition("/")
+        asked = f"{other}/{rest if '.' in first else image}"
+        assert script("crane", "digest", asked, **tools).stdout.strip() == digest, name
