@@ -11,7 +11,13 @@ _LARGE = {"cpu": ("500m", "2"), "memory": ("1Gi", "4Gi")}
 _SECONDS = 3600
 # The installation writes both beside the pods: manifests/install.
 _CONFIG, _SECRET = "healthrisk", "object-store"
-_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_REGION", "HEALTHRISK_BUNDLES", "MLFLOW_TRACKING_URI")
+_SETTINGS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "HEALTHRISK_BUNDLES",
+    "HEALTHRISK_RETRY_SECONDS",
+    "MLFLOW_TRACKING_URI",
+)
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # The user of our image.
 _USER = 65532
@@ -32,11 +38,10 @@ def _place(task: dsl.PipelineTask, size: dict[str, tuple[str, str]]) -> None:
 def training(spec: str, data: str = "", seed: int = 0, level: str = "quick", namespace: str = "healthrisk") -> None:
     """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register, deploy."""
     tasks = wire(spec, data, seed, level)
-    for task in tasks:
-        _place(task, _LARGE if task.name.startswith(("train", "evidence")) else _SMALL)
-        # A node that goes takes a pod with it. Every step can be repeated.
-        task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2, backoff_max_duration="5m")
     deployed = deploy(namespace=namespace, registration=tasks[-1].outputs["registration"])
     deployed.set_display_name("Deploy it").set_caching_options(enable_caching=False)
-    # A version that was taken back is not to be deployed again.
-    _place(deployed, _SMALL)
+    for task in (*tasks, deployed):
+        _place(task, _LARGE if task.name.startswith(("train", "evidence")) else _SMALL)
+        # For a pod that goes with its node: Kubeflow Pipelines starts no step again that ended by itself, be it for a
+        # gate that failed or a version that was taken back. A busy store or network a step bears within itself.
+        task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2, backoff_max_duration="5m")

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 
 from healthrisk import spec as specs
 from healthrisk.deployment import deploy
-from healthrisk.deployment.cluster import NAMESPACE, Cluster, ClusterError
+from healthrisk.deployment.cluster import NAMESPACE, ClusterError
+from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 from healthrisk.processes import command
 
 
@@ -28,7 +29,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=deploy.READY_SECONDS, metavar="SECONDS")
     given = parser.parse_args()
     name = specs.load(given.dataset).name
-    cluster = Cluster(given.namespace, given.context)
+    cluster = KubernetesCluster(given.namespace, given.context)
     with _registry(given.namespace, given.context):
         left, back = deploy.rollback(cluster, name, given.timeout)
     print(f"{name}: version {back.number} is served again, version {left.number} is not")

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -19,6 +20,7 @@ import kfp_server_api
 import kubernetes
 import urllib3
 
+from healthrisk.deployment.cluster import NAMESPACE as SERVING_NAMESPACE
 from healthrisk.errors import HealthriskError
 from healthrisk.monitoring.retrain import schedule_name
 from healthrisk.spec import DatasetSpec
@@ -59,7 +61,8 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
         # The client prints addresses of its own.
         with redirect_stdout(io.StringIO()):
             experiment = client.create_experiment(arguments.experiment or spec.name).experiment_id
-            pipeline, version = _upload(client)
+            image = _image(arguments)
+            pipeline, version = _upload(client, image)
         what = {"params": parameters, "pipeline_id": pipeline, "version_id": version}
         if arguments.schedule:
             print(_schedule(client, spec, experiment, arguments.schedule, what))
@@ -150,11 +153,42 @@ def _is_step(name: str) -> bool:
     return not (name.endswith(("-driver", ")")) or name in {"root", "executor"} or name.startswith("healthrisk-"))
 
 
-def _upload(client: kfp.Client) -> tuple[str, str]:
+def _image(arguments: argparse.Namespace) -> str:
+    """Return the image of the steps: HEALTHRISK_PIPELINE_IMAGE, else the one that the platform was installed with.
+
+    Where only Kubeflow Pipelines' own address is known the cluster cannot be asked, and the image is named as
+    `make images PUSH=REGISTRY` names what it pushes, or by REGISTRY alone.
+    """
+    if given := os.environ.get("HEALTHRISK_PIPELINE_IMAGE"):
+        return given
+    tag = subprocess.run([str(ROOT / "kind" / "image-tag"), "pipeline"], check=True, capture_output=True, text=True)
+    ours = tag.stdout.strip()
+    if arguments.host or os.environ.get("KF_PIPELINES_ENDPOINT"):
+        return ours
+    try:
+        server = kubernetes.client.AppsV1Api().read_namespaced_deployment(
+            "mlflow", SERVING_NAMESPACE, _request_timeout=ANSWERS_WITHIN
+        )
+    except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError) as error:
+        _note(f"the cluster does not say which image it has ({_reason(error)}): {ours} is asked for")
+        return ours
+    # MLflow's server runs in the same image as the steps.
+    installed = str(server.spec.template.spec.containers[0].image)
+    if installed.rpartition(":")[2] != ours.rpartition(":")[2]:
+        _note(
+            f"the cluster has {installed}, which is another state of the code than this; make kind-up brings this one"
+        )
+    return installed
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"note: {text}\n")
+
+
+def _upload(client: kfp.Client, image: str) -> tuple[str, str]:
     """Compile the pipeline and upload it, unless this very version is there; return the ids of pipeline and version."""
-    image = subprocess.run([str(ROOT / "kind" / "image-tag"), "pipeline"], check=True, capture_output=True, text=True)
     # The steps read it when they are imported.
-    os.environ.setdefault("HEALTHRISK_PIPELINE_IMAGE", image.stdout.strip())
+    os.environ["HEALTHRISK_PIPELINE_IMAGE"] = image
     from kfp import compiler
 
     from cluster_pipeline import training

@@ -13,6 +13,7 @@ from healthrisk.errors import ConfigError
 # quick: what follows from the trained models. full: also what fits models anew, and what must be downloaded.
 Level = Literal["quick", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "full")
+_DAY = 86400
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Settings:
     s3_region: str
     revision: str
     evidence: Level
+    retry_seconds: float
 
 
 def settings() -> Settings:
@@ -34,10 +36,11 @@ def settings() -> Settings:
 
     The variables are HEALTHRISK_HOME, HEALTHRISK_DATA (a folder with sources' files, for machines that cannot
     download them), MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION, HEALTHRISK_REVISION (the
-    git revision an image was built from) and EVIDENCE (how much of it a run gathers).
+    git revision an image was built from), EVIDENCE (how much of it a run gathers) and HEALTHRISK_RETRY_SECONDS (how
+    long what a busy or absent server did not do is tried again).
 
     Raises:
-        ConfigError: EVIDENCE is no level.
+        ConfigError: EVIDENCE is no level, or HEALTHRISK_RETRY_SECONDS no time.
     """
     home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
     return Settings(
@@ -49,7 +52,19 @@ def settings() -> Settings:
         s3_region=os.environ.get("AWS_REGION") or "us-east-1",
         revision=os.environ.get("HEALTHRISK_REVISION", ""),
         evidence=level(os.environ.get("EVIDENCE") or LEVELS[0]),
+        retry_seconds=_seconds("HEALTHRISK_RETRY_SECONDS", "5"),
     )
+
+
+def _seconds(name: str, default: str) -> float:
+    text = os.environ.get(name) or default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= _DAY:
+        raise ConfigError(f"{name} {text!r}: expected seconds from 0 to {_DAY}")
+    return seconds
 
 
 def level(text: str) -> Level:

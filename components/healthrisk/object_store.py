@@ -1,14 +1,20 @@
 """Addresses of files and of an S3-compatible object store."""
 
+import os
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import certifi
+import urllib3
 from minio import Minio
 from minio.credentials.providers import EnvAWSProvider
 
 from healthrisk.config import Settings
 from healthrisk.errors import StoreError
+from healthrisk.retry import http_retries
+
+_CONNECT_SECONDS, _READ_SECONDS = 10, 300
 
 
 def path_of(uri: str) -> Path:
@@ -26,4 +32,10 @@ def s3_client(where: Settings) -> Minio:
     if endpoint.scheme not in {"http", "https"} or not endpoint.netloc:
         raise StoreError(f"AWS_ENDPOINT_URL {where.s3_endpoint!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")
     secure = endpoint.scheme == "https"
-    return Minio(endpoint.netloc, credentials=EnvAWSProvider(), secure=secure, region=where.s3_region)
+    # As the client's own, but for what is tried again.
+    pool = urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+        retries=http_retries(),
+        ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+    )
+    return Minio(endpoint.netloc, credentials=EnvAWSProvider(), secure=secure, region=where.s3_region, http_client=pool)

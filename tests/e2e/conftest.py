@@ -21,6 +21,7 @@ import pytest
 from healthrisk.bundle import Bundle, store
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.deployment.deploy import READY_SECONDS
+from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 from healthrisk.registry import versions
 from tests.support import patience
 
@@ -31,8 +32,9 @@ from pathlib import Path
 from healthrisk.deployment import deploy
 from healthrisk.bundle import store
 from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 version = {version!r}
-deploy.champion(Cluster(), store.fetch(version.bundle, version.digest, Path("/tmp/cache")), version,
+deploy.champion(KubernetesCluster(), store.fetch(version.bundle, version.digest, Path("/tmp/cache")), version,
                 "http://readmission-transformer.healthrisk")
 """
 Kubectl = Callable[..., str]
@@ -86,7 +88,7 @@ def platform(kubectl: Kubectl, forward: Callable[[str, int], str], tmp_path_fact
 
 @pytest.fixture(scope="session")
 def cluster(kubectl: Kubectl) -> Cluster:
-    return Cluster(NAMESPACE, os.environ["KUBE_CONTEXT"])
+    return KubernetesCluster(NAMESPACE, os.environ["KUBE_CONTEXT"])
 
 
 Version = tuple[Bundle, Deployed]

@@ -32,9 +32,10 @@ from pathlib import Path
 from healthrisk.deployment import deploy
 from healthrisk.bundle import store
 from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 bundle = store.fetch({proof!r}, None, Path("/tmp/cache"))
 url = "http://readmission-transformer.healthrisk"
-deploy.champion(Cluster(), bundle, {version!r}, url, seconds={seconds})
+deploy.champion(KubernetesCluster(), bundle, {version!r}, url, seconds={seconds})
 """
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from healthrisk import spec as specs
-from healthrisk.data import encoding, sources
+from healthrisk.data import encoding
 from healthrisk.data.ingest import ingest
 from healthrisk.evidence import gather, robustness
 from healthrisk.reports import model_report
@@ -42,8 +42,9 @@ def judged(heart: Heart, level: Any, flips: float = 0.0, penalty: float = 0.3) -
 def full(heart: Heart) -> tuple[Decision, dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patched:
         # One repeat says as well that everything is there, and nobody waits for sites that are not.
-        for module, name in ((gather, "STRESS_REPEATS"), (gather, "NESTED_REPEATS"), (sources, "ATTEMPTS")):
+        for module, name in ((gather, "STRESS_REPEATS"), (gather, "NESTED_REPEATS")):
             patched.setattr(module, name, 1)
+        patched.setenv("HEALTHRISK_RETRY_SECONDS", "0")
         return judged(heart, "full")
 
 

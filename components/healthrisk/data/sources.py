@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.resources
+import itertools
 import time
 import urllib.parse
 import zipfile
@@ -15,9 +16,9 @@ from urllib3.exceptions import HTTPError
 from healthrisk.config import settings
 from healthrisk.errors import SourceError
 from healthrisk.object_store import path_of, s3_client
+from healthrisk.retry import TRANSIENT, waits
 from healthrisk.spec import DatasetSpec, Source
 
-ATTEMPTS = 3
 TIMEOUT = httpx.Timeout(30, connect=10)
 
 
@@ -114,10 +115,10 @@ def _locate(address: str, scratch: Path) -> Path:
 
 
 def _download(url: str, to: Path) -> Path:
-    """Download with a few tries: a registry of data that is busy for a moment answers 5xx or drops the connection."""
+    """Download, again while the server is busy for a moment: it answers 5xx or drops the connection."""
     cause = ""
-    for attempt in range(ATTEMPTS):
-        time.sleep(attempt)
+    for wait in itertools.chain([0.0], waits()):
+        time.sleep(wait)
         try:
             with httpx.stream("GET", url, timeout=TIMEOUT, follow_redirects=True) as response, to.open("wb") as out:
                 if response.is_success:
@@ -125,7 +126,7 @@ def _download(url: str, to: Path) -> Path:
                         out.write(piece)
                     return to
                 cause = f"it answered {response.status_code}"
-                if not response.is_server_error:
+                if response.status_code not in TRANSIENT:
                     break
         except httpx.TransportError as error:
             cause = str(error) or type(error).__name__

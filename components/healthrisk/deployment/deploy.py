@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from healthrisk.bundle import Bundle, store
 from healthrisk.config import settings
 from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 from healthrisk.errors import HealthriskError, StoreError
 from healthrisk.inference.scorer import GOLDEN_TOLERANCE, golden_matrix, risk_levels
 from healthrisk.registry import versions
@@ -39,14 +40,14 @@ def deploy(registration: dict[str, Any], namespace: str) -> str:
     """
     bundle = store.fetch(registration["bundle"], registration["digest"], settings().home / "cache")
     version = Deployed(registration["version"], registration["bundle"], registration["digest"])
-    cluster, name = Cluster(namespace), bundle.spec.name
-    url = f"http://{name}-transformer.{namespace}"
+    cluster, name = KubernetesCluster(namespace), bundle.spec.name
+    url = f"http://{name}-transprevious.{namespace}"
     if registration["alias"] == versions.CHAMPION:
         champion(cluster, bundle, version, url)
         return f"version {version.number} is served as {name}"
     beside = challenger_name(bundle.spec)
     found = challenger(
-        cluster, bundle, version, {"champion": url, "challenger": f"http://{beside}-transformer.{namespace}"}
+        cluster, bundle, version, {"champion": url, "challenger": f"http://{beside}-transprevious.{namespace}"}
     )
     figures = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in found.items())
     return f"version {version.number} is served beside the champion as {beside}: {figures}"
@@ -56,18 +57,20 @@ def champion(cluster: Cluster, bundle: Bundle, version: Deployed, url: str, seco
     """Serve a version under its model's name, at `url`, and record it in the registry.
 
     Raises:
-        DeployError: it failed; the former version serves again and is the champion again, and the registry says why.
+        DeployError: it failed; the previous version serves again and is the champion again, and the registry says why.
     """
     name = bundle.spec.name
-    former = cluster.deployed(name)
-    if former and former.digest == version.digest:
-        former = cluster.former(name)
+    previous = cluster.deployed(name)
+    if previous and previous.digest == version.digest:
+        previous = cluster.previous(name)
     try:
-        _serve(cluster, name, version, former, seconds)
+        _serve(cluster, name, version, previous, seconds)
         replay(bundle, url, bundle.spec)
+        # Nobody comes in before the answers are proven; who is in already came with the version before.
+        cluster.open_route(name)
     except HealthriskError as error:
-        _go_back(cluster, name, version, former, str(error), seconds)
-        told = f"version {former.number} serves again" if former else "nothing is served"
+        _roll_back(cluster, name, version, previous, str(error), seconds)
+        told = f"version {previous.number} serves again" if previous else "nothing is served"
         raise DeployError(f"version {version.number} of {name} was taken back: {error}; {told}") from error
     _record(name, version.number, "serving")
 
@@ -108,13 +111,13 @@ def rollback(cluster: Cluster, name: str, seconds: float = READY_SECONDS) -> tup
 
     Raises:
         DeployError: nothing was served before.
-        ClusterError: the former version did not come up.
+        ClusterError: the previous version did not come up.
     """
-    current, former = cluster.deployed(name), cluster.former(name)
-    if current is None or former is None:
-        raise DeployError(f"{name}: there is no former version to go back to")
-    _go_back(cluster, name, current, former, "by hand", seconds)
-    return current, former
+    current, previous = cluster.deployed(name), cluster.previous(name)
+    if current is None or previous is None:
+        raise DeployError(f"{name}: there is no previous version to go back to")
+    _roll_back(cluster, name, current, previous, "by hand", seconds)
+    return current, previous
 
 
 def challenger_name(spec: DatasetSpec) -> str:
@@ -154,24 +157,24 @@ def _ask(url: str, served: DatasetSpec, rows: NDArray[np.float64]) -> NDArray[np
             time.sleep(1)
 
 
-def _serve(cluster: Cluster, name: str, version: Deployed, former: Deployed | None, seconds: float) -> None:
+def _serve(cluster: Cluster, name: str, version: Deployed, previous: Deployed | None, seconds: float) -> None:
     _log.info("applying version %s as %s", version.number, name)
-    cluster.apply(name, version, former)
+    cluster.apply(name, version, previous)
     cluster.wait(name, version, seconds)
 
 
-def _go_back(
-    cluster: Cluster, name: str, version: Deployed, former: Deployed | None, reason: str, seconds: float
+def _roll_back(
+    cluster: Cluster, name: str, version: Deployed, previous: Deployed | None, reason: str, seconds: float
 ) -> None:
-    # The registry first: should the former version not come up either, it must not be called the champion's rival.
+    # The registry first: should the previous version not come up either, it must not be called the champion's rival.
     _record(name, version.number, f"rolled back: {reason}")
-    if former is None:
+    if previous is None:
         versions.client().delete_registered_model_alias(name, versions.CHAMPION)
         cluster.delete(name)
         return
-    versions.client().set_registered_model_alias(name, versions.CHAMPION, former.number)
-    _serve(cluster, name, former, None, seconds)
-    _record(name, former.number, "serving")
+    versions.client().set_registered_model_alias(name, versions.CHAMPION, previous.number)
+    _serve(cluster, name, previous, None, seconds)
+    _record(name, previous.number, "serving")
 
 
 def _record(name: str, number: str, what: str, figures: dict[str, Any] | None = None) -> None:

@@ -1,0 +1,189 @@
+"""A real cluster: inference services of KServe, and what a model has beside, by Kubernetes' API."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import yaml
+from kubernetes import client, config, dynamic
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
+from urllib3.exceptions import HTTPError
+
+from healthrisk.deployment.cluster import NAMESPACE, ClusterError, Deployed
+from healthrisk.retry import http_retries
+
+# What a model consists of at this site, written by the installation: an InferenceService and, where there is a gateway,
+# a route to it. Every model is deployed in its likeness, under its own name in place of the placeholder.
+TEMPLATE, _KEY, _PLACEHOLDER = "model-template", "template.yaml", "model-name"
+_SERVICE = "InferenceService"
+_MANAGER = "healthrisk-deploy"
+_BUNDLE, _DIGEST, _NUMBER, _PREVIOUS = (f"healthrisk/{name}" for name in ("bundle", "digest", "version", "previous"))
+_COMPONENTS = ("predictor", "transformer", "explainer")
+Document = dict[str, Any]
+
+
+class KubernetesCluster:
+    """Inference services in one namespace. In a pod it is the pod's own cluster, else the kubeconfig's `context`."""
+
+    def __init__(self, namespace: str = NAMESPACE, context: str | None = None) -> None:
+        self.namespace = namespace
+        api = _api(context)
+        self._core, self._apps = client.CoreV1Api(api), client.AppsV1Api(api)
+        with _translated("the cluster cannot be asked for inference services"):
+            self._dynamic = dynamic.DynamicClient(api)
+
+    def deployed(self, name: str) -> Deployed | None:
+        """Return the version that an inference service serves, or None where there is none."""
+        annotations = self._annotations(name)
+        bundle, digest, number = (annotations.get(key, "") for key in (_BUNDLE, _DIGEST, _NUMBER))
+        return Deployed(number, bundle, digest) if bundle else None
+
+    def previous(self, name: str) -> Deployed | None:
+        """Return the version that an inference service served before, or None."""
+        kept = self._annotations(name).get(_PREVIOUS)
+        return Deployed(**json.loads(kept)) if kept else None
+
+    def apply(self, name: str, version: Deployed, previous: Deployed | None) -> None:
+        """Make or change an inference service after the site's template, by server-side apply."""
+        (service,) = (document for document in self._template(name) if document["kind"] == _SERVICE)
+        service["spec"]["predictor"]["model"]["storageUri"] = version.bundle
+        kept = {} if previous is None else {_PREVIOUS: json.dumps(vars(previous))}
+        service["metadata"]["annotations"] |= {
+            _BUNDLE: version.bundle,
+            _DIGEST: version.digest,
+            _NUMBER: version.number,
+            **kept,
+        }
+        self._apply(service)
+
+    def open_route(self, name: str) -> None:
+        """Apply what else the site's template has for a model."""
+        for document in self._template(name):
+            if document["kind"] != _SERVICE:
+                self._apply(document)
+
+    def delete(self, name: str) -> None:
+        """Remove all that the site's template has for a model, the way in before what it leads to."""
+        for document in reversed(self._template(name)):
+            with _translated(f"{document['kind']} {name!r} cannot be removed"), suppress(NotFoundError):
+                self._kind(document).delete(name, self.namespace)
+
+    def wait(self, name: str, version: Deployed, seconds: float) -> None:
+        """Wait until every replica of every server runs a version and is ready."""
+        until = time.monotonic() + seconds
+        while reason := self._unready_reason(name, version):
+            if time.monotonic() > until:
+                raise ClusterError(f"{name} was not ready within {seconds:.0f} s: {reason}; {self._pod_reasons(name)}")
+            time.sleep(1)
+
+    def _unready_reason(self, name: str, version: Deployed) -> str:
+        for component in _COMPONENTS:
+            with _translated(f"the servers of {name!r} cannot be looked at"):
+                deployment = self._read_deployment(f"{name}-{component}")
+            if deployment is None:
+                return f"there is no {component} yet"
+            annotations = deployment.spec.template.metadata.annotations or {}
+            if annotations.get(_DIGEST) != version.digest:
+                return f"the {component} is still of another version"
+            status, wanted = deployment.status, deployment.spec.replicas
+            counts = (status.updated_replicas or 0, status.replicas or 0, status.available_replicas or 0)
+            if (status.observed_generation or 0) < deployment.metadata.generation or counts != (wanted,) * 3:
+                return f"{counts[2]} of {wanted} {component} replicas are available"
+        return ""
+
+    def _read_deployment(self, name: str) -> Any:
+        try:
+            return self._apps.read_namespaced_deployment(name, self.namespace)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _pod_reasons(self, name: str) -> str:
+        """Return why pods wait or have ended, each reason once."""
+        selector = f"serving.kserve.io/inferenceservice={name}"
+        with _translated(f"the pods of {name!r} cannot be listed"):
+            pods = self._core.list_namespaced_pod(self.namespace, label_selector=selector).items
+        statuses = [
+            one
+            for pod in pods
+            for one in (pod.status.init_container_statuses or []) + (pod.status.container_statuses or [])
+        ]
+        reasons = [_reason(one.name, state) for one in statuses for state in (one.state, one.last_state)]
+        return "; ".join(dict.fromkeys(filter(None, reasons))) or "its pods give no reason"
+
+    def _annotations(self, name: str) -> dict[str, str]:
+        with _translated(f"inference service {name!r} cannot be read"):
+            services = self._dynamic.resources.get(api_version="serving.kserve.io/v1beta1", kind=_SERVICE)
+            try:
+                service: Document = services.get(name, self.namespace).to_dict()
+            except NotFoundError:
+                return {}
+        annotations: dict[str, str] = service["metadata"].get("annotations", {})
+        return annotations
+
+    def _apply(self, document: Document) -> None:
+        kind, name = document["kind"], document["metadata"]["name"]
+        with _translated(f"{kind} {name!r} cannot be applied"):
+            self._kind(document).server_side_apply(
+                document, name, self.namespace, field_manager=_MANAGER, force_conflicts=True
+            )
+
+    def _kind(self, document: Document) -> Any:
+        return self._dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
+
+    def _template(self, name: str) -> list[Document]:
+        with _translated(f"namespace {self.namespace!r} has no template of a model"):
+            kept = self._core.read_namespaced_config_map(TEMPLATE, self.namespace).data[_KEY]
+        return in_likeness(kept, name, self.namespace)
+
+
+def in_likeness(template: str, name: str, namespace: str) -> list[Document]:
+    """Return what a model consists of, after a site's template."""
+    documents = [document for document in yaml.safe_load_all(template.replace(_PLACEHOLDER, name)) if document]
+    for document in documents:
+        document["metadata"]["namespace"] = namespace
+    return documents
+
+
+def _api(context: str | None) -> client.ApiClient:
+    settings = client.Configuration()
+    settings.retries = http_retries()
+    try:
+        if context is None:
+            with suppress(config.ConfigException):
+                config.load_incluster_config(client_configuration=settings)
+                return client.ApiClient(settings)
+        config.load_kube_config(context=context, client_configuration=settings)
+    except config.ConfigException as error:
+        raise ClusterError(f"no cluster: {error}") from error
+    return client.ApiClient(settings)
+
+
+def _reason(name: str, state: Any) -> str:
+    """Return why a container waits or failed, with the last line of what it said; empty if it does neither."""
+    told = state.waiting or state.terminated
+    if told is None or told.reason == "Completed":
+        return ""
+    lines = (told.message or "").strip().splitlines()
+    return f"{name}: {told.reason} {lines[-1] if lines else ''}".strip()
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn what the client of Kubernetes raises into a ClusterError of one line."""
+    try:
+        yield
+    except NotFoundError:
+        raise
+    except ApiException as error:
+        try:
+            reason = json.loads(error.body)["message"]
+        except (ValueError, KeyError, TypeError):
+            reason = f"{error.status} {error.reason}"
+        raise ClusterError(f"{what}: {reason}") from error
+    except (HTTPError, ResourceNotFoundError) as error:
+        raise ClusterError(f"{what}: {error}") from error

@@ -1,0 +1,172 @@
+"""Deploying, taking back, comparing and rolling back, on a cluster in memory: servers and registry are real."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from healthrisk.bundle import Bundle, store
+from healthrisk.config import settings
+from healthrisk.deployment import deploy
+from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.deployment.deploy import DeployError
+from healthrisk.registry import versions
+from tests.support.servers import Pair, Server
+from tests.support.twin_cluster import TwinCluster
+
+NAME = "heart-disease"
+BESIDE = f"{NAME}-challenger"
+
+
+@pytest.fixture(scope="module")
+def bundles(make_bundle: Callable[..., Path]) -> list[Bundle]:
+    """Two that answer differently."""
+    return [Bundle.open(make_bundle(family=family)) for family in ("logistic_regression", "random_forest")]
+
+
+@pytest.fixture(scope="module")
+def urls(bundles: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Where the first and the second are served under the model's name, and the second under the challenger's."""
+    folder, pairs = tmp_path_factory.mktemp("servers"), []
+    for key, bundle, name in (
+        ("first", bundles[0], NAME),
+        ("second", bundles[1], NAME),
+        ("beside", bundles[1], BESIDE),
+    ):
+        named = f"--model_name={name}"
+        predictor = Server("predictor.py", bundle.path, folder / f"{key}-predictor", (named,)).start().wait()
+        where = f"--predictor_host=127.0.0.1:{predictor.ports[0]}"
+        transformer = Server("transformer.py", bundle.path, folder / f"{key}-transformer", (named, where)).start()
+        pairs.append((key, Pair(transformer.wait(), predictor, bundle)))
+    yield {key: pair.transformer.url for key, pair in pairs}
+    for _, pair in pairs:
+        pair.end()
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with its tables and nothing in them."""
+    path = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+        versions.client()
+    return path
+
+
+@pytest.fixture
+def registered(
+    bundles: list[Bundle], database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[Deployed]:
+    """Both as versions 1 and 2 of a registry, the last of them champion."""
+    monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(database, tmp_path)}")
+    made, server = [], versions.client()
+    server.create_registered_model(NAME)
+    for bundle in bundles:
+        uri = store.put(bundle, settings().bundles)
+        tags = {"uri": uri, "digest": bundle.digest, "family": "x", "metric": "roc_auc", "score": "1"}
+        number = str(server.create_model_version(NAME, source=uri, tags=tags).version)
+        server.set_registered_model_alias(NAME, versions.CHAMPION, number)
+        made.append(Deployed(number, uri, bundle.digest))
+    return made
+
+
+def told(number: str) -> str:
+    return str(versions.client().get_model_version(NAME, number).tags["deployment"])
+
+
+def champion() -> str | None:
+    found = versions.champion(NAME)
+    return found.number if found else None
+
+
+def test_a_proven_version_is_let_in(bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed]) -> None:
+    cluster: Cluster = TwinCluster()
+    deploy.champion(cluster, bundles[0], registered[0], urls["first"])
+    assert cluster.deployed(NAME) == registered[0]
+    assert cluster.routes == {NAME}
+    assert told("1") == "serving"
+
+
+def test_the_first_version_that_never_comes_up_leaves_nothing(
+    bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed]
+) -> None:
+    cluster = TwinCluster(broken={"2"})
+    with pytest.raises(
+        DeployError, match=r"version 2 of heart-disease was taken back: .* 0 of 1 .*; nothing is served"
+    ):
+        deploy.champion(cluster, bundles[1], registered[1], urls["second"])
+    assert cluster.services == {}
+    assert cluster.routes == set()
+    assert champion() is None
+    assert told("2").startswith("rolled back: ")
+
+
+def test_a_version_that_never_comes_up_gives_way_to_the_one_before(
+    bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed]
+) -> None:
+    cluster = TwinCluster(broken={"2"})
+    deploy.champion(cluster, bundles[0], registered[0], urls["first"])
+    with pytest.raises(DeployError, match="version 1 serves again"):
+        deploy.champion(cluster, bundles[1], registered[1], urls["first"])
+    assert cluster.deployed(NAME) == registered[0]
+    assert cluster.applied == [(NAME, "1"), (NAME, "2"), (NAME, "1")]
+    assert cluster.routes == {NAME}
+    assert champion() == "1"
+    assert (told("1"), told("2")[:11]) == ("serving", "rolled back")
+
+
+def test_a_version_that_answers_otherwise_gives_way_to_the_one_before(
+    bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed]
+) -> None:
+    cluster = TwinCluster()
+    deploy.champion(cluster, bundles[0], registered[0], urls["first"])
+    # What answers at the address is the first version still.
+    with pytest.raises(DeployError, match="away from what was trained; version 1 serves again"):
+        deploy.champion(cluster, bundles[1], registered[1], urls["first"])
+    assert cluster.deployed(NAME) == registered[0]
+    assert champion() == "1"
+
+
+def test_deploying_again_keeps_the_version_before(
+    bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed]
+) -> None:
+    cluster = TwinCluster({NAME: (registered[1], registered[0])})
+    deploy.champion(cluster, bundles[1], registered[1], urls["second"])
+    assert cluster.services[NAME] == (registered[1], registered[0])
+
+
+def test_a_challenger_is_compared_and_has_no_way_in(
+    bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed]
+) -> None:
+    cluster = TwinCluster({NAME: (registered[0], None)}, {NAME})
+    asked = {"champion": urls["first"], "challenger": urls["beside"]}
+    figures = deploy.challenger(cluster, bundles[1], registered[1], asked)
+    assert cluster.deployed(NAME) == registered[0]
+    assert cluster.deployed(BESIDE) == registered[1]
+    assert cluster.routes == {NAME}
+    assert 0 < figures["mean_difference"] <= figures["largest_difference"] < 1
+    tags = versions.client().get_model_version(NAME, "2").tags
+    assert {name: float(tags[name]) for name in figures} == figures
+
+
+def test_a_challenger_that_never_comes_up_is_removed(
+    bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed]
+) -> None:
+    cluster = TwinCluster({NAME: (registered[0], None)}, {NAME}, broken={"2"})
+    asked = {"champion": urls["first"], "challenger": urls["beside"]}
+    with pytest.raises(DeployError, match="version 2 was not served beside the champion: "):
+        deploy.challenger(cluster, bundles[1], registered[1], asked)
+    assert set(cluster.services) == {NAME}
+    assert told("2").startswith("removed: ")
+
+
+def test_roll_back(registered: list[Deployed]) -> None:
+    cluster = TwinCluster({NAME: (registered[1], registered[0])}, {NAME})
+    assert deploy.rollback(cluster, NAME) == (registered[1], registered[0])
+    assert cluster.services[NAME] == (registered[0], None)
+    assert cluster.routes == {NAME}
+    assert champion() == "1"
+    with pytest.raises(DeployError, match="there is no previous version to go back to"):
+        deploy.rollback(cluster, NAME)
