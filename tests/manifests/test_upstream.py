@@ -43,6 +43,9 @@ def test_kserve_has_its_custom_resources_once_its_namespace_and_our_settings(
     settings = documents["ConfigMap", "inferenceservice-config"]["data"]
     assert "Standard" in settings["deploy"]
     assert '"disableIngressCreation": true' in settings["ingress"]
+    manager, proxy = documents["Deployment", "kserve-controller-manager"]["spec"]["template"]["spec"]["containers"]
+    assert manager["imagePullPolicy"] == "IfNotPresent", "a node without a network has what was loaded"
+    assert "imagePullPolicy" not in proxy
 
 
 def test_a_mirror_of_the_sources_reaches_what_they_refer_to(sources: str, stage: Stage, kustomize: list[str]) -> None:

@@ -33,7 +33,7 @@ spec:
   template:
     spec:
       containers:
-        - {name: manager, image: "kserve/kserve-controller:v1"}
+        - {name: manager, image: "kserve/kserve-controller:v1", imagePullPolicy: Always}
         - {name: proxy, image: "quay.io/brancz/kube-rbac-proxy:v1"}
 """
 SOLVER = """
