@@ -60,8 +60,8 @@ def forward(kubectl: Kubectl) -> Iterator[Callable[[str, int], str]]:
     """Return a port of this machine that leads to a service's: HOST:PORT."""
     with ExitStack() as stack:
 
-        def start(service: str, port: int) -> str:
-            command = ["kubectl", "--context", os.environ["KUBE_CONTEXT"], "--namespace", NAMESPACE]
+        def start(service: str, port: int, namespace: str = NAMESPACE) -> str:
+            command = ["kubectl", "--context", os.environ["KUBE_CONTEXT"], "--namespace", namespace]
             command += ["port-forward", f"service/{service}", f":{port}"]
             process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             stack.callback(process.terminate)

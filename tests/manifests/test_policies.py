@@ -91,12 +91,11 @@ def test_nothing_is_open_that_no_policy_opens(part: str, render: Render) -> None
     assert callers == [{"component": "transformer"}]
 
 
-@pytest.mark.parametrize(
-    ("part", "model"), [("small", "model-kind"), ("kind", "model-kind"), ("production", "model-production")]
-)
-def test_metrics_have_a_port_that_prometheus_alone_reaches(part: str, model: str, render: Render) -> None:
+@pytest.mark.parametrize("part", OVERLAYS)
+def test_metrics_have_a_port_that_prometheus_alone_reaches(part: str, render: Render) -> None:
     policies = {one["metadata"]["name"]: one["spec"] for one in render(part) if one["kind"] == "NetworkPolicy"}
-    (port,) = {int(one["metadata"]["annotations"]["prometheus.io/port"]) for one in render(model)}
+    service = _one(render(f"{part}/model"), "InferenceService")
+    port = int(service["metadata"]["annotations"]["prometheus.io/port"])
     assert port == METRICS_PORT
     peers = {
         name: rule["from"]

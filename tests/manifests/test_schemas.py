@@ -48,7 +48,7 @@ def test_kserve_kinds(part: str, render: Callable[..., list[Any]], kserve_schema
 
 
 def test_a_misspelt_field_of_kserve_is_found(render: Callable[..., list[Any]], kserve_schemas: dict[str, Any]) -> None:
-    (service,) = (copy.deepcopy(one) for one in render("model-kind") if one["kind"] == "InferenceService")
+    (service,) = (copy.deepcopy(one) for one in render("small/model") if one["kind"] == "InferenceService")
     service["spec"]["transformer"]["containers"][0]["securityContext"]["runAsNonroot"] = True
     (error,) = _errors(kserve_schemas["InferenceService"], service)
     assert "runAsNonroot" in error
