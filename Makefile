@@ -15,7 +15,7 @@ USERS ?= 32
 DURATION ?= 30
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving benchmark-batch clean pin mirror push picture
+.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving benchmark-batch clean pin mirror push network-picture
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -81,7 +81,7 @@ images-list: ## print every image the platform needs; REGISTRY= points all of th
 pin: ## write the pins of images and of upstream's manifests from kind/versions.env; REGISTRY= points all images there
 	@manifests/pin
 
-picture: $(READY) ## draw manifests/network.svg anew from the network policies
+network-picture: $(READY) ## draw manifests/network.svg anew from the network policies
 	@python manifests/draw.py
 
 mirror: ## gather in OUT=FOLDER all that MIRROR=FOLDER of kind-up and platform needs of the network

@@ -1,6 +1,6 @@
 """Draw manifests/network.svg: who may talk to whom in the overlay `kind`, by its network policies and nothing else.
 
-python manifests/draw.py [FILE]        where kustomize, or kubectl, is on the PATH (`make picture`)
+python manifests/draw.py [FILE]        where kustomize, or kubectl, is on the PATH (`make network-picture`)
 """
 
 import shutil

@@ -12,6 +12,6 @@ def test_the_picture_is_drawn_from_the_policies_as_they_are(tmp_path: Path) -> N
     done = script(sys.executable, "manifests/draw.py", str(tmp_path / "network.svg"), PATH=tools)
     assert done.returncode == 0, done.stderr
     drawn = (tmp_path / "network.svg").read_text()
-    assert drawn == (ROOT / "manifests" / "network.svg").read_text(), "run `make picture`"
+    assert drawn == (ROOT / "manifests" / "network.svg").read_text(), "run `make network-picture`"
     assert '<g data-from="transformer" data-to="predictor">' in drawn
     assert '<g data-from="kubeflow" data-to="predictor">' not in drawn
