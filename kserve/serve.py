@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from healthrisk import processes
-from healthrisk.bundle import store
 from healthrisk.config import settings
 from healthrisk.deployment import local
 from healthrisk.errors import HealthriskError
+from healthrisk.registry.lookup import find_bundle
 
 
 def main() -> int:
@@ -28,11 +28,7 @@ def main() -> int:
     try:
         # Before MLflow is imported and a bundle fetched, which takes seconds.
         processes.require_free_ports(where.host, where.port, local.PORTS)
-        bundle = (
-            store.fetch(args.bundle, None, settings().home / "cache")
-            if args.bundle
-            else local.champion_bundle(args.dataset)
-        )
+        bundle = find_bundle(args.bundle, args.dataset, settings().home / "cache")
         # A stop is an exception from here on, wherever it arrives.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with local.served(bundle, where, Path(__file__).resolve().parent, others) as servers:

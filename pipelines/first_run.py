@@ -21,6 +21,7 @@ from healthrisk.config import settings
 from healthrisk.deployment import local
 from healthrisk.errors import HealthriskError
 from healthrisk.processes import command
+from healthrisk.registry.lookup import find_bundle
 
 SCRIPTS = Path(__file__).parents[1] / "kserve"
 
@@ -41,7 +42,7 @@ def main() -> int:
 
     folder = local_runner.run(spec.to_json(), "", 0, settings().evidence)
     print("serving the champion", flush=True)
-    bundle = local.champion_bundle(spec.name)
+    bundle = find_bundle(None, spec.name, settings().home / "cache")
     with _served(bundle, port) as url:
         request, response, offline = _ask(bundle, url, folder / "preprocess" / "test")
     import summary

@@ -1,10 +1,10 @@
 """What a finished run found and where it lies: read from the artifacts in its folder."""
 
-import json
 from pathlib import Path
 
 from healthrisk import atomic
 from healthrisk.config import settings
+from healthrisk.registry.registration import Registration
 from healthrisk.reports.text_summary import summarize
 from healthrisk.spec import DatasetSpec
 from healthrisk.training.decision import Decision
@@ -12,8 +12,8 @@ from healthrisk.training.decision import Decision
 
 def of_run(spec: DatasetSpec, folder: Path) -> str:
     """Return the summary of a finished run, given its folder; the reports are put where they stay."""
-    registration = json.loads((folder / "register" / "registration").read_text("utf-8"))
-    name = f"{spec.name}-{registration['digest'][:12]}"
+    registration = Registration.read(folder / "register" / "registration")
+    name = f"{spec.name}-{registration.digest[:12]}"
     reports = settings().home / "reports"
     report, table = reports / f"{name}.html", reports / f"{name}-table.html"
     atomic.write_text(report, (folder / "evidence" / "page").read_text("utf-8"))
@@ -21,8 +21,8 @@ def of_run(spec: DatasetSpec, folder: Path) -> str:
     lines = [
         "",
         *summarize(spec, Decision.read(folder / "evidence" / "judged")),
-        "version   {name} {version}, {alias}: {reason}".format(**registration),
-        f"bundle    {registration['bundle']}",
+        f"version   {registration.name} {registration.version}, {registration.alias}: {registration.reason}",
+        f"bundle    {registration.bundle}",
         f"report    {report}",
         f"table     {table}",
         f"MLflow    {settings().tracking_uri}",

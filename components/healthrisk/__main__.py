@@ -101,12 +101,11 @@ def _predict(args: argparse.Namespace) -> dict[str, object]:
         chosen = spec.load(args.dataset)
         served = ServedModel(args.url, chosen)
         return {**batch.predict(job, chosen, served.probabilities), "served": served.summary()}
-    from healthrisk.bundle import store
     from healthrisk.inference.scorer import Scorer
+    from healthrisk.registry.lookup import find_bundle
 
     with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
-        address, digest = (args.bundle, None) if args.bundle else _champion(args.dataset)
-        bundle = store.fetch(address, digest, Path(cache))
+        bundle = find_bundle(args.bundle, args.dataset, Path(cache))
         scorer = Scorer(bundle, args.threads)
     return {**batch.predict(job, bundle.spec, scorer.probabilities), "version": bundle.version}
 
@@ -124,24 +123,22 @@ def _add_drift(parser: argparse.ArgumentParser) -> None:
 
 
 def _drift(args: argparse.Namespace) -> dict[str, object]:
-    from healthrisk import atomic
-    from healthrisk.bundle import store
-    from healthrisk.monitoring import drift, traffic
+    from healthrisk.monitoring import drift, gauges, traffic
     from healthrisk.monitoring.table_counts import counts
+    from healthrisk.registry.lookup import find_bundle
 
     with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
-        address, digest = (args.reference, None) if args.reference else _champion(args.dataset)
-        bundle = store.fetch(address, digest, Path(cache))
+        bundle = find_bundle(args.reference, args.dataset, Path(cache))
         model = args.model or bundle.spec.name
         rejected = 0
         if args.prometheus:
             current = traffic.counts(bundle, args.prometheus, model, args.window)
         else:
             current, rejected = counts(bundle, args.file)
-        found = drift.compare(bundle.read_json("reference.json"), current)
+        report = drift.compare(bundle.reference, current)
     if args.exposition:
-        atomic.write_text(args.exposition, drift.exposition(found, model, bundle.version))
-    return {**found, "rejected_rows": rejected, "version": bundle.version}
+        gauges.write(report, model, bundle.version, args.exposition)
+    return {**report.model_dump(mode="json"), "rejected_rows": rejected, "version": bundle.version}
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
@@ -162,16 +159,6 @@ def _watch(args: argparse.Namespace) -> dict[str, object]:
         "drift": verdicts,
         "retraining": watch.trigger_retraining(args.prometheus, args.retrain) if args.retrain else {},
     }
-
-
-def _champion(dataset: str) -> tuple[str, str]:
-    from healthrisk.errors import StoreError
-    from healthrisk.registry import versions
-
-    champion = versions.champion(dataset)
-    if champion is None:
-        raise StoreError(f"{dataset!r} has no champion yet: train one, or give --bundle")
-    return champion.uri, champion.digest
 
 
 if __name__ == "__main__":

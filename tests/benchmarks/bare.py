@@ -10,9 +10,9 @@ import joblib
 
 from healthrisk import spec as specs
 from healthrisk.data.ingest import ingest
-from healthrisk.data.validate import raise_if_failed, validate
+from healthrisk.data.validate import validate
 from healthrisk.evidence.gather import add_gates, gather
-from healthrisk.registry.provenance import git_revision, versions
+from healthrisk.registry.provenance import code_origin
 from healthrisk.registry.register import register_winner
 from healthrisk.reports.model_report import model_plots, render, save_plots
 from healthrisk.reports.table_report import render as render_validation
@@ -27,7 +27,7 @@ with tempfile.TemporaryDirectory() as name:
     record = ingest(spec, "", folder / "table")
     checked = validate(spec, folder / "table")
     render_validation(spec, checked)
-    raise_if_failed(checked)
+    checked.raise_if_failed()
     paths = [folder / "train", folder / "test"]
     write_split(spec, folder / "table", 0, *paths, folder / "preprocessor")
     parts = read_split(spec, paths[0]), read_split(spec, paths[1])
@@ -40,8 +40,7 @@ with tempfile.TemporaryDirectory() as name:
     decision = add_gates(spec, decision, gathered)
     drawn = {model.family: model_plots(spec, decision, model.family) for model in models}
     save_plots(drawn, folder / "plots")
-    provenance = {"git_revision": git_revision(), "versions": versions()}
-    page = render(spec, decision, gathered, record, provenance, drawn[decision.winner])
+    page = render(spec, decision, gathered, record, code_origin(), drawn[decision.winner])
     folders = [folder / family for family in FAMILIES]
     register_winner(
         spec, parts=paths, record=record, decision=decision, page=page, plots=folder / "plots", models=folders

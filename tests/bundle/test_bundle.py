@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from healthrisk.bundle import FILES, MANIFEST, Bundle, bundle
 from healthrisk.bundle.classifier import LINEAR
+from healthrisk.bundle.manifest import Provenance
 from healthrisk.errors import BundleError
+from tests.support import sample_bundle
 
 
 def copy(home: Path, to: Path) -> Path:
@@ -26,10 +27,10 @@ def test_a_bundle_opens_by_its_address(home: Path, tmp_path: Path) -> None:
     path = copy(home, tmp_path)
     opened = Bundle.open(path, path.name)
     assert opened.digest == path.name
-    assert set(opened.manifest["files"]) == {*FILES, LINEAR}
-    assert opened.manifest["data"]["rows"] == 303
-    assert opened.manifest["parity"]["largest_difference"] <= 1e-6
-    assert opened.manifest["parity"]["rows"] == 10_303
+    assert set(opened.manifest.files) == {*FILES, LINEAR}
+    assert opened.manifest.data.rows == 303
+    assert opened.manifest.parity.largest_difference <= 1e-6
+    assert opened.manifest.parity.rows == 10_303
 
 
 @pytest.mark.parametrize("name", [*FILES, LINEAR])
@@ -66,8 +67,33 @@ def test_what_is_no_manifest_is_refused(home: Path, tmp_path: Path, text: str) -
         Bundle.open(path)
 
 
+@pytest.mark.parametrize(
+    ("written", "advice"),
+    [
+        (1, "healthrisk 0.1 wrote it in format 1, and this version reads format 2: train the model again, or serve"),
+        (99, "its format is 99, and this version reads format 2: use the version that wrote it"),
+        ("two", "its format is 'two'"),
+    ],
+)
+def test_another_format_is_refused_with_what_to_do(home: Path, tmp_path: Path, written: object, advice: str) -> None:
+    path = copy(home, tmp_path)
+    manifest = json.loads((path / MANIFEST).read_text())
+    (path / MANIFEST).write_text(json.dumps(manifest | {"format": written}))
+    with pytest.raises(BundleError, match=advice):
+        Bundle.open(path)
+
+
+def test_a_manifest_without_an_origin_is_refused_by_the_field(home: Path, tmp_path: Path) -> None:
+    path = copy(home, tmp_path)
+    manifest = json.loads((path / MANIFEST).read_text())
+    del manifest["data"]["sha256"]
+    (path / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"MANIFEST.json is not valid: data.sha256: Field required"):
+        Bundle.open(path)
+
+
 def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    def fill(path: Path) -> dict[str, Any]:
+    def fill(path: Path) -> Provenance:
         (path / LINEAR).write_text("half")
         raise RuntimeError("power cut")
 
@@ -89,5 +115,5 @@ def test_what_a_killed_writer_leaves_is_removed_by_the_next(tmp_path: Path) -> N
         os.kill(writer.pid, signal.SIGKILL)
     assert len(list(tmp_path.iterdir())) == 1
     with pytest.raises(BundleError, match=r"spec.json cannot be read"):
-        bundle.write(tmp_path, lambda path: {})
+        bundle.write(tmp_path, lambda path: sample_bundle.provenance("heart-disease", "random_forest"))
     assert list(tmp_path.iterdir()) == []

@@ -75,7 +75,7 @@ def test_what_is_put_is_fetched_unaltered(made: Bundle, root: str, tmp_path: Pat
     assert uri == f"{root}/heart-disease/{made.digest}"
     assert store.put(made, root) == uri
     found = store.fetch(uri, made.digest, tmp_path / "cache")
-    for name in made.manifest["files"]:
+    for name in made.manifest.files:
         assert (found.path / name).read_bytes() == (made.path / name).read_bytes()
 
 
@@ -141,7 +141,7 @@ def test_a_table_may_lie_in_a_bucket(endpoint: str, tmp_path: Path) -> None:
     client = store.s3_client(settings())
     client.fput_object(bucket_name=BUCKET, object_name="tables/heart.csv", file_path=str(shipped))
     heart = specs.load("heart-disease")
-    assert ingest(heart, f"s3://{BUCKET}/tables/heart.csv", tmp_path / "table")["source"] == "shipped"
+    assert ingest(heart, f"s3://{BUCKET}/tables/heart.csv", tmp_path / "table").source == "shipped"
     with pytest.raises(SourceError, match=r"s3://bundles/tables/none\.csv cannot be read"):
         ingest(heart, f"s3://{BUCKET}/tables/none.csv", tmp_path / "table")
     assert list(tmp_path.iterdir()) == [tmp_path / "table"]

@@ -45,10 +45,10 @@ def test_the_shipped_copy_is_ucis_file_row_for_row(uci: Path, tmp_path: Path) ->
 
 def test_the_record_says_what_was_read(tmp_path: Path) -> None:
     record = ingest(HEART, "", tmp_path / "table")
-    assert record["source"] == "shipped"
-    assert record["rows"] == 303
-    assert record["sha256"] == hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
-    assert {name: count for name, count in record["missing"].items() if count} == {"ca": 4, "thal": 2}
+    assert record.source == "shipped"
+    assert record.rows == 303
+    assert record.sha256 == hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
+    assert {name: count for name, count in record.missing.items() if count} == {"ca": 4, "thal": 2}
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
 
 
@@ -180,7 +180,7 @@ def test_a_source_is_downloaded_and_tried_again_while_the_server_is_busy(archive
     archive.content, archive.failures = SHIPPED.read_bytes(), [503, 502]
     digest = hashlib.sha256(archive.content).hexdigest()
     record = ingest(with_source(name="there", uri=archive.url, sha256=digest), "", tmp_path / "table")
-    assert (record["source"], record["uri"], record["rows"], archive.asked) == ("there", archive.url, 303, 3)
+    assert (record.source, record.uri, record.rows, archive.asked) == ("there", archive.url, 303, 3)
 
 
 def test_a_source_that_is_not_found_is_not_asked_for_again(archive: Archive, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_source_may_lie_in_an_archive(archive: Archive, tmp_path: Path) -> Non
     archive.content = buffer.getvalue()
     digest = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
     source = {"name": "there", "uri": archive.url, "sha256": digest}
-    assert ingest(with_source(**source, member="inside.csv"), "", tmp_path / "table")["rows"] == 303
+    assert ingest(with_source(**source, member="inside.csv"), "", tmp_path / "table").rows == 303
     with pytest.raises(SourceError, match=r"no zip archive with a file 'other\.csv'"):
         ingest(with_source(**source, member="other.csv"), "", tmp_path / "table")
 
@@ -216,7 +216,7 @@ def test_a_folder_of_files_stands_in_for_downloads(
     (tmp_path / "files" / "data").write_bytes(SHIPPED.read_bytes())
     monkeypatch.setenv("HEALTHRISK_DATA", str(tmp_path / "files"))
     digest = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
-    assert ingest(with_source(name="there", uri=archive.url, sha256=digest), "there", tmp_path / "table")["rows"] == 303
+    assert ingest(with_source(name="there", uri=archive.url, sha256=digest), "there", tmp_path / "table").rows == 303
     assert archive.asked == 0
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ import pytest
 from healthrisk import datasets
 from healthrisk import spec as specs
 from healthrisk.data.ingest import ingest
-from healthrisk.data.validate import raise_if_failed, validate
+from healthrisk.data.validate import ValidationReport, validate
 from healthrisk.errors import ValidationError
 from healthrisk.reports.table_report import render
 from healthrisk.spec import DatasetSpec
@@ -21,26 +20,26 @@ HEART = specs.load("heart-disease")
 FRAME = pd.read_csv(Path(datasets.__path__[0]) / "heart-disease.csv", na_values="?")
 
 
-def results(frame: pd.DataFrame, tmp_path: Path, spec: DatasetSpec = HEART) -> dict[str, Any]:
+def results(frame: pd.DataFrame, tmp_path: Path, spec: DatasetSpec = HEART) -> ValidationReport:
     frame.to_csv(tmp_path / "given.csv", index=False)
     ingest(spec, str(tmp_path / "given.csv"), tmp_path / "table")
     return validate(spec, tmp_path / "table")
 
 
-def messages(found: dict[str, Any], status: str) -> list[str]:
-    return [check["message"] for check in found["checks"] if check["status"] == status]
+def messages(found: ValidationReport, status: str) -> list[str]:
+    return [check.message for check in found.checks if check.status == status]
 
 
 def test_the_shipped_table_passes_every_check(tmp_path: Path) -> None:
     found = results(FRAME, tmp_path)
-    assert {check["status"] for check in found["checks"]} == {"pass"}
-    raise_if_failed(found)
-    assert found["classes"] == [{"name": "no disease", "rows": 164}, {"name": "disease", "rows": 139}]
-    age = found["columns"]["age"]
-    assert (age["min"], age["max"], sum(age["counts"])) == (29, 77, 303)
-    assert age["mean"] == pytest.approx(FRAME["age"].mean())
-    assert found["columns"]["thal"]["counts"] == {"3": 166, "6": 18, "7": 117}
-    assert found["columns"]["thal"]["missing"] == 2
+    assert {check.status for check in found.checks} == {"pass"}
+    found.raise_if_failed()
+    assert [(one.name, one.rows) for one in found.classes] == [("no disease", 164), ("disease", 139)]
+    age = found.columns["age"]
+    assert (age.statistics.min, age.statistics.max, sum(age.counts)) == (29, 77, 303)
+    assert age.statistics.mean == pytest.approx(FRAME["age"].mean())
+    thal = found.columns["thal"]
+    assert (thal.codes, thal.counts, thal.missing) == ((3, 6, 7), (166, 18, 117), 2)
 
 
 def changed(column: str, value: float, rows: slice = slice(3, 3)) -> pd.DataFrame:
@@ -68,7 +67,7 @@ def test_what_breaks_a_rule_fails_and_is_named(frame: pd.DataFrame, says: str, t
     found = results(frame, tmp_path)
     assert any(says in message for message in messages(found, "fail")), messages(found, "fail")
     with pytest.raises(ValidationError):
-        raise_if_failed(found)
+        found.raise_if_failed()
 
 
 def test_what_the_spec_only_warns_of_is_a_warning(tmp_path: Path) -> None:
@@ -87,7 +86,7 @@ def test_the_spec_decides_what_fails(action: str, status: str, tmp_path: Path) -
     document = HEART.model_dump(mode="json")
     document["validation"]["duplicates"] = {"action": action, "limit": 0.01}
     found = results(pd.concat([FRAME, FRAME.head(20)]), tmp_path, DatasetSpec.model_validate(document))
-    assert [check["status"] for check in found["checks"] if check["name"] == "duplicates"] == [status]
+    assert [check.status for check in found.checks if check.name == "duplicates"] == [status]
 
 
 def kaggle() -> pd.DataFrame:
@@ -103,12 +102,12 @@ def kaggle() -> pd.DataFrame:
 
 def test_the_kaggle_recoding_is_recognised_before_anything_else(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match=r"Kaggle heart.csv: this is the Kaggle recoding .* target is inverted"):
-        raise_if_failed(results(kaggle(), tmp_path))
+        results(kaggle(), tmp_path).raise_if_failed()
 
 
 def test_inverted_labels_are_noticed_where_the_codes_are_right(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="'num' looks inverted"):
-        raise_if_failed(results(FRAME.assign(num=1 - FRAME["num"]), tmp_path))
+        results(FRAME.assign(num=1 - FRAME["num"]), tmp_path).raise_if_failed()
 
 
 def test_the_severity_of_seven_classes_may_be_inverted_too(uci: Path, tmp_path: Path) -> None:
@@ -123,7 +122,7 @@ def test_the_severity_of_seven_classes_may_be_inverted_too(uci: Path, tmp_path: 
 @pytest.mark.parametrize("name", ["hungarian", "switzerland"])
 def test_other_hospitals_are_not_taken_for_inverted(name: str, uci: Path, tmp_path: Path) -> None:
     ingest(HEART, str(uci / f"processed.{name}.data"), tmp_path / "table")
-    checks = {check["name"]: check["status"] for check in validate(HEART, tmp_path / "table")["checks"]}
+    checks = {check.name: check.status for check in validate(HEART, tmp_path / "table").checks}
     assert (checks["encoding"], checks["values"], checks["inverted outcome"]) == ("pass", "pass", "pass")
 
 

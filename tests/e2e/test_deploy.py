@@ -83,8 +83,8 @@ def test_grpc_answers_as_offline(served: tuple[Bundle, Deployed], kubectl: Calla
     from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
     bundle = served[0]
-    golden = bundle.read_json("golden.json")
-    rows = encoding.decode(bundle.spec, golden_matrix(bundle.spec, golden["rows"]))
+    golden = bundle.golden
+    rows = encoding.decode(bundle.spec, golden_matrix(bundle.spec, golden.rows))
     request = pb.ModelInferRequest(model_name=NAME)
     for column, values in zip(bundle.spec.columns, zip(*rows, strict=True), strict=True):
         tensor = request.inputs.add(
@@ -106,7 +106,7 @@ def test_grpc_answers_as_offline(served: tuple[Bundle, Deployed], kubectl: Calla
             process.terminate()
     place = [output.name for output in answer.outputs].index("probability")
     found = np.frombuffer(answer.raw_output_contents[place], "<f4").reshape(len(rows), -1)
-    np.testing.assert_allclose(found, golden["probability"], atol=1e-6)
+    np.testing.assert_allclose(found, golden.probability, atol=1e-6)
 
 
 def test_a_challenger_is_served_beside_the_champion(

@@ -150,6 +150,6 @@ def test_a_run_trains_and_serves(platform: None, cluster: Cluster, forward: Call
     assert served
     bundle = store.fetch(served.bundle, served.digest, tmp_path)
     answers = deploy.replay(bundle, f"http://{forward('heart-disease-transformer', 80)}", bundle.spec)
-    assert len(answers) == len(bundle.read_json("golden.json")["rows"])
+    assert len(answers) == len(bundle.golden.rows)
     if before is None:
         cluster.delete("heart-disease")

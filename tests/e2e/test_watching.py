@@ -22,7 +22,7 @@ from healthrisk.bundle import store
 from healthrisk.inference.scorer import golden_matrix
 from healthrisk.serving.client import ServedModel
 bundle = store.fetch({bundle!r}, None, Path("/tmp/cache"))
-rows = np.repeat(golden_matrix(bundle.spec, bundle.read_json("golden.json")["rows"]), 200, axis=0)
+rows = np.repeat(golden_matrix(bundle.spec, bundle.golden.rows), 200, axis=0)
 model = ServedModel("http://readmission-transformer.healthrisk", bundle.spec)
 until = time.monotonic() + {seconds}
 while time.monotonic() < until:

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from healthrisk import spec as specs
+from healthrisk.bundle.manifest import CodeOrigin
 from healthrisk.data import encoding
-from healthrisk.data.ingest import ingest
+from healthrisk.data.ingest import IngestRecord, ingest
 from healthrisk.evidence import gather, robustness
 from healthrisk.reports import model_report
 from healthrisk.spec import DatasetSpec, Verdict
@@ -21,7 +22,7 @@ from healthrisk.training.decision import Decision
 from healthrisk.training.evaluate import evaluate
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
-RECORD: dict[str, Any] = {"source": "uci", "uri": "https://host/table", "sha256": "0" * 64, "rows": 1}
+RECORD: dict[str, Any] = {"source": "uci", "uri": "https://host/table", "sha256": "0" * 64, "rows": 1, "columns": ()}
 
 
 def judged(heart: Heart, level: Any, flips: float = 0.0, penalty: float = 0.3) -> tuple[Decision, dict[str, Any]]:
@@ -89,9 +90,9 @@ def test_the_explained_patient_adds_up(full: tuple[Decision, dict[str, Any]]) ->
 
 def words(spec: DatasetSpec, decision: Decision, found: dict[str, Any]) -> str:
     """The report's text without marks, a cell or a line apart by one blank."""
-    record = RECORD | {"missing": dict.fromkeys(spec.features, 0)}
+    record = IngestRecord(**RECORD, missing=dict.fromkeys(spec.features, 0))
     plots = model_report.model_plots(spec, decision, decision.winner)
-    page = model_report.render(spec, decision, found, record, {"git_revision": "0" * 40, "versions": {}}, plots)
+    page = model_report.render(spec, decision, found, record, CodeOrigin(git_revision="0" * 40, versions={}), plots)
     return " ".join(re.sub("<[^>]+>", " ", re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)).split())
 
 

@@ -85,11 +85,11 @@ def test_nothing_in_an_image_can_install_or_compile(
 
 
 def test_the_image_answers_as_the_bundle_says(served: str, bundle: Bundle) -> None:
-    golden = bundle.read_json("golden.json")
-    rows = golden_matrix(bundle.spec, golden["rows"])
+    golden = bundle.golden
+    rows = golden_matrix(bundle.spec, golden.rows)
     with contextlib.closing(ServedModel(served, bundle.spec)) as model:
         answers = model.probabilities(rows)
-    np.testing.assert_allclose(answers, golden["probability"], atol=1e-6)
+    np.testing.assert_allclose(answers, golden.probability, atol=1e-6)
 
 
 def test_the_image_refuses_bad_input(served: str, bundle: Bundle) -> None:

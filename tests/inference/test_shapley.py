@@ -9,6 +9,7 @@ import pytest
 
 from healthrisk.bundle import Bundle, parity
 from healthrisk.bundle import bundle as bundle_files
+from healthrisk.bundle.manifest import Provenance
 from healthrisk.inference import background
 from healthrisk.inference.scorer import Scorer
 from healthrisk.inference.shapley import Explainer
@@ -63,12 +64,12 @@ def test_the_stated_error_covers_what_another_seed_finds(
 def test_no_pickle_is_read(bundle_of: Make, tmp_path: Path) -> None:
     original = bundle_of("heart-disease", "random_forest")
 
-    def spoil(folder: Path) -> dict[str, object]:
-        for name in original.manifest["files"]:
+    def spoil(folder: Path) -> Provenance:
+        for name in original.manifest.files:
             shutil.copyfile(original.path / name, folder / name)
         for name in ("model.joblib", "preprocessor.joblib"):
             (folder / name).write_bytes(b"not a pickle")
-        return {key: value for key, value in original.manifest.items() if key not in {"format", "files"}}
+        return Provenance.model_validate(original.manifest.model_dump(exclude={"format", "files"}))
 
     spoiled = bundle_files.write(tmp_path, spoil)
     row = parity.generate_rows(spoiled.spec, 1, 0)[0]
@@ -79,7 +80,7 @@ def test_the_background_has_the_reference_s_marginals(
     bundle_of: Make, heart: tuple[object, np.ndarray, np.ndarray]
 ) -> None:
     bundle = bundle_of("heart-disease", "logistic_regression")
-    drawn = background.draw(bundle.spec, bundle.read_json("reference.json"), 200, 0)
+    drawn = background.draw(bundle.spec, bundle.reference, 200, 0)
     patients = heart[1]
     for place, column in enumerate(bundle.spec.columns):
         known = patients[~np.isnan(patients[:, place]), place]

@@ -60,8 +60,8 @@ def dashboard_prometheus(
 @contextmanager
 def traffic(pair: Pair) -> Iterator[None]:
     """Ask for predictions, a value missing in some, and now and then wrongly, until the context ends."""
-    golden = pair.bundle.read_json("golden.json")
-    rows = encoding.decode(pair.bundle.spec, golden_matrix(pair.bundle.spec, golden["rows"]))
+    golden = pair.bundle.golden
+    rows = encoding.decode(pair.bundle.spec, golden_matrix(pair.bundle.spec, golden.rows))
     stop = threading.Event()
 
     def ask() -> None:

@@ -43,19 +43,19 @@ def test_false_alarms_stay_below_the_stated_rate(bundle: Bundle, heart: Heart, r
         ours, theirs = order[:150], order[150 : 150 + rows]
         known = reference.describe(spec, matrix[ours], scores[ours])
         found = drift.compare(known, reference.recount(spec, known, matrix[theirs], scores[theirs]))
-        alarms += found["verdict"] != "stable"
+        alarms += found.verdict != "stable"
     assert alarms <= drift.FALSE_ALARMS * TRIALS
 
 
 @pytest.mark.parametrize("rows", [60, 303])
 def test_resamples_of_the_training_data_stay_below_it_too(bundle: Bundle, heart: Heart, rows: int) -> None:
     spec, matrix, _ = heart
-    scores, known = Scorer(bundle).probabilities(matrix), bundle.read_json("reference.json")
+    scores, known = Scorer(bundle).probabilities(matrix), bundle.reference
     alarms = 0
     for seed in range(TRIALS):
         drawn = np.random.default_rng(seed).integers(0, len(matrix), rows)
         found = drift.compare(known, reference.recount(spec, known, matrix[drawn], scores[drawn]))
-        alarms += found["verdict"] != "stable"
+        alarms += found.verdict != "stable"
     assert alarms <= drift.FALSE_ALARMS * TRIALS
 
 
@@ -69,9 +69,9 @@ def test_significance_alone_is_no_drift(bundle: Bundle, heart: Heart, rows: int)
     theirs[:, place] += 0.1 * np.nanstd(theirs[:, place])
     known = reference.describe(spec, many, np.zeros((len(many), 2), np.float32))
     found = drift.compare(known, reference.recount(spec, known, theirs, np.zeros((rows, 2), np.float32)))
-    moved = next(shift for shift in found["shifts"] if shift["feature"] == "chol")
-    assert moved["verdict"] == "stable"
-    assert (moved["adjusted"] < drift.FALSE_ALARMS) == (rows > 1000)
+    moved = next(shift for shift in found.shifts if shift.feature == "chol")
+    assert moved.verdict == "stable"
+    assert (moved.adjusted < drift.FALSE_ALARMS) == (rows > 1000)
 
 
 def test_a_shift_is_found_and_named(bundle: Bundle, heart: Heart) -> None:
@@ -82,12 +82,12 @@ def test_a_shift_is_found_and_named(bundle: Bundle, heart: Heart) -> None:
     scores = np.tile(np.array([[0.6, 0.4]], np.float32), (len(matrix), 1))
     known = reference.describe(spec, matrix, scores)
     found = drift.compare(known, reference.recount(spec, known, older, scores))
-    assert (found["verdict"], found["drifting"]) == ("strong", ["age", "thal"]) or found["drifting"] == ["thal", "age"]
-    by_name = {(shift["feature"], shift["what"]): shift for shift in found["shifts"]}
-    assert by_name["age", "values"]["distance"] == pytest.approx(0.5, abs=0.1)
-    assert by_name["age", "values"]["psi"] > 0.25
-    assert by_name["thal", "missing"]["distance"] == pytest.approx(0.5, abs=0.02)
-    assert by_name["thal", "values"]["verdict"] == "stable"
+    assert (found.verdict, {*found.drifting}) == ("strong", {"age", "thal"})
+    by_name = {(shift.feature, shift.what): shift for shift in found.shifts}
+    assert by_name["age", "values"].distance == pytest.approx(0.5, abs=0.1)
+    assert by_name["age", "values"].psi > 0.25
+    assert by_name["thal", "missing"].distance == pytest.approx(0.5, abs=0.02)
+    assert by_name["thal", "values"].verdict == "stable"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_other_sites_are_flagged_by_the_command(
 def test_the_training_data_do_not_drift_from_themselves(bundle: Bundle) -> None:
     shipped = Path(datasets.__path__[0]) / "heart-disease.csv"
     current, rejected = counts(bundle, shipped)
-    known = bundle.read_json("reference.json")
+    known = bundle.reference
     assert (current, rejected) == (known, 0)
     assert drift.compare(known, current)["verdict"] == "stable"
 
@@ -158,12 +158,12 @@ def test_live_traffic_is_compared_from_prometheus_histograms(
     wait_for(url, f'feature_values_count{{feature="age"}} >= {len(matrix)}')
     current = traffic.counts(bundle, url, "heart-disease", "10m")
     # Prometheus extrapolates an increase towards the window's ends, which changes shares a little.
-    expected = reference.recount(spec, bundle.read_json("reference.json"), older, Scorer(bundle).probabilities(older))
-    shares = [np.divide(each["features"]["age"]["counts"], each["rows"]) for each in (current, expected)]
+    expected = reference.recount(spec, bundle.reference, older, Scorer(bundle).probabilities(older))
+    shares = [np.divide(each.features["age"].counts, each.rows) for each in (current, expected)]
     assert shares[0] == pytest.approx(shares[1], abs=0.1)
-    found = drift.compare(bundle.read_json("reference.json"), current)
-    assert "age" in found["drifting"]
-    assert found["verdict"] == "strong"
+    found = drift.compare(bundle.reference, current)
+    assert "age" in found.drifting
+    assert found.verdict == "strong"
     with pytest.raises(SourceError, match="holds no prediction of 'other'"):
         traffic.counts(bundle, url, "other", "10m")
 

@@ -18,7 +18,7 @@ from healthrisk.inference.scorer import Scorer
 from healthrisk.registry import versions
 from healthrisk.serving.metrics import Distributions, ServerMetrics
 from healthrisk.spec import DatasetSpec
-from tests.support import http
+from tests.support import http, sample_bundle
 from tests.support.patience import run
 from tests.support.prometheus import wait_for
 from tests.support.servers import free_ports
@@ -60,8 +60,7 @@ def champion(bundle_of: Callable[..., Bundle], tmp_path: Path, monkeypatch: pyte
     """A bundle that the registry knows as champion."""
     monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path / "home"))
     bundle = bundle_of("heart-disease", "logistic_regression")
-    scored = {"cross_validation": {"intervals": {"roc_auc": {"mean": 0.9}}}}
-    decision = {"metric": "roc_auc", "winner": "logistic_regression", "models": {"logistic_regression": scored}}
+    decision = sample_bundle.decision(bundle.spec, "logistic_regression", 0.9)
     versions.register(bundle, store.put(bundle, (tmp_path / "store").as_uri()), decision, "", "nothing to compare")
     return bundle
 

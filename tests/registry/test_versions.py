@@ -1,13 +1,13 @@
 """Champions, challengers and idempotence, in a real MLflow registry on SQLite."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from healthrisk import spec as specs
 from healthrisk.bundle import FILES, Bundle, bundle
 from healthrisk.bundle.classifier import LINEAR
+from healthrisk.bundle.manifest import Provenance
 from healthrisk.bundle.parity import generate_rows
 from healthrisk.errors import StoreError
 from healthrisk.registry import versions
@@ -29,12 +29,12 @@ def built(folder: Path, mark: str) -> Bundle:
     """A bundle that differs from others by a mark."""
     preprocessor = fit(SPEC, generate_rows(SPEC, 50, 0))[1]
 
-    def fill(path: Path) -> dict[str, Any]:
+    def fill(path: Path) -> Provenance:
         for name in (*FILES, LINEAR):
             (path / name).write_text(mark)
         (path / "spec.json").write_text(SPEC.to_json())
         (path / "preprocessor.json").write_text(preprocessor.to_json())
-        return {"name": SPEC.name}
+        return sample_bundle.provenance(SPEC.name, "random_forest")
 
     return bundle.write(folder / "bundles" / SPEC.name, fill)
 

@@ -64,7 +64,7 @@ def test_refused_bodies_are_not_kept(make_bundle: Callable[..., Path], tmp_path:
     bundle = make_bundle("heart-disease", "logistic_regression")
     server = Server("transformer.py", bundle, tmp_path / "log", ("--predictor_host=127.0.0.1:1", *PATIENT, *SMALL))
     url = f"{server.start().wait().url}/v1/models/heart-disease:predict"
-    row = next(row for row in Bundle.open(bundle).read_json("golden.json")["rows"] if None not in row)
+    row = next(row for row in Bundle.open(bundle).golden.rows if None not in row)
     bodies = {
         413: b'{"instances": [' + b"{}," * 340_000 + b"{}]}",
         400: b'{"instances": "' + b"x" * 1_000_000,

@@ -69,8 +69,8 @@ def pair(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def rows(pair: Any) -> list[dict[str, Any]]:
-    golden = pair.bundle.read_json("golden.json")
-    return [dict(zip(golden["features"], row, strict=True)) for row in golden["rows"][:2]]
+    golden = pair.bundle.golden
+    return [dict(zip(golden.features, row, strict=True)) for row in golden.rows[:2]]
 
 
 def expect_answer(client: httpx.Client, url: str, content: bytes, **headers: str) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from healthrisk.bundle.reference import CodeCounts
 from tests.support import http
 from tests.support.patience import until
 from tests.support.prometheus import prometheus, wait_for
@@ -78,12 +79,12 @@ def test_metrics_count_what_happens(pair: Pair, raw_rows: Any, offline: Any) -> 
     assert grown("prediction_rejected_total", model=spec.name, reason="shape") == 1
     assert grown("predictor_hop_seconds_count", model=spec.name) == 2
     assert value(after, "predictions_in_flight", model=spec.name) == 0
-    over_grpc = next(row for row in pair.bundle.read_json("golden.json")["rows"] if None not in row)
+    over_grpc = next(row for row in pair.bundle.golden.rows if None not in row)
     asked = [*rows, dict(zip(spec.features, over_grpc, strict=True))]
     classes = np.bincount(offline(pair.bundle, asked).argmax(axis=1))
     for cls, count in zip(spec.target.classes, classes, strict=True):
         assert grown("predictions_by_class_total", **model, **{"class": str(cls.value)}) == count
-    info = {"digest": pair.bundle.digest, "revision": pair.bundle.manifest["git_revision"]}
+    info = {"digest": pair.bundle.digest, "revision": pair.bundle.manifest.git_revision}
     for server in (pair.transformer, pair.predictor):
         assert value(samples(server), "healthrisk_model_info", **model, **info) == 1
 
@@ -93,7 +94,7 @@ def test_distributions_of_the_training_rows_are_the_reference(pair: Pair, raw_ro
     before = samples(pair.transformer)
     ask(pair, [list(row.values()) for row in raw_rows(pair.bundle.path)]).raise_for_status()
     after = samples(pair.transformer)
-    reference = pair.bundle.read_json("reference.json")["features"]
+    reference = pair.bundle.reference.features
     assert set(reference) == set(pair.bundle.spec.features)
     for feature, expected in reference.items():
         labels = {"feature": feature, "version": pair.bundle.version}
@@ -101,23 +102,23 @@ def test_distributions_of_the_training_rows_are_the_reference(pair: Pair, raw_ro
         def grown(name: str, labels: dict[str, str] = labels, **more: str) -> float:
             return value(after, name, **labels, **more) - value(before, name, **labels, **more)
 
-        assert grown("feature_missing_total") == expected["missing"]
-        if expected["kind"] == "code":
-            counts = [grown("feature_codes_total", code=str(code)) for code in expected["codes"]]
-            assert counts == expected["counts"]
+        assert grown("feature_missing_total") == expected.missing
+        if isinstance(expected, CodeCounts):
+            counts = [grown("feature_codes_total", code=str(code)) for code in expected.codes]
+            assert counts == list(expected.counts)
         else:
-            bounds = [*(repr(float(edge)) for edge in expected["edges"]), "+Inf"]
+            bounds = [*(repr(float(edge)) for edge in expected.edges), "+Inf"]
             cumulated = [grown("feature_values_bucket", le=bound) for bound in bounds]
-            assert cumulated == np.cumsum(expected["counts"]).tolist()
+            assert cumulated == np.cumsum(expected.counts).tolist()
 
 
 def test_one_request_tells_nothing_of_its_patient(pair: Pair) -> None:
     """Around one request the sums of two patients within the same bins grow alike, and are neither's value."""
     spec = pair.bundle.spec
     numbers = [column.name for column in spec.columns if column.kind != "code"]
-    reference = pair.bundle.read_json("reference.json")["features"]
-    golden = dict(zip(spec.features, pair.bundle.read_json("golden.json")["rows"][0], strict=True))
-    edges = reference["chol"]["edges"]
+    reference = pair.bundle.reference.features
+    golden = dict(zip(spec.features, pair.bundle.golden.rows[0], strict=True))
+    edges = reference["chol"].edges
     sums = []
     for chol in (edges[2] + 0.25, edges[3] - 0.25):
         before = samples(pair.transformer)
@@ -146,7 +147,7 @@ def test_metrics_are_on_their_own_port_alone(pair: Pair) -> None:
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="there is no promtool here: make test-tools")
 def test_a_real_prometheus_scrapes_both(pair: Pair, tmp_path: Path) -> None:
-    ask(pair, pair.bundle.read_json("golden.json")["rows"]).raise_for_status()
+    ask(pair, pair.bundle.golden.rows).raise_for_status()
     for server in (pair.transformer, pair.predictor):
         text = http.get(server.metrics).text
         checked = subprocess.run(
@@ -171,7 +172,7 @@ def test_a_real_prometheus_scrapes_both(pair: Pair, tmp_path: Path) -> None:
 def test_logs_are_json_and_hold_no_value(pair: Pair) -> None:
     """Send values that can be recognised, in every place of good and bad requests, and search all logs for them."""
     spec = pair.bundle.spec
-    golden = dict(zip(spec.features, pair.bundle.read_json("golden.json")["rows"][0], strict=True))
+    golden = dict(zip(spec.features, pair.bundle.golden.rows[0], strict=True))
     number = next(column.name for column in spec.columns if column.kind == "number" and column.range[1] > 150)
     good = {**golden, number: 123.4567}
     bodies = [
@@ -202,19 +203,19 @@ def test_logs_are_json_and_hold_no_value(pair: Pair) -> None:
 
 
 def test_request_id_comes_back(pair: Pair) -> None:
-    rows = pair.bundle.read_json("golden.json")["rows"][:1]
+    rows = pair.bundle.golden.rows[:1]
     assert ask(pair, rows, **{"x-request-id": "abc"}).headers["x-request-id"] == "abc"
     assert "two words" not in ask(pair, rows, **{"x-request-id": "two words"}).headers.values()
     assert ask(pair, [[1]]).headers["x-request-id"]
 
 
 def test_traceparent_crosses_the_hop(pair: Pair) -> None:
-    ask(pair, pair.bundle.read_json("golden.json")["rows"][:1], traceparent=TRACEPARENT).raise_for_status()
+    ask(pair, pair.bundle.golden.rows[:1], traceparent=TRACEPARENT).raise_for_status()
     other = TRACE[::-1]
     assert grpc_code(pair, traceparent=TRACEPARENT.replace(TRACE, other)) is grpc.StatusCode.OK
     lines = [json.loads(line) for line in pair.predictor.log.read_text().splitlines()]
     assert {TRACE, other} <= {line.get("trace_id") for line in lines}
-    ask(pair, pair.bundle.read_json("golden.json")["rows"][:1], traceparent="00-nonsense").raise_for_status()
+    ask(pair, pair.bundle.golden.rows[:1], traceparent="00-nonsense").raise_for_status()
     assert "nonsense" not in pair.logs()
 
 
@@ -256,7 +257,7 @@ def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -
         }
         pair = start_pair(make_bundle("heart-disease", "logistic_regression"), environment=environment)
         try:
-            ask(pair, pair.bundle.read_json("golden.json")["rows"][:1], traceparent=TRACEPARENT).raise_for_status()
+            ask(pair, pair.bundle.golden.rows[:1], traceparent=TRACEPARENT).raise_for_status()
             names = pair.bundle.spec.features
             assert ask(pair, [[987654.0] * len(names)], traceparent=TRACEPARENT).status_code == 400
             spans = wait_for_spans(server, trace_service, 3)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from healthrisk import datasets, spec
 from healthrisk.bundle import parity
+from healthrisk.bundle.manifest import DataOrigin, Parity, Provenance
 from healthrisk.data import encoding
 from healthrisk.registry.build import build_bundle
 from healthrisk.spec import DatasetSpec, Family
@@ -61,6 +62,20 @@ def training_record(spec: DatasetSpec, family: Family, seed: int, rows: int) -> 
     )
 
 
+def provenance(name: str, family: Family) -> Provenance:
+    """Where a model came from that nobody trained."""
+    return Provenance(
+        name=name,
+        family=family,
+        parameters={},
+        seed=0,
+        data=DataOrigin(sha256="0" * 64, rows=1),
+        parity=Parity(rows=1, largest_difference=0.0),
+        git_revision="unknown",
+        versions={},
+    )
+
+
 def decision(spec: DatasetSpec, family: Family, score: float, seed: int = 0) -> Decision:
     """The choice of the only family there is."""
     figures = Figures(rows=1, scores={metric.name: score for metric in SCORES}, by_class=(), confusion=())
@@ -91,7 +106,9 @@ def build(dataset: str, family: Any, folder: Path, seed: int = 7) -> Path:
         out_of_fold = np.zeros((len(matrix), len(chosen.target.classes)))
         train.Trained(family, fitted, classifier, record, out_of_fold).save(Path(source))
         chosen_one = decision(chosen, family, 0.8, seed)
-        return build_bundle(chosen, folder, Path(source), matrix, chosen_one, {"source": "sample"}).path
+        return build_bundle(
+            chosen, folder, Path(source), matrix, chosen_one, DataOrigin(sha256="0" * 64, rows=len(matrix))
+        ).path
 
 
 if __name__ == "__main__":

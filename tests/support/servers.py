@@ -140,14 +140,14 @@ class Pair:
 
 
 def body_of(pair: Pair) -> bytes:
-    golden = pair.bundle.read_json("golden.json")
-    return json.dumps({"instances": golden["rows"][:1]}).encode()
+    golden = pair.bundle.golden
+    return json.dumps({"instances": golden.rows[:1]}).encode()
 
 
 def grpc_code(pair: Pair, **metadata: str) -> grpc.StatusCode:
     """Return the status of a good request over gRPC."""
     features = pair.bundle.spec.features
-    row = next(row for row in pair.bundle.read_json("golden.json")["rows"] if None not in row)
+    row = next(row for row in pair.bundle.golden.rows if None not in row)
     message = pb.ModelInferRequest(model_name=pair.bundle.spec.name)
     tensor = message.inputs.add(name="features", datatype="FP64", shape=[1, len(features)])
     tensor.contents.fp64_contents.extend(row)

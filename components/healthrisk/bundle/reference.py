@@ -4,35 +4,73 @@ Numbers are counted in bins: up to each edge, itself included, and beyond the la
 rows, a file's or those that servers have counted, so that two can be compared without a row of either.
 """
 
-from typing import Any
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from healthrisk.documents import Document
 from healthrisk.spec import Column, DatasetSpec
 
 # Twenty equally filled bins describe a distribution well enough for drift tests, and cost a server 20 counters.
 QUANTILES = np.linspace(0.05, 0.95, 19)
 
 
-def describe(spec: DatasetSpec, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]) -> dict[str, Any]:
+class NumberCounts(Document):
+    """A number's counts [edges + 1]: up to each of `edges`, itself included, and beyond the last."""
+
+    kind: Literal["number"] = "number"
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    missing: int
+
+
+class CodeCounts(Document):
+    """A code's counts [codes], in the order of `codes`."""
+
+    kind: Literal["code"] = "code"
+    codes: tuple[int | str, ...]
+    counts: tuple[int, ...]
+    missing: int
+
+
+FeatureCounts = NumberCounts | CodeCounts
+
+
+class ClassCounts(Document):
+    """How often each class was predicted, by its value."""
+
+    classes: tuple[int | str, ...]
+    counts: tuple[int, ...]
+
+
+class Reference(Document):
+    """How `rows` rows were distributed: every feature's counts by name, and those of the predicted classes."""
+
+    rows: int
+    features: dict[str, Annotated[FeatureCounts, Field(discriminator="kind")]]
+    predictions: ClassCounts
+
+
+def describe(spec: DatasetSpec, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]) -> Reference:
     """Return the reference of an encoded matrix [rows, features] and its probabilities [rows, classes]."""
     edges = {
         column.name: _edges(values)
         for column, values in zip(spec.columns, matrix.T, strict=True)
         if column.kind != "code"
     }
-    return _document(spec, edges, matrix, probabilities)
+    return _count_all(spec, edges, matrix, probabilities)
 
 
 def recount(
-    spec: DatasetSpec, reference: dict[str, Any], matrix: NDArray[np.float64], probabilities: NDArray[np.float32]
-) -> dict[str, Any]:
+    spec: DatasetSpec, reference: Reference, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]
+) -> Reference:
     """Return what `describe` would, on another reference's edges."""
     edges = {
-        name: np.asarray(known["edges"]) for name, known in reference["features"].items() if known["kind"] == "number"
+        name: np.asarray(known.edges) for name, known in reference.features.items() if isinstance(known, NumberCounts)
     }
-    return _document(spec, edges, matrix, probabilities)
+    return _count_all(spec, edges, matrix, probabilities)
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -40,27 +78,29 @@ def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.unique(np.quantile(known, QUANTILES)) if len(known) else np.array([0.0])
 
 
-def _document(
+def _count_all(
     spec: DatasetSpec,
     edges: dict[str, NDArray[np.float64]],
     matrix: NDArray[np.float64],
     probabilities: NDArray[np.float32],
-) -> dict[str, Any]:
-    features = {
-        column.name: _count(column, edges.get(column.name), values)
-        for column, values in zip(spec.columns, matrix.T, strict=True)
-    }
+) -> Reference:
     predicted = np.bincount(probabilities.argmax(axis=1), minlength=len(spec.target.classes)).tolist()
-    classes = [cls.value for cls in spec.target.classes]
-    return {"rows": len(matrix), "features": features, "predictions": {"classes": classes, "counts": predicted}}
+    return Reference(
+        rows=len(matrix),
+        features={
+            column.name: _count(column, edges.get(column.name), values)
+            for column, values in zip(spec.columns, matrix.T, strict=True)
+        },
+        predictions=ClassCounts(classes=tuple(cls.value for cls in spec.target.classes), counts=tuple(predicted)),
+    )
 
 
-def _count(column: Column, edges: NDArray[np.float64] | None, values: NDArray[np.float64]) -> dict[str, Any]:
+def _count(column: Column, edges: NDArray[np.float64] | None, values: NDArray[np.float64]) -> FeatureCounts:
     known = values[~np.isnan(values)]
     missing = len(values) - len(known)
     if edges is None:
-        counts = [int((known == level).sum()) for level in column.code_values.values()]
-        return {"kind": "code", "codes": list(column.code_values), "counts": counts, "missing": missing}
+        counts = tuple(int((known == level).sum()) for level in column.code_values.values())
+        return CodeCounts(codes=tuple(column.code_values), counts=counts, missing=missing)
     places = np.searchsorted(edges, known, side="left")
-    counts = np.bincount(places, minlength=len(edges) + 1).tolist()
-    return {"kind": "number", "edges": edges.tolist(), "counts": counts, "missing": missing}
+    counts = tuple(np.bincount(places, minlength=len(edges) + 1).tolist())
+    return NumberCounts(edges=tuple(edges.tolist()), counts=counts, missing=missing)

@@ -75,7 +75,7 @@ def _put_objects(bundle: Bundle, bucket: str, prefix: str) -> None:
     try:
         if not client.bucket_exists(bucket_name=bucket):
             raise StoreError(f"bundle store: there is no bucket {bucket!r} at {settings().s3_endpoint}")
-        for name in (*bundle.manifest["files"], MANIFEST):
+        for name in (*bundle.manifest.files, MANIFEST):
             client.fput_object(bucket_name=bucket, object_name=f"{prefix}/{name}", file_path=str(bundle.path / name))
     except (MinioException, HTTPError, ValueError) as error:
         raise StoreError(f"bundle store s3://{bucket}/{prefix}: {error}") from error
@@ -86,7 +86,7 @@ def _get_objects(bucket: str, prefix: str, digest: str | None, final: Path) -> N
     with scratch_folder(final.parent) as scratch:
         try:
             _get_object(client, bucket, prefix, scratch, MANIFEST)
-            for name in read_manifest(scratch, digest)[0]["files"]:
+            for name in read_manifest(scratch, digest)[0].files:
                 _get_object(client, bucket, prefix, scratch, name)
         except (MinioException, HTTPError, ValueError) as error:
             raise StoreError(f"bundle s3://{bucket}/{prefix}: {error}") from error

@@ -17,6 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from healthrisk.data import sources, tables
+from healthrisk.documents import Document
 from healthrisk.errors import SourceError
 from healthrisk.spec import DatasetSpec
 
@@ -26,8 +27,23 @@ _GZIP = b"\x1f\x8b"
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(nan|inf|infinity)\s*$"
 
 
-def ingest(spec: DatasetSpec, data: str, table_path: Path) -> dict[str, Any]:
-    """Write the table to `table_path` and return a record of source, address, digest, rows, columns and missing values.
+class IngestRecord(Document):
+    """Where a table came from and what it holds.
+
+    `source` is the name of one of the spec's sources or of a file, `sha256` the digest of the bytes read, `missing` the
+    number of missing values by feature.
+    """
+
+    source: str
+    uri: str
+    sha256: str
+    rows: int
+    columns: tuple[str, ...]
+    missing: dict[str, int]
+
+
+def ingest(spec: DatasetSpec, data: str, table_path: Path) -> IngestRecord:
+    """Write the table to `table_path` and return the record of it.
 
     `data` names a file or an address, or one of the spec's sources; empty, the spec's first source is read.
 
@@ -35,21 +51,21 @@ def ingest(spec: DatasetSpec, data: str, table_path: Path) -> dict[str, Any]:
         SourceError: the source cannot be had or read, or is not a table of the spec's columns.
     """
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=table_path.parent) as scratch:
-        found = sources.fetch(spec, data, Path(scratch))
-        batches = _parquet(spec, found) if _is_parquet(found.path) else _csv(spec, found)
+        fetched = sources.fetch(spec, data, Path(scratch))
+        batches = _parquet(spec, fetched) if _is_parquet(fetched.path) else _csv(spec, fetched)
         written = Path(scratch) / "table.parquet"
         rows, missing = _write(spec, batches, written)
         if rows == 0:
-            raise SourceError(f"{found.uri} has no rows")
+            raise SourceError(f"{fetched.uri} has no rows")
         written.replace(table_path)
-    return {
-        "source": found.name,
-        "uri": found.uri,
-        "sha256": found.sha256,
-        "rows": rows,
-        "columns": [*spec.features, spec.target.name],
-        "missing": missing,
-    }
+    return IngestRecord(
+        source=fetched.name,
+        uri=fetched.uri,
+        sha256=fetched.sha256,
+        rows=rows,
+        columns=(*spec.features, spec.target.name),
+        missing=missing,
+    )
 
 
 def _write(spec: DatasetSpec, batches: Iterator[pa.RecordBatch], path: Path) -> tuple[int, dict[str, int]]:
@@ -105,15 +121,15 @@ def _is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
-def _parquet(spec: DatasetSpec, found: sources.Fetched) -> Iterator[pa.RecordBatch]:
+def _parquet(spec: DatasetSpec, fetched: sources.Fetched) -> Iterator[pa.RecordBatch]:
     try:
-        file = pq.ParquetFile(found.path, pre_buffer=False)
-        names = _names(spec, file.schema_arrow.names, found.uri)
+        file = pq.ParquetFile(fetched.path, pre_buffer=False)
+        names = _names(spec, file.schema_arrow.names, fetched.uri)
         schema = _parsed_schema(spec)
         for batch in file.iter_batches():
             yield batch.rename_columns(names).select(schema.names).cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise SourceError(f"{found.uri} is not a table of the spec's types: {error}") from error
+        raise SourceError(f"{fetched.uri} is not a table of the spec's types: {error}") from error
 
 
 def _parsed_schema(spec: DatasetSpec) -> pa.Schema:
@@ -121,8 +137,8 @@ def _parsed_schema(spec: DatasetSpec) -> pa.Schema:
     return pa.schema([field.with_type(pa.float64()) if field.type == pa.int64() else field for field in _schema(spec)])
 
 
-def _csv(spec: DatasetSpec, found: sources.Fetched) -> Iterator[pa.RecordBatch]:
-    names, skip = _head(spec, found)
+def _csv(spec: DatasetSpec, fetched: sources.Fetched) -> Iterator[pa.RecordBatch]:
+    names, skip = _head(spec, fetched)
     read, parse = tables.csv_options(spec.csv)
     read.column_names, read.skip_rows, read.block_size = names, skip, BLOCK_BYTES
     schema = _parsed_schema(spec)
@@ -133,41 +149,41 @@ def _csv(spec: DatasetSpec, found: sources.Fetched) -> Iterator[pa.RecordBatch]:
         strings_can_be_null=True,
     )
     try:
-        yield from pa.csv.open_csv(found.path, read_options=read, parse_options=parse, convert_options=convert)
+        yield from pa.csv.open_csv(fetched.path, read_options=read, parse_options=parse, convert_options=convert)
     except pa.ArrowInvalid as error:
         # Arrow quotes the whole row, which is a patient's.
-        raise SourceError(f"{found.uri}: {_fault(spec, found.path, read)}") from error
+        raise SourceError(f"{fetched.uri}: {_fault(spec, fetched.path, read)}") from error
 
 
-def _head(spec: DatasetSpec, found: sources.Fetched) -> tuple[list[str], int]:
+def _head(spec: DatasetSpec, fetched: sources.Fetched) -> tuple[list[str], int]:
     """Return the file's columns in their order, and the number of lines before the first row."""
-    with found.path.open("rb") as file:
+    with fetched.path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if head.startswith(_GZIP):
-        raise SourceError(f"{found.uri} is compressed with gzip: unpack it first")
+        raise SourceError(f"{fetched.uri} is compressed with gzip: unpack it first")
     lines = head.removeprefix(codecs.BOM_UTF8).splitlines()
     blank = next((count for count, line in enumerate(lines) if line.strip()), None)
     if blank is None:
-        raise SourceError(f"{found.uri} is empty: expected a header or rows of {len(spec.columns) + 1} columns")
+        raise SourceError(f"{fetched.uri} is empty: expected a header or rows of {len(spec.columns) + 1} columns")
     try:
         line = lines[blank].decode(spec.csv.encoding)
         cells = [cell.strip() for cell in next(csv.reader([line], delimiter=spec.csv.delimiter))]
     except UnicodeDecodeError as error:
         byte = f"byte {error.object[error.start]:#04x}"
         raise SourceError(
-            f"{found.uri} is not UTF-8 text: {byte}; `csv: {{encoding: latin-1}}` reads Latin-1"
+            f"{fetched.uri} is not UTF-8 text: {byte}; `csv: {{encoding: latin-1}}` reads Latin-1"
         ) from error
     except csv.Error as error:
-        raise SourceError(f"{found.uri} is not a CSV file: {error}") from error
+        raise SourceError(f"{fetched.uri} is not a CSV file: {error}") from error
     expected = [*spec.features, spec.target.name]
     if len(cells) == 1 and (mark := next((mark for mark in ",;\t|" if mark in cells[0]), None)):
         known = spec.csv.delimiter
         raise SourceError(
-            f"{found.uri} has its columns separated by {mark!r}, expected {known!r}: see `csv: delimiter`"
+            f"{fetched.uri} has its columns separated by {mark!r}, expected {known!r}: see `csv: delimiter`"
         )
     if not {*expected, *spec.target.aliases} & {*cells} and len(cells) == len(expected):
         return expected, blank
-    return _names(spec, cells, found.uri), blank + 1
+    return _names(spec, cells, fetched.uri), blank + 1
 
 
 def _names(spec: DatasetSpec, header: list[str], where: str) -> list[str]:
@@ -183,7 +199,7 @@ def _names(spec: DatasetSpec, header: list[str], where: str) -> list[str]:
         ("has the unknown", [name for name in names if name not in {*expected, *spec.ignore}]),
         ("has twice the", sorted({name for name in names if names.count(name) > 1})),
     ]
-    faults = [f"{verb} column {', '.join(map(repr, found[:5]))}" for verb, found in problems if found]
+    faults = [f"{verb} column {', '.join(map(repr, columns[:5]))}" for verb, columns in problems if columns]
     if faults:
         raise SourceError(f"{where} {' and '.join(faults)}; expected the {len(expected)} columns {', '.join(expected)}")
     return names

@@ -1,17 +1,36 @@
 """What a table holds, gathered batch by batch in bounded memory: counts, distributions, duplicates, associations."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from healthrisk.data import encoding
+from healthrisk.documents import Document
 from healthrisk.spec import Column, DatasetSpec
 
 # Of the spec's range of a number; fine enough for a plot, and known before the first row is read.
 BINS = 60
+
+
+class Statistics(Document):
+    """The least, the mean and the greatest of a number's values."""
+
+    min: float
+    mean: float
+    max: float
+
+
+class ColumnSummary(Document):
+    """A column's values, counted: by code [codes], or between the edges [edges - 1] of the spec's range."""
+
+    label: str
+    unit: str
+    missing: int
+    counts: tuple[int, ...]
+    codes: tuple[int | str, ...] = ()
+    edges: tuple[float, ...] = ()
+    statistics: Statistics | None = None
 
 
 class Profile:
@@ -85,19 +104,19 @@ class Profile:
                 scores.append(sign * np.arctanh(correlation) * np.sqrt(n - 3))
         return float(np.mean(scores)) if scores else None
 
-    def column(self, name: str) -> dict[str, Any]:
+    def column(self, name: str) -> ColumnSummary:
         """Summarise a column: missing values, and counts by bin or by code."""
         column, present = self._spec.by_name[name], self.present[name]
-        found: dict[str, Any] = {"label": column.label, "unit": column.unit, "missing": self.rows - present}
-        counts = self._counts[name].tolist()
+        counts = tuple(self._counts[name].tolist())
+        about = {"label": column.label, "unit": column.unit}
         if column.range is None:
-            return found | {"counts": dict(zip(map(str, column.meanings), counts, strict=True))}
+            codes = tuple(column.meanings)
+            return ColumnSummary(**about, missing=self.rows - present, counts=counts, codes=codes)
         bins, ends = _bins(column)
-        found |= {"edges": np.linspace(*ends, bins + 1).tolist(), "counts": counts}
-        if present:
-            low, high = map(float, self._bounds[name])
-            found |= {"min": low, "mean": float(self._sums[name] / present), "max": high}
-        return found
+        edges = tuple(np.linspace(*ends, bins + 1).tolist())
+        low, high = map(float, self._bounds[name])
+        statistics = Statistics(min=low, mean=float(self._sums[name] / present), max=high) if present else None
+        return ColumnSummary(**about, missing=self.rows - present, counts=counts, edges=edges, statistics=statistics)
 
 
 def _size(column: Column) -> int:

@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import pandera.errors
 import pyarrow.parquet as pq
 
-from healthrisk.data.profile import Profile
+from healthrisk.data.profile import ColumnSummary, Profile
 from healthrisk.data.schema import schema
+from healthrisk.documents import Document
 from healthrisk.errors import ValidationError
 from healthrisk.spec import DatasetSpec, Rule
 
@@ -18,46 +19,61 @@ ROWS_AT_ONCE = 250_000
 # Profile.association is below it in at most 2.3 % of tables without any association, in fewer with the right one.
 INVERTED_BELOW = -2.0
 
-Check = dict[str, str]
+
+class Check(Document):
+    """What one rule found."""
+
+    name: str
+    status: Literal["pass", "warn", "fail"]
+    message: str
 
 
-def validate(spec: DatasetSpec, table_path: Path) -> dict[str, Any]:
-    """Return the table's size, class counts, column summaries and checks; a check has a name, a status and a message.
+class ClassRows(Document):
+    """How many rows have a class as their outcome."""
 
-    The status is pass, warn or fail. The file is read in batches.
-    """
+    name: str
+    rows: int
+
+
+class ValidationReport(Document):
+    """A table's size, the rows of each class, a summary of each column by its name, and every check."""
+
+    rows: int
+    classes: tuple[ClassRows, ...]
+    columns: dict[str, ColumnSummary]
+    checks: tuple[Check, ...]
+
+    def raise_if_failed(self) -> None:
+        """Raise if a check failed.
+
+        Raises:
+            ValidationError: its message holds every failed check's.
+        """
+        failed = [check.message for check in self.checks if check.status == "fail"]
+        if failed:
+            raise ValidationError("; ".join(failed))
+
+
+def validate(spec: DatasetSpec, table_path: Path) -> ValidationReport:
+    """Hold a table against its spec; the file is read in batches."""
     profile, faults = Profile(spec), _Faults(spec)
     for batch in pq.ParquetFile(table_path, pre_buffer=False).iter_batches(ROWS_AT_ONCE):
         frame = batch.to_pandas()
         frame.index += profile.rows + 1
         faults.look(frame)
         profile.add(batch, frame)
-    classes = [
-        {"name": cls.name, "rows": count}
-        for cls, count in zip(spec.target.classes, profile.classes.tolist(), strict=True)
-    ]
-    return {
-        "rows": profile.rows,
-        "classes": classes,
-        "columns": {name: profile.column(name) for name in spec.features},
-        "checks": [
+    rows_by_class = zip(spec.target.classes, profile.classes.tolist(), strict=True)
+    return ValidationReport(
+        rows=profile.rows,
+        classes=tuple(ClassRows(name=cls.name, rows=count) for cls, count in rows_by_class),
+        columns={name: profile.column(name) for name in spec.features},
+        checks=(
             *_foreign_encodings(spec, profile),
             *faults.checks(),
             *_counts(spec, profile),
             *_associations(spec, profile),
-        ],
-    }
-
-
-def raise_if_failed(results: dict[str, Any]) -> None:
-    """Raise if a check failed.
-
-    Raises:
-        ValidationError: its message holds every failed check's.
-    """
-    failed = [check["message"] for check in results["checks"] if check["status"] == "fail"]
-    if failed:
-        raise ValidationError("; ".join(failed))
+        ),
+    )
 
 
 class _Faults:
@@ -154,4 +170,4 @@ def _judge(name: str, rule: Rule, share: float, words: str, at_least: bool = Fal
 
 
 def _check(name: str, status: Literal["pass", "warn", "fail"], message: str) -> Check:
-    return {"name": name, "status": status, "message": message}
+    return Check(name=name, status=status, message=message)

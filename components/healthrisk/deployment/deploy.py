@@ -19,6 +19,7 @@ from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 from healthrisk.errors import HealthriskError, StoreError
 from healthrisk.inference.scorer import GOLDEN_TOLERANCE, golden_matrix, risk_levels
 from healthrisk.registry import versions
+from healthrisk.registry.registration import Registration
 from healthrisk.serving.client import ServedModel
 from healthrisk.spec import DatasetSpec
 
@@ -32,22 +33,22 @@ class DeployError(HealthriskError):
     """A version did not come up, or did not answer as its bundle says; what served before serves again."""
 
 
-def deploy(registration: dict[str, Any], namespace: str) -> str:
+def deploy(registration: Registration, namespace: str) -> str:
     """Deploy what the register step registered, as champion or beside it; return what was done, in words.
 
     Raises:
         DeployError: it failed, and was taken back.
     """
-    bundle = store.fetch(registration["bundle"], registration["digest"], settings().home / "cache")
-    version = Deployed(registration["version"], registration["bundle"], registration["digest"])
+    bundle = store.fetch(registration.bundle, registration.digest, settings().home / "cache")
+    version = Deployed(registration.version, registration.bundle, registration.digest)
     cluster, name = KubernetesCluster(namespace), bundle.spec.name
-    url = f"http://{name}-transprevious.{namespace}"
-    if registration["alias"] == versions.CHAMPION:
+    url = f"http://{name}-transformer.{namespace}"
+    if registration.alias == versions.CHAMPION:
         champion(cluster, bundle, version, url)
         return f"version {version.number} is served as {name}"
     beside = challenger_name(bundle.spec)
     found = challenger(
-        cluster, bundle, version, {"champion": url, "challenger": f"http://{beside}-transprevious.{namespace}"}
+        cluster, bundle, version, {"champion": url, "challenger": f"http://{beside}-transformer.{namespace}"}
     )
     figures = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in found.items())
     return f"version {version.number} is served beside the champion as {beside}: {figures}"
@@ -133,7 +134,7 @@ def replay(bundle: Bundle, url: str, served: DatasetSpec) -> NDArray[np.float32]
         StoreError: the endpoint does not answer.
     """
     answers = _ask(url, served, _golden_rows(bundle))
-    difference = np.abs(answers - np.asarray(bundle.read_json("golden.json")["probability"])).max(axis=1)
+    difference = np.abs(answers - np.asarray(bundle.golden.probability)).max(axis=1)
     worst = int(difference.argmax())
     if not difference[worst] <= GOLDEN_TOLERANCE:
         raise DeployError(f"golden row {worst} is answered {difference[worst]:.2g} away from what was trained")
@@ -142,7 +143,7 @@ def replay(bundle: Bundle, url: str, served: DatasetSpec) -> NDArray[np.float32]
 
 
 def _golden_rows(bundle: Bundle) -> NDArray[np.float64]:
-    return golden_matrix(bundle.spec, bundle.read_json("golden.json")["rows"])
+    return golden_matrix(bundle.spec, bundle.golden.rows)
 
 
 def _ask(url: str, served: DatasetSpec, rows: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from healthrisk.bundle import Bundle, store
-from healthrisk.config import settings
-from healthrisk.errors import HealthriskError, StoreError
+from healthrisk.bundle import Bundle
+from healthrisk.errors import HealthriskError
 
 READY_SECONDS = 120
 STOP_SECONDS = 40
@@ -37,24 +36,6 @@ class Address:
     def url(self, offset: int = 0) -> str:
         """Return the base URL of the transformer, or of the server `offset` ports further."""
         return f"http://{self.host}:{self.port + offset}"
-
-
-def champion_bundle(dataset: str) -> Bundle:
-    """Return the verified bundle of a data set's champion.
-
-    Raises:
-        StoreError: there is no champion, or its bundle is not in the store.
-        BundleError: the bundle is not whole.
-    """
-    # Imports MLflow, which takes seconds that a bundle's own address saves.
-    from healthrisk.registry import versions
-
-    champion = versions.champion(dataset)
-    if champion is None:
-        raise StoreError(
-            f"{dataset!r} has no champion yet: run `python pipelines/train_pipeline.py --dataset {dataset}`"
-        )
-    return store.fetch(champion.uri, champion.digest, settings().home / "cache")
 
 
 @contextlib.contextmanager
@@ -98,8 +79,8 @@ def wait_for_an_end(servers: list[Server]) -> None:
 
 def describe(bundle: Bundle, where: Address) -> str:
     """Say what is served where, and how to ask it: the request is one of the bundle's golden rows."""
-    name, golden = bundle.spec.name, bundle.read_json("golden.json")
-    row = dict(zip(golden["features"], golden["rows"][0], strict=True))
+    name, golden = bundle.spec.name, bundle.golden
+    row = dict(zip(golden.features, golden.rows[0], strict=True))
     request = json.dumps({"instances": [row]})
     return "\n".join(
         [

@@ -89,9 +89,9 @@ def _read(spec: DatasetSpec, name: str) -> tuple[NDArray[np.float64], NDArray[np
         path = Path(scratch) / "table.parquet"
         ingest(spec, name, path)
         faults = [
-            check["message"]
-            for check in validate(spec, path)["checks"]
-            if check["status"] == "fail" and check["name"] in {"values", "encoding"}
+            check.message
+            for check in validate(spec, path).checks
+            if check.status == "fail" and check.name in {"values", "encoding"}
         ]
         if faults:
             raise ValidationError(faults[0])

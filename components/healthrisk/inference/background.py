@@ -5,31 +5,30 @@ from its own distribution in reference.json, independently of the others, at eve
 have the cohort's marginals almost exactly. Source: Strumbelj and Kononenko, Knowl Inf Syst 41, 2014, section 3.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from healthrisk.bundle.reference import CodeCounts, FeatureCounts, Reference
 from healthrisk.spec import Column, DatasetSpec
 
 
-def draw(spec: DatasetSpec, reference: dict[str, Any], rows: int, seed: int) -> NDArray[np.float64]:
+def draw(spec: DatasetSpec, reference: Reference, rows: int, seed: int) -> NDArray[np.float64]:
     """Return an encoded matrix [rows, features]; the same reference and seed give the same rows."""
     rng = np.random.default_rng(seed)
     levels = (np.arange(rows) + 0.5) / rows
-    columns = [_quantiles(column, reference["features"][column.name], levels) for column in spec.columns]
+    columns = [_quantiles(column, reference.features[column.name], levels) for column in spec.columns]
     return np.column_stack([values[rng.permutation(rows)] for values in columns])
 
 
-def _quantiles(column: Column, known: dict[str, Any], levels: NDArray[np.float64]) -> NDArray[np.float64]:
+def _quantiles(column: Column, known: FeatureCounts, levels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the column's values at these levels of its distribution, the missing share at the end as NaN."""
-    counts = np.array([*known["counts"], known["missing"]], dtype=np.float64)
+    counts = np.array([*known.counts, known.missing], dtype=np.float64)
     cumulated = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
     bins = np.clip(np.searchsorted(cumulated, levels, side="right") - 1, 0, len(counts) - 1)
-    if known["kind"] == "code":
-        values = np.array([*(column.code_values[code] for code in known["codes"]), np.nan])
+    if isinstance(known, CodeCounts):
+        values = np.array([*(column.code_values[code] for code in known.codes), np.nan])
         return np.asarray(values[bins])
-    edges = np.asarray(known["edges"])
+    edges = np.asarray(known.edges)
     # Of the two outer bins only the inner edge is known: their values stand there.
     low, high = np.array([edges[0], *edges, np.nan]), np.array([*edges, edges[-1], np.nan])
     share = (levels - cumulated[bins]) / (cumulated[bins + 1] - cumulated[bins])

@@ -29,11 +29,10 @@ class Scorer:
         Raises:
             BundleError: an answer differs from the recorded one by more than 1e-6.
         """
-        golden = self.bundle.read_json("golden.json")
-        rows = golden_matrix(self.bundle.spec, golden["rows"])
-        inputs = self.bundle.preprocessor.transform(rows)
+        golden = self.bundle.golden
+        inputs = self.bundle.preprocessor.transform(golden_matrix(self.bundle.spec, golden.rows))
         answers = np.stack([engine.probabilities(inputs) for engine in self.model.engines()])
-        difference = np.abs(answers - np.asarray(golden["probability"])).max(axis=(0, 2))
+        difference = np.abs(answers - np.asarray(golden.probability)).max(axis=(0, 2))
         if (worst := int(difference.argmax())) >= 0 and not difference[worst] <= GOLDEN_TOLERANCE:
             raise BundleError(
                 f"bundle {self.bundle.path}: golden row {worst} is scored {difference[worst]:.2g} away from golden.json"

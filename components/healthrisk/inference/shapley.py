@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle
+from healthrisk.bundle.reference import Reference
 from healthrisk.inference import background
 from healthrisk.inference.scorer import Scorer
 from healthrisk.spec import DatasetSpec
@@ -47,7 +48,7 @@ class Explainer:
     def __init__(
         self,
         spec: DatasetSpec,
-        reference: dict[str, Any],
+        reference: Reference,
         score: Score,
         rows: int = 0,
         pairs: int = 1,
@@ -70,8 +71,7 @@ class Explainer:
     @classmethod
     def of(cls, bundle: Bundle, rows: int = 0, pairs: int = 1, seed: int = 0) -> Self:
         """Return the explainer of a bundle's served model; it reads none of the bundle's pickled files."""
-        reference, score = bundle.read_json("reference.json"), Scorer(bundle).probabilities
-        return cls(bundle.spec, reference, score, rows, pairs, seed)
+        return cls(bundle.spec, bundle.reference, Scorer(bundle).probabilities, rows, pairs, seed)
 
     def explain(self, row: NDArray[np.float64]) -> Explanation:
         """Explain an encoded row [features], NaN where a value is missing."""

@@ -6,13 +6,17 @@ Pearson's chi-square. P values are adjusted by Benjamini and Hochberg (JRSS B 57
 well: with enough rows every difference is significant.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
+
+from healthrisk.bundle.reference import NumberCounts, Reference
+from healthrisk.documents import Document
 
 Counts = NDArray[np.float64]
 # The share of tables without any drift in which something is said to drift, at most.
@@ -26,96 +30,119 @@ EXPECTED_IN_A_CELL = 5
 _PSI_FLOOR = 1e-4
 
 
-@dataclass(frozen=True)
-class Shift:
-    """How far one distribution moved. `distance` is 0 for the same and 1 for apart; `adjusted` is the q value."""
+Verdict = Literal["stable", "moderate", "strong"]
+
+
+class Shift(Document):
+    """How far one distribution moved.
+
+    `what` is a feature's values or its share of missing ones; `p` is the test's p value and `adjusted` its q value;
+    `distance` and `jensen_shannon` are 0 for the same and 1 for apart, `psi` is the population stability index.
+    """
 
     feature: str
-    what: str
-    test: str
+    what: Literal["values", "missing"]
+    test: Literal["Kolmogorov-Smirnov", "chi-square"]
     p: float
     adjusted: float
     distance: float
     jensen_shannon: float
     psi: float
-    verdict: str
+    verdict: Verdict
 
 
-def compare(reference: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
-    """Compare two references on the same edges and codes; return a verdict, the features that drift, and every shift.
+class ComparedRows(Document):
+    """The numbers of rows of the two sides."""
 
-    The verdict is the worst of the shifts' verdicts: stable, moderate or strong.
+    reference: int
+    current: int
+
+
+class DriftReport(Document):
+    """How rows differ from the reference: the worst verdict, the features that drift, and every shift, largest first.
+
+    `false_alarms` is the share of tables without any drift in which something is said to drift, at most.
     """
-    pairs = [("predictions", "values", "chi-square", *_pair(reference["predictions"], current["predictions"]))]
-    for name, known in reference["features"].items():
-        seen = current["features"][name]
-        test = "Kolmogorov-Smirnov" if known["kind"] == "number" else "chi-square"
-        pairs.append((name, "values", test, *_pair(known, seen)))
-        if known["missing"] or seen["missing"]:
-            pairs.append((name, "missing", "chi-square", _present(known), _present(seen)))
+
+    verdict: Verdict
+    drifting: tuple[str, ...]
+    rows: ComparedRows
+    false_alarms: float
+    shifts: tuple[Shift, ...]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two distributions of the same cells, and the test that compares them."""
+
+    feature: str
+    what: Literal["values", "missing"]
+    test: Literal["Kolmogorov-Smirnov", "chi-square"]
+    before: Counts
+    now: Counts
+
+
+def compare(reference: Reference, current: Reference) -> DriftReport:
+    """Compare two references on the same edges and codes."""
     # Where one side has no value there is nothing to compare; the share of missing ones shows it.
-    pairs = [pair for pair in pairs if pair[3].sum() and pair[4].sum()]
-    p = np.array([_p_value(test, before, now) for _, _, test, before, now in pairs])
+    pairs = [pair for pair in _pairs(reference, current) if pair.before.sum() and pair.now.sum()]
+    p = np.array([_p_value(pair) for pair in pairs])
     adjusted = stats.false_discovery_control(p)
     shifts = [_shift(pair, *values) for pair, *values in zip(pairs, p.tolist(), adjusted.tolist(), strict=True)]
-    found = [shift for shift in shifts if shift.verdict != "stable"]
-    worst = "strong" if any(shift.verdict == "strong" for shift in found) else "moderate" if found else "stable"
-    return {
-        "verdict": worst,
-        "drifting": list(dict.fromkeys(shift.feature for shift in found)),
-        "rows": {"reference": reference["rows"], "current": current["rows"]},
-        "false_alarms": FALSE_ALARMS,
-        "shifts": [asdict(shift) for shift in sorted(shifts, key=lambda shift: -shift.distance)],
-    }
-
-
-def exposition(found: dict[str, Any], model: str, version: str) -> str:
-    """Return a comparison as Prometheus' text, for a node exporter's textfile collector or a push gateway."""
-    lines = [
-        "# HELP healthrisk_drift_distance Distance of a feature's distribution from the reference: 0 same, 1 apart.",
-        "# TYPE healthrisk_drift_distance gauge",
-    ]
-    own = f'model="{model}",version="{version}"'
-    for shift in found["shifts"]:
-        labels = f'{own},feature="{shift["feature"]}",what="{shift["what"]}"'
-        lines.append(f"healthrisk_drift_distance{{{labels}}} {shift['distance']:.6g}")
-    lines += [
-        "# HELP healthrisk_drift_features Features that drift.",
-        "# TYPE healthrisk_drift_features gauge",
-        f"healthrisk_drift_features{{{own}}} {len(found['drifting'])}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _shift(pair: tuple[str, str, str, Counts, Counts], p: float, adjusted: float) -> Shift:
-    feature, what, test, before, now = pair
-    one, other = before / before.sum(), now / now.sum()
-    ordered = test == "Kolmogorov-Smirnov"
-    distance = _largest_gap(one, other) if ordered else float(np.abs(one - other).sum() / 2)
-    a, b = np.maximum(one, _PSI_FLOOR), np.maximum(other, _PSI_FLOOR)
-    significant = adjusted < FALSE_ALARMS and distance >= MODERATE
-    verdict = ("strong" if distance >= STRONG else "moderate") if significant else "stable"
-    divergence = float(np.nan_to_num(jensenshannon(one, other, base=2)))
-    return Shift(
-        feature, what, test, p, adjusted, distance, divergence, float(((b - a) * np.log(b / a)).sum()), verdict
+    moved = [shift for shift in shifts if shift.verdict != "stable"]
+    return DriftReport(
+        verdict="strong" if any(shift.verdict == "strong" for shift in moved) else "moderate" if moved else "stable",
+        drifting=tuple(dict.fromkeys(shift.feature for shift in moved)),
+        rows=ComparedRows(reference=reference.rows, current=current.rows),
+        false_alarms=FALSE_ALARMS,
+        shifts=tuple(sorted(shifts, key=lambda shift: -shift.distance)),
     )
 
 
-def _pair(known: dict[str, Any], seen: dict[str, Any]) -> tuple[Counts, Counts]:
-    return np.asarray(known["counts"], dtype=np.float64), np.asarray(seen["counts"], dtype=np.float64)
+def _pairs(reference: Reference, current: Reference) -> Iterator[_Pair]:
+    before, now = reference.predictions.counts, current.predictions.counts
+    yield _Pair("predictions", "values", "chi-square", _array(before), _array(now))
+    for name, known in reference.features.items():
+        seen = current.features[name]
+        test: Literal["Kolmogorov-Smirnov", "chi-square"]
+        test = "Kolmogorov-Smirnov" if isinstance(known, NumberCounts) else "chi-square"
+        yield _Pair(name, "values", test, _array(known.counts), _array(seen.counts))
+        if known.missing or seen.missing:
+            missing = [_array([sum(side.counts), side.missing]) for side in (known, seen)]
+            yield _Pair(name, "missing", "chi-square", *missing)
 
 
-def _present(counted: dict[str, Any]) -> Counts:
-    return np.array([sum(counted["counts"]), counted["missing"]], dtype=np.float64)
+def _shift(pair: _Pair, p: float, adjusted: float) -> Shift:
+    one, other = pair.before / pair.before.sum(), pair.now / pair.now.sum()
+    ordered = pair.test == "Kolmogorov-Smirnov"
+    distance = _largest_gap(one, other) if ordered else float(np.abs(one - other).sum() / 2)
+    a, b = np.maximum(one, _PSI_FLOOR), np.maximum(other, _PSI_FLOOR)
+    significant = adjusted < FALSE_ALARMS and distance >= MODERATE
+    return Shift(
+        feature=pair.feature,
+        what=pair.what,
+        test=pair.test,
+        p=p,
+        adjusted=adjusted,
+        distance=distance,
+        jensen_shannon=float(np.nan_to_num(jensenshannon(one, other, base=2))),
+        psi=float(((b - a) * np.log(b / a)).sum()),
+        verdict=("strong" if distance >= STRONG else "moderate") if significant else "stable",
+    )
+
+
+def _array(counts: Sequence[int]) -> Counts:
+    return np.asarray(counts, dtype=np.float64)
 
 
 def _largest_gap(one: Counts, other: Counts) -> float:
     return float(np.abs(np.cumsum(one) - np.cumsum(other)).max())
 
 
-def _p_value(test: str, before: Counts, now: Counts) -> float:
+def _p_value(pair: _Pair) -> float:
+    before, now = pair.before, pair.now
     n, m = before.sum(), now.sum()
-    if test == "Kolmogorov-Smirnov":
+    if pair.test == "Kolmogorov-Smirnov":
         return float(stats.kstwobign.sf(_largest_gap(before / n, now / m) * np.sqrt(n * m / (n + m))))
     table = _pooled(np.array([before, now]))
     return float(stats.chi2_contingency(table).pvalue) if table.shape[1] > 1 else 1.0

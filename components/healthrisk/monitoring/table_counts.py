@@ -2,11 +2,11 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from healthrisk.bundle import Bundle, reference
+from healthrisk.bundle.reference import Reference
 from healthrisk.data import tables
 from healthrisk.data.ingest import ingest
 from healthrisk.data.partition import Screen
@@ -16,7 +16,7 @@ from healthrisk.inference.scorer import Scorer
 ROWS_AT_ONCE = 250_000
 
 
-def counts(bundle: Bundle, path: Path) -> tuple[dict[str, Any], int]:
+def counts(bundle: Bundle, path: Path) -> tuple[Reference, int]:
     """Return the table's counts in the reference's form, and how many rows the spec refused.
 
     A .csv or .parquet file needs a header, and no outcome; any other is read as a source of the spec is.
@@ -36,5 +36,5 @@ def counts(bundle: Bundle, path: Path) -> tuple[dict[str, Any], int]:
     matrix = np.concatenate([np.empty((0, len(bundle.spec.features))), *matrices])
     if not len(matrix):
         raise SourceError(f"{path} has no row that the spec allows, of {seen}")
-    known = bundle.read_json("reference.json")
-    return reference.recount(bundle.spec, known, matrix, Scorer(bundle).probabilities(matrix)), seen - len(matrix)
+    probabilities = Scorer(bundle).probabilities(matrix)
+    return reference.recount(bundle.spec, bundle.reference, matrix, probabilities), seen - len(matrix)

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from healthrisk.bundle import Bundle
+from healthrisk.bundle.reference import ClassCounts, FeatureCounts, NumberCounts, Reference
 from healthrisk.errors import SourceError
 
 TIMEOUT = httpx.Timeout(30, connect=5)
@@ -15,7 +16,7 @@ class NoTrafficError(SourceError):
     """Prometheus answers, and holds no prediction of the version that was asked for."""
 
 
-def counts(bundle: Bundle, url: str, model: str, window: str) -> dict[str, Any]:
+def counts(bundle: Bundle, url: str, model: str, window: str) -> Reference:
     """Return what all replicas of a model's version counted within a window, such as 1d, in the reference's form.
 
     Raises:
@@ -24,26 +25,25 @@ def counts(bundle: Bundle, url: str, model: str, window: str) -> dict[str, Any]:
     """
     own = f'model="{model}",version="{bundle.version}"'
     increases = _Increases(url, own, window)
-    reference = bundle.read_json("reference.json")
+    reference = bundle.reference
     below = increases("feature_values_bucket", "feature", "le")
     codes = increases("feature_codes_total", "feature", "code")
     missing = increases("feature_missing_total", "feature")
     classes = increases("predictions_by_class_total", "class")
-    features = {}
-    for name, known in reference["features"].items():
-        if known["kind"] == "number":
-            limits = [*known["edges"], float("inf")]
-            found = {float(label): count for (feature, label), count in below.items() if feature == name}
-            cumulated = [0.0, *(found.get(limit, 0.0) for limit in limits)]
-            counted = [max(0.0, upper - lower) for lower, upper in pairwise(cumulated)]
+    features: dict[str, FeatureCounts] = {}
+    for name, known in reference.features.items():
+        if isinstance(known, NumberCounts):
+            cumulated_at = {float(label): count for (feature, label), count in below.items() if feature == name}
+            cumulated = [0, *(cumulated_at.get(limit, 0) for limit in (*known.edges, float("inf")))]
+            counted = tuple(max(0, upper - lower) for lower, upper in pairwise(cumulated))
         else:
-            counted = [codes.get((name, str(code)), 0.0) for code in known["codes"]]
-        features[name] = {**known, "counts": counted, "missing": missing.get((name,), 0.0)}
-    values = reference["predictions"]["classes"]
-    predicted = [classes.get((str(value),), 0.0) for value in values]
-    if not (rows := round(sum(predicted))):
+            counted = tuple(codes.get((name, str(code)), 0) for code in known.codes)
+        features[name] = known.model_copy(update={"counts": counted, "missing": missing.get((name,), 0)})
+    values = reference.predictions.classes
+    predicted = tuple(classes.get((str(value),), 0) for value in values)
+    if not sum(predicted):
         raise NoTrafficError(f"{url} holds no prediction of {model!r}, version {bundle.version}, within {window}")
-    return {"rows": rows, "features": features, "predictions": {"classes": values, "counts": predicted}}
+    return Reference(rows=sum(predicted), features=features, predictions=ClassCounts(classes=values, counts=predicted))
 
 
 def query(url: str, promql: str) -> list[dict[str, Any]]:
@@ -69,10 +69,10 @@ class _Increases:
     def __init__(self, url: str, own: str, window: str) -> None:
         self._url, self._own, self._window = url, own, window
 
-    def __call__(self, metric: str, *labels: str) -> dict[tuple[str, ...], float]:
+    def __call__(self, metric: str, *labels: str) -> dict[tuple[str, ...], int]:
         """Return the increase of a counter by labels, summed over replicas, in whole events."""
         promql = f"sum by ({', '.join(labels)}) (increase({metric}{{{self._own}}}[{self._window}]))"
         return {
-            tuple(sample["metric"][label] for label in labels): float(round(float(sample["value"][1])))
+            tuple(sample["metric"][label] for label in labels): round(float(sample["value"][1]))
             for sample in query(self._url, promql)
         }

@@ -5,17 +5,12 @@ What is served is read from Prometheus, and what it was trained on from the regi
 
 import tempfile
 from pathlib import Path
-from typing import Any
-
-import httpx
 
 from healthrisk.bundle import store
-from healthrisk.errors import SourceError
-from healthrisk.monitoring import drift, traffic
+from healthrisk.monitoring import drift, gauges, traffic
 from healthrisk.monitoring.retrain import retrain
 from healthrisk.registry import versions
 
-TIMEOUT = httpx.Timeout(30, connect=5)
 _SERVED = "group by (model, digest) (healthrisk_model_info)"
 # A rule that retraining answers bears this label.
 _ASKED = 'group by (model, version) (ALERTS{alertstate="firing", answer="retrain"})'
@@ -49,22 +44,13 @@ def trigger_retraining(prometheus: str, pipelines: str) -> dict[str, str]:
         SourceError: Prometheus does not answer.
         RetrainError: a run cannot be started.
     """
-    asked: list[dict[str, Any]] = [sample["metric"] for sample in traffic.query(prometheus, _ASKED)]
-    return {one["model"]: retrain(pipelines, one["model"], one["version"]) for one in asked}
+    asked = [sample["metric"] for sample in traffic.query(prometheus, _ASKED)]
+    return {labels["model"]: retrain(pipelines, labels["model"], labels["version"]) for labels in asked}
 
 
 def _compare(champion: versions.Registered, model: str, prometheus: str, gateway: str, window: str) -> str:
     with tempfile.TemporaryDirectory(prefix="healthrisk-watch-") as cache:
         bundle = store.fetch(champion.uri, champion.digest, Path(cache))
-        found = drift.compare(bundle.read_json("reference.json"), traffic.counts(bundle, prometheus, model, window))
-    _push(gateway, model, drift.exposition(found, model, bundle.version))
-    return ": ".join(filter(None, (found["verdict"], ", ".join(found["drifting"]))))
-
-
-def _push(gateway: str, model: str, text: str) -> None:
-    """Replace a model's gauges at a push gateway."""
-    url = f"{gateway.rstrip('/')}/metrics/job/healthrisk-drift/model/{model}"
-    try:
-        httpx.put(url, content=text, timeout=TIMEOUT).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise SourceError(f"{gateway} does not take gauges as a push gateway does: {error}") from error
+        report = drift.compare(bundle.reference, traffic.counts(bundle, prometheus, model, window))
+    gauges.push(report, model, bundle.version, gateway)
+    return ": ".join(filter(None, (report.verdict, ", ".join(report.drifting))))

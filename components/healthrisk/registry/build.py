@@ -1,15 +1,15 @@
 """Turn the winner into a bundle: serving form, proof of parity, golden rows and reference distributions."""
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle, bundle, parity, reference
 from healthrisk.bundle.classifier import ServingForm
+from healthrisk.bundle.golden import Golden
+from healthrisk.bundle.manifest import DataOrigin, Parity, Provenance
 from healthrisk.bundle.preprocessor import Preprocessor
 from healthrisk.data import encoding
 from healthrisk.inference.scorer import risk_levels
@@ -28,11 +28,11 @@ def build_bundle(
     source: Path,
     matrix: NDArray[np.float64],
     decision: Decision,
-    data: dict[str, Any],
+    data: DataOrigin,
 ) -> Bundle:
     """Write the bundle of the trained model in `source` below `folder` and return it opened.
 
-    `matrix` [rows, features] holds every row the pipeline has seen, `data` the record of their origin.
+    `matrix` [rows, features] holds every row the pipeline has seen, `data` says where they are from.
 
     Raises:
         BundleError: the serving form differs from scikit-learn's by more than 1e-6 on any of these rows or on 10,000
@@ -45,7 +45,7 @@ def build_bundle(
     expected = trained.classifier.predict_proba(_independent(trained, rows))
     difference = parity.check_parity(expected, preprocessor, serving, rows)
 
-    def fill(path: Path) -> dict[str, Any]:
+    def fill(path: Path) -> Provenance:
         for name in ("model.joblib", "preprocessor.joblib"):
             shutil.copyfile(source / name, path / name)
         for name, content in serving.files().items():
@@ -53,23 +53,22 @@ def build_bundle(
         probabilities = serving.load().probabilities(preprocessor.transform(matrix))
         documents = {
             "metrics.json": decision.to_json(),
-            "golden.json": json.dumps(_golden(spec, preprocessor, serving, rows[len(matrix) :]), indent=1),
-            "reference.json": json.dumps(reference.describe(spec, matrix, probabilities), indent=1),
+            "golden.json": _golden(spec, preprocessor, serving, rows[len(matrix) :]).to_json(),
+            "reference.json": reference.describe(spec, matrix, probabilities).to_json(),
             "spec.json": spec.to_json(),
             "preprocessor.json": preprocessor.to_json(),
         }
         for name, text in documents.items():
             (path / name).write_text(text, "utf-8")
-        return {
-            "name": spec.name,
-            "family": trained.family,
-            "parameters": trained.record.parameters,
-            "seed": trained.record.seed,
-            "data": data,
-            "parity": {"rows": len(rows), "largest_difference": difference},
-            "git_revision": provenance.git_revision(),
-            "versions": provenance.versions(),
-        }
+        return Provenance(
+            name=spec.name,
+            family=trained.family,
+            parameters=trained.record.parameters,
+            seed=trained.record.seed,
+            data=data,
+            parity=Parity(rows=len(rows), largest_difference=difference),
+            **provenance.code_origin().model_dump(),
+        )
 
     return bundle.write(folder, fill)
 
@@ -82,7 +81,7 @@ def _independent(trained: Trained, rows: NDArray[np.float64]) -> NDArray[np.floa
 
 def _golden(
     spec: DatasetSpec, preprocessor: Preprocessor, serving: ServingForm, generated: NDArray[np.float64]
-) -> dict[str, Any]:
+) -> Golden:
     """Rows with their answers, spread over classes and probabilities.
 
     They are generated rows: a bundle travels further than a patient's data may.
@@ -92,10 +91,10 @@ def _golden(
     order = np.lexsort((probabilities.max(axis=1), probabilities.argmax(axis=1)))
     rows = generated[order[np.linspace(0, len(order) - 1, GOLDEN_ROWS, dtype=np.intp)]]
     answers = model.probabilities(preprocessor.transform(rows))
-    return {
-        "features": spec.features,
-        "rows": encoding.decode(spec, rows),
-        "probability": answers.astype(float).tolist(),
-        "prediction": [spec.target.classes[k].value for k in answers.argmax(axis=1)],
-        "risk_level": risk_levels(spec, answers),
-    }
+    return Golden(
+        features=spec.features,
+        rows=tuple(map(tuple, encoding.decode(spec, rows))),
+        probability=tuple(map(tuple, answers.astype(float).tolist())),
+        prediction=tuple(spec.target.classes[k].value for k in answers.argmax(axis=1)),
+        risk_level=tuple(risk_levels(spec, answers)),
+    )

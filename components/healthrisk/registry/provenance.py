@@ -5,9 +5,15 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from healthrisk.bundle.manifest import CodeOrigin
 from healthrisk.config import settings
 
 PACKAGES = ("healthrisk", "numpy", "scipy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime", "joblib")
+
+
+def code_origin() -> CodeOrigin:
+    """Return the revision and the versions of the code that runs."""
+    return CodeOrigin(git_revision=git_revision(), versions=versions())
 
 
 def versions() -> dict[str, str]:

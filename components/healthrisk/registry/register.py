@@ -2,18 +2,20 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk.atomic import scratch_folder
 from healthrisk.bundle import store
+from healthrisk.bundle.manifest import DataOrigin
 from healthrisk.config import settings
+from healthrisk.data.ingest import IngestRecord
 from healthrisk.errors import BundleError, GateError, SpecError
 from healthrisk.registry import build, tracking, versions
 from healthrisk.registry.comparison import Comparison, IncomparableError, compare
 from healthrisk.registry.provenance import git_revision
+from healthrisk.registry.registration import Registration
 from healthrisk.spec import DatasetSpec, Verdict
 from healthrisk.training.decision import Decision
 from healthrisk.training.split import read_split
@@ -24,13 +26,13 @@ def register_winner(
     spec: DatasetSpec,
     *,
     parts: list[Path],
-    record: dict[str, Any],
+    record: IngestRecord,
     decision: Decision,
     page: str,
     plots: Path,
     models: list[Path],
-) -> dict[str, Any]:
-    """Log every model; build, store and register the winner. Return the version, its alias, reason, address and digest.
+) -> Registration:
+    """Log every model; build, store and register the winner.
 
     `plots` holds a folder of pictures for each family.
 
@@ -39,7 +41,7 @@ def register_winner(
         BundleError: the serving form disagrees with scikit-learn.
     """
     # Not where it came from: the same bytes under another name are the same data, and make the same bundle.
-    data = {key: record[key] for key in ("sha256", "rows")}
+    data = DataOrigin(sha256=record.sha256, rows=record.rows)
     trained = [Trained.load(folder) for folder in models]
     runs = tracking.log_runs(spec, trained, decision, page, plots, data, git_revision())
     winner = decision.winner
@@ -57,15 +59,15 @@ def register_winner(
     compared = _compare(spec, (matrix, y), unseen)
     version, reason = versions.register(built, uri, decision, runs[winner], compared)
     alias = next((alias for alias in (versions.CHAMPION, versions.CHALLENGER) if alias in version.aliases), "")
-    return {
-        "name": spec.name,
-        "version": version.number,
-        "alias": alias,
-        "reason": reason,
-        "bundle": uri,
-        "digest": built.digest,
-        "run": version.run_id,
-    }
+    return Registration(
+        name=spec.name,
+        version=version.number,
+        alias=alias,
+        reason=reason,
+        bundle=uri,
+        digest=built.digest,
+        run=version.run_id,
+    )
 
 
 def _compare(

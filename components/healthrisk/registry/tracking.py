@@ -10,6 +10,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from sklearn.pipeline import make_pipeline
 
+from healthrisk.bundle.manifest import DataOrigin
 from healthrisk.config import settings
 from healthrisk.registry import provenance
 from healthrisk.registry.versions import client as tracking_client
@@ -31,7 +32,7 @@ def log_runs(
     decision: Decision,
     page: str,
     plots: Path,
-    data: dict[str, Any],
+    data: DataOrigin,
     revision: str,
 ) -> dict[str, str]:
     """Log every trained family with its evaluation; return the run ids by family.
@@ -45,8 +46,8 @@ def log_runs(
         tags = {
             MLFLOW_RUN_NAME: model.family,
             "dataset": spec.name,
-            "data.sha256": data["sha256"],
-            "data.rows": str(data["rows"]),
+            "data.sha256": data.sha256,
+            "data.rows": str(data.rows),
             "git.revision": revision,
             "winner": str(model.family == decision.winner).lower(),
             "gates.passed": str(decision.passed).lower(),

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from healthrisk.bundle.manifest import CodeOrigin
+from healthrisk.data.ingest import IngestRecord
 from healthrisk.reports import figures, pages, plots
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.spec.metric import BY_NAME, REPORTED
@@ -53,8 +55,8 @@ def render(
     spec: DatasetSpec,
     decision: Decision,
     evidence: dict[str, Any],
-    data: dict[str, Any],
-    provenance: dict[str, Any],
+    data: IngestRecord,
+    provenance: CodeOrigin,
     winner_plots: dict[str, bytes],
 ) -> str:
     """Return the page for an evaluation, its evidence, the data's record, the code's provenance and the winner's plots.

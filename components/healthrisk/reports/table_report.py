@@ -1,20 +1,21 @@
 """The validation report: every check's verdict, and the table's distributions and missing values as plots."""
 
 import textwrap
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from healthrisk.data.profile import ColumnSummary
+from healthrisk.data.validate import ValidationReport
 from healthrisk.reports import pages, plots
 from healthrisk.spec import Column, DatasetSpec
 
 
-def render(spec: DatasetSpec, results: dict[str, Any]) -> str:
+def render(spec: DatasetSpec, results: ValidationReport) -> str:
     """Return the page for what `validate` found."""
-    columns = results["columns"]
-    shares = {column["label"]: column["missing"] / results["rows"] for column in columns.values()}
+    columns = results.columns
+    shares = {column.label: column.missing / results.rows for column in columns.values()}
     drawn = {name: _distribution(spec.by_name[name], column) for name, column in columns.items()}
     return pages.render(
         "validation.html",
@@ -39,16 +40,16 @@ def _missing(shares: dict[str, float]) -> Figure:
     return figure
 
 
-def _distribution(column: Column, found: dict[str, Any]) -> Figure:
+def _distribution(column: Column, summary: ColumnSummary) -> Figure:
     figure = Figure(figsize=(2.7, 1.9), layout="constrained")
     axes = figure.add_subplot()
     if column.kind == "code":
         names = [textwrap.shorten(meaning, 24, placeholder="…") for meaning in column.meanings.values()]
         # By position: two meanings may be shortened to the same words.
-        axes.barh(range(len(names)), list(found["counts"].values()), tick_label=names, color=plots.COLOURS[0])
+        axes.barh(range(len(names)), summary.counts, tick_label=names, color=plots.COLOURS[0])
         axes.invert_yaxis()
     else:
-        edges, counts = np.asarray(found["edges"]), np.asarray(found["counts"])
+        edges, counts = np.asarray(summary.edges), np.asarray(summary.counts)
         axes.stairs(counts, edges, fill=True, color=plots.COLOURS[0])
         occupied = np.flatnonzero(counts)
         if len(occupied):

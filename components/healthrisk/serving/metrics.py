@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from healthrisk.bundle import Bundle
+from healthrisk.bundle.reference import CodeCounts, FeatureCounts
 
 _SECONDS = (0.0005, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _PENDING_ROWS = 1024
@@ -60,7 +61,7 @@ class ServerMetrics:
             ["model", "version", "digest", "revision"],
             registry=registry,
         )
-        info.labels(model, bundle.version, bundle.digest, str(bundle.manifest.get("git_revision", ""))).set(1)
+        info.labels(model, bundle.version, bundle.digest, bundle.manifest.git_revision).set(1)
         # labels() costs more than the increment, so the children in use are kept.
         self._by_code: dict[tuple[str, int], Any] = {}
         self._by_protocol = {
@@ -93,14 +94,14 @@ class Distributions(Collector):
         self._labels = [model, bundle.version]
         self._classes = [str(cls.value) for cls in bundle.spec.target.classes]
         self._class_counts = np.zeros(len(self._classes), dtype=np.int64)
-        reference = bundle.read_json("reference.json")["features"]
+        reference = bundle.reference.features
         self._features = [_Feature.of(column, reference[column.name]) for column in bundle.spec.columns]
         self._pending: list[tuple[NDArray[np.float64], NDArray[np.intp]]] = []
         self._pending_rows = 0
         registry.register(self)
 
     def add(self, matrix: NDArray[np.float64], classes: NDArray[np.intp]) -> None:
-        """Count rows: a encoded matrix [rows, features] and the positions of the predicted classes [rows]."""
+        """Count rows: an encoded matrix [rows, features] and the positions of the predicted classes [rows]."""
         self._pending.append((matrix, classes))
         self._pending_rows += len(classes)
         if self._pending_rows >= _PENDING_ROWS:
@@ -158,12 +159,12 @@ class _Feature:
         self.missing = 0
 
     @classmethod
-    def of(cls, column: Any, reference: dict[str, Any]) -> "_Feature":
+    def of(cls, column: Any, reference: FeatureCounts) -> "_Feature":
         """Return the empty counts of a column, on its reference's edges or the spec's codes."""
-        if reference["kind"] == "code":
+        if isinstance(reference, CodeCounts):
             ordered = sorted(column.code_values.items(), key=lambda item: item[1])
             return cls(column.name, True, [value for _, value in ordered], [str(code) for code, _ in ordered])
-        edges = reference["edges"]
+        edges = list(reference.edges)
         # The spec's range closes the outermost bins; where it has none they count as their edge.
         ends = column.range or (edges[0], edges[-1])
         return cls(column.name, False, edges, [*(repr(float(edge)) for edge in edges), "+Inf"], ends)

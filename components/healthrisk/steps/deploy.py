@@ -13,11 +13,11 @@ def deploy(namespace: str, registration: dsl.Input[dsl.Artifact]) -> None:
         namespace: Where models are served.
         registration: What register wrote: the version, its alias and its bundle.
     """
-    import json
     from pathlib import Path
 
     from healthrisk.deployment.deploy import deploy
     from healthrisk.processes import step
+    from healthrisk.registry.registration import Registration
 
     with step() as log:
-        log.info(deploy(json.loads(Path(registration.path).read_text()), namespace))
+        log.info(deploy(Registration.read(Path(registration.path)), namespace))

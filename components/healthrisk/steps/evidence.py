@@ -44,9 +44,10 @@ def evidence(
     from pathlib import Path
 
     from healthrisk.config import level as read_level
+    from healthrisk.data.ingest import IngestRecord
     from healthrisk.evidence.gather import add_gates, gather
     from healthrisk.processes import step
-    from healthrisk.registry.provenance import git_revision, versions
+    from healthrisk.registry.provenance import code_origin
     from healthrisk.reports.model_report import model_plots, render, save_plots
     from healthrisk.spec import DatasetSpec
     from healthrisk.training.decision import Decision
@@ -60,11 +61,10 @@ def evidence(
         decided = Decision.read(Path(decision.path))
         gathered = gather(parsed, models, decided.winner, *parts, seed, read_level(level))
         decided = add_gates(parsed, decided, gathered)
-        data = json.loads(Path(record.path).read_text())
-        provenance = {"git_revision": git_revision(), "versions": versions()}
+        data = IngestRecord.read(Path(record.path))
         decided.write(Path(judged.path))
         Path(found.path).write_text(json.dumps(gathered, indent=1, allow_nan=False))
         drawn = {model.family: model_plots(parsed, decided, model.family) for model in models}
         save_plots(drawn, Path(plots.path))
-        Path(page.path).write_text(render(parsed, decided, gathered, data, provenance, drawn[decided.winner]))
+        Path(page.path).write_text(render(parsed, decided, gathered, data, code_origin(), drawn[decided.winner]))
         log.info("the report is written (%s)", level)

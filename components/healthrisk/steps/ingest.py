@@ -23,7 +23,6 @@ def ingest(
         table: The table as Parquet.
         record: Source, digest and size of the table, as JSON.
     """
-    import json
     from pathlib import Path
 
     from healthrisk.data.ingest import ingest
@@ -33,7 +32,7 @@ def ingest(
     with step() as log:
         parsed = DatasetSpec.parse(spec)
         Path(dataset_spec.path).write_text(parsed.to_json())
-        found = ingest(parsed, data, Path(table.path))
-        Path(record.path).write_text(json.dumps(found, indent=1))
-        log.info("%s rows from %s", found["rows"], found["source"])
-        table.metadata.update(rows=found["rows"], source=found["source"], sha256=found["sha256"])
+        read = ingest(parsed, data, Path(table.path))
+        read.write(Path(record.path))
+        log.info("%s rows from %s", read.rows, read.source)
+        table.metadata.update(rows=read.rows, source=read.source, sha256=read.sha256)

@@ -34,23 +34,23 @@ def register(
         gradient_boosting: The trained model of that family.
         registration: The registered version, its alias and its bundle, as JSON.
     """
-    import json
     from pathlib import Path
 
+    from healthrisk.data.ingest import IngestRecord
     from healthrisk.processes import step
     from healthrisk.registry.register import register_winner
     from healthrisk.spec import DatasetSpec
     from healthrisk.training.decision import Decision
 
     with step() as log:
-        found = register_winner(
+        registered = register_winner(
             DatasetSpec.parse(Path(spec.path).read_text()),
             parts=[Path(train.path), Path(test.path)],
-            record=json.loads(Path(record.path).read_text()),
+            record=IngestRecord.read(Path(record.path)),
             decision=Decision.read(Path(decision.path)),
             page=Path(page.path).read_text(),
             plots=Path(plots.path),
             models=[Path(folder.path) for folder in (logistic_regression, random_forest, gradient_boosting)],
         )
-        Path(registration.path).write_text(json.dumps(found, indent=1))
-        log.info("version %s is %s: %s", found["version"], found["alias"], found["reason"])
+        registered.write(Path(registration.path))
+        log.info("version %s is %s: %s", registered.version, registered.alias, registered.reason)

@@ -20,21 +20,20 @@ def validate(
         results: Every check's verdict and every column's summary, as JSON.
         page: The same as a page with plots.
     """
-    import json
     from pathlib import Path
 
-    from healthrisk.data.validate import raise_if_failed, validate
+    from healthrisk.data.validate import validate
     from healthrisk.processes import step
     from healthrisk.reports.table_report import render
     from healthrisk.spec import DatasetSpec
 
     with step() as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
-        found = validate(parsed, Path(table.path))
-        Path(results.path).write_text(json.dumps(found, indent=1))
-        Path(page.path).write_text(render(parsed, found))
-        for check in found["checks"]:
-            if check["status"] == "warn":
-                log.info("warning: %s", check["message"])
-        raise_if_failed(found)
-        log.info("%s checks passed", sum(check["status"] == "pass" for check in found["checks"]))
+        report = validate(parsed, Path(table.path))
+        report.write(Path(results.path))
+        Path(page.path).write_text(render(parsed, report))
+        for check in report.checks:
+            if check.status == "warn":
+                log.info("warning: %s", check.message)
+        report.raise_if_failed()
+        log.info("%s checks passed", sum(check.status == "pass" for check in report.checks))

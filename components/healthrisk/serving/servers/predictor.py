@@ -24,7 +24,7 @@ class Predictor(BundleModel):
 
     def __init__(self, name: str, bundle: Bundle, max_rows: int) -> None:
         super().__init__(name, bundle)
-        self.platform = PLATFORMS[bundle.form]
+        self.platform = PLATFORMS[bundle.manifest.form]
         self._max_rows = max_rows
         self._width = len(bundle.preprocessor.outputs)
 
