@@ -145,4 +145,4 @@ def test_the_page_shows_every_check_and_column_and_needs_nothing_else(tmp_path: 
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "20 of 323 rows repeat another one" in page
     assert all(column.label in page for column in HEART.columns)
-    json.dumps(found, allow_nan=False)
+    assert ValidationReport.model_validate_json(found.to_json()) == found

@@ -118,7 +118,7 @@ def test_the_training_data_do_not_drift_from_themselves(bundle: Bundle) -> None:
     current, rejected = counts(bundle, shipped)
     known = bundle.reference
     assert (current, rejected) == (known, 0)
-    assert drift.compare(known, current)["verdict"] == "stable"
+    assert drift.compare(known, current).verdict == "stable"
 
 
 @pytest.mark.parametrize(
