@@ -1,6 +1,5 @@
 """Every rule of a spec finds what it is for, and lets sound tables pass."""
 
-import json
 import re
 from pathlib import Path
 
