@@ -130,15 +130,14 @@ def _drift(args: argparse.Namespace) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
         bundle = find_bundle(args.reference, args.dataset, Path(cache))
         model = args.model or bundle.spec.name
-        rejected = 0
         if args.prometheus:
             current = traffic.counts(bundle, args.prometheus, model, args.window)
         else:
-            current, rejected = counts(bundle, args.file)
+            current = counts(bundle, args.file)
         report = drift.compare(bundle.reference, current)
     if args.exposition:
         gauges.write(report, model, bundle.version, args.exposition)
-    return {**report.model_dump(mode="json"), "rejected_rows": rejected, "version": bundle.version}
+    return {**report.model_dump(mode="json"), "refused_rows": current.refused_rows, "version": bundle.version}
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:

@@ -84,7 +84,7 @@ def test_drift_is_pushed_and_an_alert_asks_for_a_run(
         wait_for(prometheus, "healthrisk_model_info")
         quiet = watch(*where)
         assert json.loads(quiet.stdout) == {"drift": {spec.name: "no traffic within 10m"}, "retraining": {}}
-        seen.add(older, Scorer(champion).probabilities(older).argmax(axis=1))
+        seen.add(older, Scorer(champion).probabilities(older))
         wait_for(prometheus, f'feature_values_count{{feature="age"}} >= {len(matrix)}')
         done = watch(*where)
         assert done.returncode == 0, done.stderr

@@ -103,7 +103,8 @@ def build(dataset: str, family: Any, folder: Path, seed: int = 7) -> Path:
     classifier = estimators.make_classifier(family, seed).fit(preprocessor.transform(matrix), target)
     record = training_record(chosen, family, seed, len(matrix))
     with tempfile.TemporaryDirectory() as source:
-        out_of_fold = np.zeros((len(matrix), len(chosen.target.classes)))
+        # No row was cross-validated: the reference is made of what the model itself says.
+        out_of_fold = np.zeros((0, len(chosen.target.classes)))
         train.Trained(family, fitted, classifier, record, out_of_fold).save(Path(source))
         chosen_one = decision(chosen, family, 0.8, seed)
         return build_bundle(

@@ -1,10 +1,10 @@
-"""A bundle's reference: how every feature and the predicted classes were distributed in the rows a model was made from.
+"""A bundle's reference: how features, predicted probabilities and classes were distributed in a model's own rows.
 
 Numbers are counted in bins: up to each edge, itself included, and beyond the last. The same form describes any other
 rows, a file's or those that servers have counted, so that two can be compared without a row of either.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +46,19 @@ class ClassCounts(Document):
 
 
 class Reference(Document):
-    """How `rows` rows were distributed: every feature's counts by name, and those of the predicted classes."""
+    """How `rows` rows were distributed: features by name, the predicted classes, and each class's probability.
+
+    Of two classes only the event's probability is counted: the other's mirrors it. A class that is never the likeliest
+    still has probabilities, and they move when it becomes commoner. `refused` are rows that the spec does not allow, by
+    reason: a row may have several. They are not among `rows`.
+    """
 
     rows: int
     features: dict[str, Annotated[FeatureCounts, Field(discriminator="kind")]]
     predictions: ClassCounts
+    probabilities: dict[str, NumberCounts]
+    refused_rows: int = 0
+    refused: dict[str, int] = Field(default_factory=dict)
 
 
 def describe(spec: DatasetSpec, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]) -> Reference:
@@ -60,7 +68,14 @@ def describe(spec: DatasetSpec, matrix: NDArray[np.float64], probabilities: NDAr
         for column, values in zip(spec.columns, matrix.T, strict=True)
         if column.kind != "code"
     }
-    return _count_all(spec, edges, matrix, probabilities)
+    shares = {name: _edges(values) for name, values in by_class(spec, probabilities).items()}
+    return _count_all(spec, edges, shares, matrix, probabilities)
+
+
+def by_class(spec: DatasetSpec, probabilities: NDArray[np.floating[Any]]) -> dict[str, NDArray[np.float64]]:
+    """Return the probabilities [rows] that are counted, by the class's value, out of those of all [rows, classes]."""
+    places = [1] if spec.is_binary else range(len(spec.target.classes))
+    return {str(spec.target.classes[k].value): probabilities[:, k].astype(np.float64) for k in places}
 
 
 def recount(
@@ -70,7 +85,8 @@ def recount(
     edges = {
         name: np.asarray(known.edges) for name, known in reference.features.items() if isinstance(known, NumberCounts)
     }
-    return _count_all(spec, edges, matrix, probabilities)
+    shares = {name: np.asarray(known.edges) for name, known in reference.probabilities.items()}
+    return _count_all(spec, edges, shares, matrix, probabilities)
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -81,6 +97,7 @@ def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _count_all(
     spec: DatasetSpec,
     edges: dict[str, NDArray[np.float64]],
+    shares: dict[str, NDArray[np.float64]],
     matrix: NDArray[np.float64],
     probabilities: NDArray[np.float32],
 ) -> Reference:
@@ -92,15 +109,21 @@ def _count_all(
             for column, values in zip(spec.columns, matrix.T, strict=True)
         },
         predictions=ClassCounts(classes=tuple(cls.value for cls in spec.target.classes), counts=tuple(predicted)),
+        probabilities={
+            name: _count_number(shares[name], values) for name, values in by_class(spec, probabilities).items()
+        },
     )
 
 
 def _count(column: Column, edges: NDArray[np.float64] | None, values: NDArray[np.float64]) -> FeatureCounts:
-    known = values[~np.isnan(values)]
-    missing = len(values) - len(known)
     if edges is None:
-        counts = tuple(int((known == level).sum()) for level in column.code_values.values())
-        return CodeCounts(codes=tuple(column.code_values), counts=counts, missing=missing)
+        counts = tuple(int((values == level).sum()) for level in column.code_values.values())
+        return CodeCounts(codes=tuple(column.code_values), counts=counts, missing=int(np.isnan(values).sum()))
+    return _count_number(edges, values)
+
+
+def _count_number(edges: NDArray[np.float64], values: NDArray[np.float64]) -> NumberCounts:
+    known = values[~np.isnan(values)]
     places = np.searchsorted(edges, known, side="left")
     counts = tuple(np.bincount(places, minlength=len(edges) + 1).tolist())
-    return NumberCounts(edges=tuple(edges.tolist()), counts=counts, missing=missing)
+    return NumberCounts(edges=tuple(edges.tolist()), counts=counts, missing=len(values) - len(known))

@@ -1,9 +1,10 @@
 """Whether rows still look like those a model was made from, by counts alone: a file's, or those that servers keep.
 
-Each feature is tested twice, for its values and for its share of missing ones, and the predicted classes once: numbers
-by Kolmogorov and Smirnov's test on the reference's edges (on few edges it alarms too seldom, never too often), codes by
-Pearson's chi-square. P values are adjusted by Benjamini and Hochberg (JRSS B 57, 1995). The verdict needs an effect as
-well: with enough rows every difference is significant.
+Each feature is tested for its values, for its share of missing ones, and for that of refused rows; predictions for the
+classes and for every class's probability. Numbers go by Kolmogorov and Smirnov's test on the reference's edges (on few
+edges it alarms too seldom, never too often), shares by Pearson's chi-square. P values are adjusted by Benjamini and
+Hochberg (JRSS B 57, 1995). The verdict needs an effect as well: with enough rows every difference is significant. An
+effect is a distance or, of shares, Cohen's h, which counts from the base rate: from 0 to 8 % is as much as 50 to 77 %.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,9 @@ FALSE_ALARMS = 0.05
 # Distances (of Kolmogorov and Smirnov, or total variation) from which a difference matters, and from which it is an
 # alarm: the second is that of the alert on live traffic.
 MODERATE, STRONG = 0.1, 0.2
+# The same of Cohen's h, the difference of the arcsines of two shares' roots, doubled: from 2 % to 8 %, and to 19 %
+# (Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988, chapter 6).
+MODERATE_H, STRONG_H = 0.3, 0.6
 # Cochran's rule: the chi-square distribution fits where every cell expects so many.
 EXPECTED_IN_A_CELL = 5
 # What an empty bin counts for, so that the population stability index stays finite.
@@ -31,23 +35,27 @@ _PSI_FLOOR = 1e-4
 
 
 Verdict = Literal["stable", "moderate", "strong"]
+What = Literal["values", "probability", "missing", "refused"]
+Test = Literal["Kolmogorov-Smirnov", "chi-square"]
 
 
 class Shift(Document):
     """How far one distribution moved.
 
-    `what` is a feature's values or its share of missing ones; `p` is the test's p value and `adjusted` its q value;
-    `distance` and `jensen_shannon` are 0 for the same and 1 for apart, `psi` is the population stability index.
+    `what` is a feature's values, its share of missing ones or of rows refused for it, or a predicted class's
+    probability; `p` is the test's p value and `adjusted` its q value; `distance` and `jensen_shannon` are 0 for the
+    same and 1 for apart, `psi` is the population stability index, `effect` the largest Cohen's h of a share.
     """
 
     feature: str
-    what: Literal["values", "missing"]
-    test: Literal["Kolmogorov-Smirnov", "chi-square"]
+    what: What
+    test: Test
     p: float
     adjusted: float
     distance: float
     jensen_shannon: float
     psi: float
+    effect: float | None
     verdict: Verdict
 
 
@@ -76,8 +84,8 @@ class _Pair:
     """Two distributions of the same cells, and the test that compares them."""
 
     feature: str
-    what: Literal["values", "missing"]
-    test: Literal["Kolmogorov-Smirnov", "chi-square"]
+    what: What
+    test: Test
     before: Counts
     now: Counts
 
@@ -102,14 +110,30 @@ def compare(reference: Reference, current: Reference) -> DriftReport:
 def _pairs(reference: Reference, current: Reference) -> Iterator[_Pair]:
     before, now = reference.predictions.counts, current.predictions.counts
     yield _Pair("predictions", "values", "chi-square", _array(before), _array(now))
+    for name, scored in reference.probabilities.items():
+        counts = [_array(side.counts) for side in (scored, current.probabilities[name])]
+        yield _Pair(f"predictions of {name}", "probability", "Kolmogorov-Smirnov", *counts)
+    yield from _refusals(reference, current)
     for name, known in reference.features.items():
         seen = current.features[name]
-        test: Literal["Kolmogorov-Smirnov", "chi-square"]
-        test = "Kolmogorov-Smirnov" if isinstance(known, NumberCounts) else "chi-square"
+        test: Test = "Kolmogorov-Smirnov" if isinstance(known, NumberCounts) else "chi-square"
         yield _Pair(name, "values", test, _array(known.counts), _array(seen.counts))
         if known.missing or seen.missing:
             missing = [_array([sum(side.counts), side.missing]) for side in (known, seen)]
             yield _Pair(name, "missing", "chi-square", *missing)
+
+
+def _refusals(reference: Reference, current: Reference) -> Iterator[_Pair]:
+    """Yield the shares of refused rows, of all and by reason; rows that are refused are compared in nothing else."""
+    sides = (reference, current)
+    every = [side.rows + side.refused_rows for side in sides]
+    counted = {"rows": [side.refused_rows for side in sides]}
+    for reason in {**reference.refused, **current.refused}:
+        counted[reason] = [side.refused.get(reason, 0) for side in sides]
+    for name, refused in counted.items():
+        if any(refused):
+            cells = [_array([total - count, count]) for total, count in zip(every, refused, strict=True)]
+            yield _Pair(name, "refused", "chi-square", *cells)
 
 
 def _shift(pair: _Pair, p: float, adjusted: float) -> Shift:
@@ -117,7 +141,13 @@ def _shift(pair: _Pair, p: float, adjusted: float) -> Shift:
     ordered = pair.test == "Kolmogorov-Smirnov"
     distance = _largest_gap(one, other) if ordered else float(np.abs(one - other).sum() / 2)
     a, b = np.maximum(one, _PSI_FLOOR), np.maximum(other, _PSI_FLOOR)
-    significant = adjusted < FALSE_ALARMS and distance >= MODERATE
+    effect = None if ordered else float(np.abs(2 * (np.arcsin(np.sqrt(other)) - np.arcsin(np.sqrt(one)))).max())
+    moderate, strong = (distance >= MODERATE, distance >= STRONG)
+    if effect is not None:
+        moderate, strong = moderate or effect >= MODERATE_H, strong or effect >= STRONG_H
+    verdict: Verdict = "stable"
+    if adjusted < FALSE_ALARMS and moderate:
+        verdict = "strong" if strong else "moderate"
     return Shift(
         feature=pair.feature,
         what=pair.what,
@@ -127,7 +157,8 @@ def _shift(pair: _Pair, p: float, adjusted: float) -> Shift:
         distance=distance,
         jensen_shannon=float(np.nan_to_num(jensenshannon(one, other, base=2))),
         psi=float(((b - a) * np.log(b / a)).sum()),
-        verdict=("strong" if distance >= STRONG else "moderate") if significant else "stable",
+        effect=effect,
+        verdict=verdict,
     )
 
 

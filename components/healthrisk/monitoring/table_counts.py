@@ -1,6 +1,7 @@
 """A table's side of a drift comparison: counts on a bundle's edges, and the rows that its spec refuses."""
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from healthrisk.inference.scorer import Scorer
 ROWS_AT_ONCE = 250_000
 
 
-def counts(bundle: Bundle, path: Path) -> tuple[Reference, int]:
-    """Return the table's counts in the reference's form, and how many rows the spec refused.
+def counts(bundle: Bundle, path: Path) -> Reference:
+    """Return the table's counts in the reference's form, and how many rows the spec refused, by feature.
 
     A .csv or .parquet file needs a header, and no outcome; any other is read as a source of the spec is.
 
@@ -30,11 +31,15 @@ def counts(bundle: Bundle, path: Path) -> tuple[Reference, int]:
             ingest(bundle.spec, str(path), table)
             path = table
         screen, seen, matrices = Screen(bundle.spec), 0, []
+        refused: Counter[str] = Counter()
         for batch, _ in tables.read(path, ROWS_AT_ONCE, bundle.spec.csv):
-            matrices.append(screen.sort(batch, seen + 1).matrix)
+            screened = screen.sort(batch, seen + 1)
+            matrices.append(screened.matrix)
+            refused.update(screened.rejects.column("feature").to_pylist())
             seen += batch.num_rows
     matrix = np.concatenate([np.empty((0, len(bundle.spec.features))), *matrices])
     if not len(matrix):
         raise SourceError(f"{path} has no row that the spec allows, of {seen}")
     probabilities = Scorer(bundle).probabilities(matrix)
-    return reference.recount(bundle.spec, bundle.reference, matrix, probabilities), seen - len(matrix)
+    accepted = reference.recount(bundle.spec, bundle.reference, matrix, probabilities)
+    return accepted.model_copy(update={"refused_rows": seen - len(matrix), "refused": dict(refused)})

@@ -9,6 +9,9 @@ from healthrisk.bundle import Bundle
 from healthrisk.bundle.reference import ClassCounts, FeatureCounts, NumberCounts, Reference
 from healthrisk.errors import SourceError
 
+# Why servers refuse a value; other requests without a prediction say nothing of patients.
+REFUSED = ("code", "missing", "range", "type")
+_REFUSALS = "prediction_rejected_total"
 TIMEOUT = httpx.Timeout(30, connect=5)
 
 
@@ -19,12 +22,16 @@ class NoTrafficError(SourceError):
 def counts(bundle: Bundle, url: str, model: str, window: str) -> Reference:
     """Return what all replicas of a model's version counted within a window, such as 1d, in the reference's form.
 
+    Refused are requests, by reason: a server looks no further than the first value that is not allowed.
+
     Raises:
         SourceError: Prometheus does not answer.
         NoTrafficError: it holds nothing of this version.
     """
     own = f'model="{model}",version="{bundle.version}"'
     increases = _Increases(url, own, window)
+    refused = {key[0]: count for key, count in _Increases(url, f'model="{model}"', window)(_REFUSALS, "reason").items()}
+    refused = {reason: refused[reason] for reason in REFUSED if refused.get(reason)}
     reference = bundle.reference
     below = increases("feature_values_bucket", "feature", "le")
     codes = increases("feature_codes_total", "feature", "code")
@@ -33,9 +40,7 @@ def counts(bundle: Bundle, url: str, model: str, window: str) -> Reference:
     features: dict[str, FeatureCounts] = {}
     for name, known in reference.features.items():
         if isinstance(known, NumberCounts):
-            cumulated_at = {float(label): count for (feature, label), count in below.items() if feature == name}
-            cumulated = [0, *(cumulated_at.get(limit, 0) for limit in (*known.edges, float("inf")))]
-            counted = tuple(max(0, upper - lower) for lower, upper in pairwise(cumulated))
+            counted = _in_bins(known, below, name)
         else:
             counted = tuple(codes.get((name, str(code)), 0) for code in known.codes)
         features[name] = known.model_copy(update={"counts": counted, "missing": missing.get((name,), 0)})
@@ -43,7 +48,25 @@ def counts(bundle: Bundle, url: str, model: str, window: str) -> Reference:
     predicted = tuple(classes.get((str(value),), 0) for value in values)
     if not sum(predicted):
         raise NoTrafficError(f"{url} holds no prediction of {model!r}, version {bundle.version}, within {window}")
-    return Reference(rows=sum(predicted), features=features, predictions=ClassCounts(classes=values, counts=predicted))
+    scored = increases("prediction_probability_bucket", "class", "le")
+    return Reference(
+        rows=sum(predicted),
+        features=features,
+        predictions=ClassCounts(classes=values, counts=predicted),
+        probabilities={
+            name: known.model_copy(update={"counts": _in_bins(known, scored, name), "missing": 0})
+            for name, known in reference.probabilities.items()
+        },
+        refused_rows=sum(refused.values()),
+        refused=refused,
+    )
+
+
+def _in_bins(known: NumberCounts, below: dict[tuple[str, ...], int], name: str) -> tuple[int, ...]:
+    """Return the counts of each bin out of a histogram's cumulated ones, by name and upper limit."""
+    cumulated_at = {float(label): count for (named, label), count in below.items() if named == name}
+    cumulated = [0, *(cumulated_at.get(limit, 0) for limit in (*known.edges, float("inf")))]
+    return tuple(max(0, upper - lower) for lower, upper in pairwise(cumulated))
 
 
 def query(url: str, promql: str) -> list[dict[str, Any]]:

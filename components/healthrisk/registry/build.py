@@ -32,7 +32,8 @@ def build_bundle(
 ) -> Bundle:
     """Write the bundle of the trained model in `source` below `folder` and return it opened.
 
-    `matrix` [rows, features] holds every row the pipeline has seen, `data` says where they are from.
+    `matrix` [rows, features] holds every row the pipeline has seen, those of training first; `data` says where they are
+    from.
 
     Raises:
         BundleError: the serving form differs from scikit-learn's by more than 1e-6 on any of these rows or on 10,000
@@ -50,11 +51,13 @@ def build_bundle(
             shutil.copyfile(source / name, path / name)
         for name, content in serving.files().items():
             (path / name).write_bytes(content)
-        probabilities = serving.load().probabilities(preprocessor.transform(matrix))
+        served = serving.load().probabilities(preprocessor.transform(matrix[len(trained.out_of_fold) :]))
+        # As new rows will be scored: a model is surer of those it has seen.
+        unseen = np.vstack([trained.out_of_fold.astype(np.float32), served])
         documents = {
             "metrics.json": decision.to_json(),
             "golden.json": _golden(spec, preprocessor, serving, rows[len(matrix) :]).to_json(),
-            "reference.json": reference.describe(spec, matrix, probabilities).to_json(),
+            "reference.json": reference.describe(spec, matrix, unseen).to_json(),
             "spec.json": spec.to_json(),
             "preprocessor.json": preprocessor.to_json(),
         }

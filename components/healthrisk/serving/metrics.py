@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from healthrisk.bundle import Bundle
-from healthrisk.bundle.reference import CodeCounts, FeatureCounts
+from healthrisk.bundle.reference import CodeCounts, FeatureCounts, NumberCounts, by_class
 
 _SECONDS = (0.0005, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _PENDING_ROWS = 1024
@@ -88,22 +88,27 @@ class ServerMetrics:
 
 
 class Distributions(Collector):
-    """Counts the values of every feature, and the predicted classes."""
+    """Counts the values of every feature, the predicted classes and their probabilities."""
 
     def __init__(self, model: str, bundle: Bundle, registry: CollectorRegistry = REGISTRY) -> None:
         self._labels = [model, bundle.version]
         self._classes = [str(cls.value) for cls in bundle.spec.target.classes]
         self._class_counts = np.zeros(len(self._classes), dtype=np.int64)
         reference = bundle.reference.features
+        self._spec = bundle.spec
+        self._shares = {
+            name: _Feature(name, False, list(known.edges), _limits(known), (0, 1))
+            for name, known in bundle.reference.probabilities.items()
+        }
         self._features = [_Feature.of(column, reference[column.name]) for column in bundle.spec.columns]
-        self._pending: list[tuple[NDArray[np.float64], NDArray[np.intp]]] = []
+        self._pending: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
         self._pending_rows = 0
         registry.register(self)
 
-    def add(self, matrix: NDArray[np.float64], classes: NDArray[np.intp]) -> None:
-        """Count rows: an encoded matrix [rows, features] and the positions of the predicted classes [rows]."""
-        self._pending.append((matrix, classes))
-        self._pending_rows += len(classes)
+    def add(self, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]) -> None:
+        """Count rows: an encoded matrix [rows, features] and their probabilities [rows, classes]."""
+        self._pending.append((matrix, probabilities))
+        self._pending_rows += len(matrix)
         if self._pending_rows >= _PENDING_ROWS:
             self._count()
 
@@ -111,9 +116,11 @@ class Distributions(Collector):
         if not self._pending:
             return
         matrix = np.concatenate([rows for rows, _ in self._pending])
-        classes = np.concatenate([positions for _, positions in self._pending])
+        probabilities = np.concatenate([scored for _, scored in self._pending])
         self._pending, self._pending_rows = [], 0
-        self._class_counts += np.bincount(classes, minlength=len(self._classes))
+        self._class_counts += np.bincount(probabilities.argmax(axis=1), minlength=len(self._classes))
+        for name, values in by_class(self._spec, probabilities).items():
+            self._shares[name].count(values)
         for feature, values in zip(self._features, matrix.T, strict=True):
             feature.count(values)
 
@@ -124,11 +131,16 @@ class Distributions(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the counts of every feature and class."""
         self._count()
-        by_class = CounterMetricFamily(
+        predicted = CounterMetricFamily(
             "predictions_by_class", "Predicted classes.", labels=["model", "version", "class"]
         )
         for name, count in zip(self._classes, self._class_counts.tolist(), strict=True):
-            by_class.add_metric([*self._labels, name], count)
+            predicted.add_metric([*self._labels, name], count)
+        scored = HistogramMetricFamily(
+            "prediction_probability", "Probabilities on the reference's edges.", labels=["model", "version", "class"]
+        )
+        for name, share in self._shares.items():
+            scored.add_metric([*self._labels, name], share.buckets(), sum_value=share.total())
         labels = ["model", "version", "feature"]
         values = HistogramMetricFamily("feature_values", "Values on the reference's edges.", labels=labels)
         codes = CounterMetricFamily("feature_codes", "Codes received.", labels=[*labels, "code"])
@@ -140,9 +152,8 @@ class Distributions(Collector):
                 for name, count in zip(feature.names, feature.counts.tolist(), strict=True):
                     codes.add_metric([*own, name], count)
             else:
-                cumulated = np.cumsum(feature.counts).tolist()
-                values.add_metric(own, list(zip(feature.names, cumulated, strict=True)), sum_value=feature.total())
-        yield from (by_class, values, codes, missing)
+                values.add_metric(own, feature.buckets(), sum_value=feature.total())
+        yield from (predicted, scored, values, codes, missing)
 
 
 class _Feature:
@@ -167,7 +178,7 @@ class _Feature:
         edges = list(reference.edges)
         # The spec's range closes the outermost bins; where it has none they count as their edge.
         ends = column.range or (edges[0], edges[-1])
-        return cls(column.name, False, edges, [*(repr(float(edge)) for edge in edges), "+Inf"], ends)
+        return cls(column.name, False, edges, _limits(reference), ends)
 
     def count(self, values: NDArray[np.float64]) -> None:
         present = values[~np.isnan(values)]
@@ -176,6 +187,15 @@ class _Feature:
         places = np.searchsorted(self._bounds, present, side="left")
         self.counts += np.bincount(places, minlength=len(self.counts))
 
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return each bin's upper limit and how many values lie up to it."""
+        return list(zip(self.names, np.cumsum(self.counts).astype(float).tolist(), strict=True))
+
     def total(self) -> float:
         """Return the sum of the values, each as the middle of its bin."""
         return float(self.counts @ self._middles)
+
+
+def _limits(known: NumberCounts) -> list[str]:
+    """Return the bins' upper limits as Prometheus writes them."""
+    return [*(repr(float(edge)) for edge in known.edges), "+Inf"]

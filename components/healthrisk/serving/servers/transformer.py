@@ -128,7 +128,7 @@ class Transformer(BundleModel):
     ) -> tuple[NDArray[Any], list[str]]:
         """Return the predicted class values [rows] and risk levels [rows], and count what was seen."""
         classes = probabilities.argmax(axis=1)
-        self._distributions.add(matrix, classes)
+        self._distributions.add(matrix, probabilities)
         return self._values[classes], risk_levels(self.bundle.spec, probabilities)
 
     def _imputed(self, matrix: NDArray[np.float64]) -> dict[str, list[int]]:
