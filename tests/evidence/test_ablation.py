@@ -29,8 +29,8 @@ def obesity(uci: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Datase
 
 def test_body_mass_index_alone_scores_919(obesity: tuple[DatasetSpec, Part]) -> None:
     (found,) = ablation.baselines(obesity[0], obesity[1], obesity[1])
-    assert found["accuracy"] == found["everywhere"]["mean"] == pytest.approx(0.919, abs=0.001)
-    assert found["everywhere"]["low"] < 0.919 < found["everywhere"]["high"]
+    assert found.accuracy == found.everywhere.mean == pytest.approx(0.919, abs=0.001)
+    assert found.everywhere.low < 0.919 < found.everywhere.high
 
 
 def test_without_height_and_weight_obesity_is_harder(obesity: tuple[DatasetSpec, Part]) -> None:
@@ -58,11 +58,11 @@ def test_nested_cross_validation_lands_near_the_published_figure(
     small = spec.model_copy(update={"search": {"logistic_regression": {"C": (0.03, 0.3)}}})
     caplog.set_level("INFO", "healthrisk")
     found = nested(small, ["logistic_regression"], tuple(part), seed=0, repeats=2)["logistic_regression"]
-    assert (found["folds"], found["repeats"], len(found["scores"]["roc_auc"])) == (5, 2, 10)
-    area = found["intervals"]["roc_auc"]
-    assert area["mean"] == pytest.approx(0.910, abs=0.015)
-    assert area["low"] < 0.910 < area["high"]
-    assert found["intervals"]["brier"]["mean"] == pytest.approx(0.117, abs=0.015)
+    assert (found.folds, found.repeats, len(found.scores["roc_auc"])) == (5, 2, 10)
+    area = found.intervals["roc_auc"]
+    assert area.mean == pytest.approx(0.910, abs=0.015)
+    assert area.low < 0.910 < area.high
+    assert found.intervals["brier"].mean == pytest.approx(0.117, abs=0.015)
     assert [record.message.split(":")[0] for record in caplog.records] == [
         f"nested cross-validation of logistic_regression, {repeat}/2" for repeat in (1, 2)
     ]

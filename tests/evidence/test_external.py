@@ -27,20 +27,20 @@ def test_sites_land_near_the_published_figures(
 ) -> None:
     monkeypatch.setenv("HEALTHRISK_DATA", str(uci))
     hungarian, swiss, veterans = external.sites(heart[0], models, 0, download=False)
-    assert (hungarian["rows"], swiss["rows"]) == (294, 123)
-    assert {"slope", "ca", "thal"} <= set(hungarian["unrecorded"])
-    assert "chol" in swiss["unrecorded"]
+    assert (hungarian.rows, swiss.rows) == (294, 123)
+    assert {"slope", "ca", "thal"} <= set(hungarian.unrecorded)
+    assert "chol" in swiss.unrecorded
     for site, area, accuracy in ((hungarian, 0.89, 0.82), (swiss, 0.75, 0.44)):
-        assert site["models"]["full"]["roc_auc"]["mean"] == pytest.approx(area, abs=0.03)
-        assert site["models"]["full"]["accuracy"]["mean"] == pytest.approx(accuracy, abs=0.12)
-        for found in site["models"].values():
-            assert found["roc_auc"]["low"] < found["roc_auc"]["mean"] < found["roc_auc"]["high"]
-            assert found["recalibrated"]["brier"] <= found["brier"]
+        assert site.models["full"].roc_auc.mean == pytest.approx(area, abs=0.03)
+        assert site.models["full"].accuracy.mean == pytest.approx(accuracy, abs=0.12)
+        for found in site.models.values():
+            assert found.roc_auc.low < found.roc_auc.mean < found.roc_auc.high
+            assert found.recalibrated.brier <= found.brier
     # Prevalence is 36 % in Budapest and 93 % in Switzerland: there the risks stated are far too low.
-    low = swiss["models"]["full"]["calibration"]
-    assert low["observed"] - low["expected"] > 0.3
-    assert low["in_the_large"]["low"] > 1
-    assert "HEALTHRISK_DATA" in veterans["missing"]
+    low = swiss.models["full"].calibration
+    assert low.observed - low.expected > 0.3
+    assert low.in_the_large.low > 1
+    assert "HEALTHRISK_DATA" in veterans.missing
     assert "models" not in veterans
 
 
@@ -51,5 +51,5 @@ def test_a_site_that_cannot_be_read_is_named_with_the_reason(
     (tmp_path / "processed.hungarian.data").write_text("not what it was\n")
     monkeypatch.setenv("HEALTHRISK_DATA", str(tmp_path))
     hungarian, *others = external.sites(spec, models, 0, download=False)
-    assert "the spec expects" in hungarian["missing"]
-    assert all("not on this machine" in site["missing"] for site in others)
+    assert "the spec expects" in hungarian.missing
+    assert all("not on this machine" in site.missing for site in others)

@@ -36,20 +36,20 @@ def invented(spec: DatasetSpec, cases: int, rates: tuple[float, float]) -> tuple
 def test_the_gate_passes_fails_or_is_inconclusive(cases: int, rates: tuple[float, float], verdict: str) -> None:
     spec = specs.load("heart-disease")
     by_sex, _ = fairness.audit(spec, *invented(spec, cases, rates), seed=0)
-    assert by_sex["gate"]["verdict"] == verdict
-    widest = by_sex["difference"]["true_positive_rate"]
-    assert widest["mean"] == pytest.approx(abs(rates[0] - rates[1]))
-    assert widest["low"] <= widest["mean"] <= widest["high"]
+    assert by_sex.gate.verdict == verdict
+    widest = by_sex.difference["true_positive_rate"]
+    assert widest.mean == pytest.approx(abs(rates[0] - rates[1]))
+    assert widest.low <= widest.mean <= widest.high
     if cases == 5:
-        assert "fewer than two groups have 20 cases" in by_sex["gate"]["reason"]
+        assert "fewer than two groups have 20 cases" in by_sex.gate.reason
 
 
 def test_without_a_bound_groups_are_shown_and_not_judged() -> None:
     spec = specs.load("heart-disease")
     free = spec.model_copy(update={"gates": [gate for gate in spec.gates if gate.metric != SENSITIVITY_DIFFERENCE]})
     by_sex, _ = fairness.audit(free, *invented(spec, 2000, (0.8, 0.2)), seed=0)
-    assert by_sex["gate"] is None
-    assert by_sex["widest"]["mean"] == pytest.approx(0.6)
+    assert by_sex.gate is None
+    assert by_sex.widest.mean == pytest.approx(0.6)
 
 
 def test_groups_cover_every_row_and_rates_are_scikit_learns(heart: Heart) -> None:
@@ -57,29 +57,29 @@ def test_groups_cover_every_row_and_rates_are_scikit_learns(heart: Heart) -> Non
     p = np.clip(0.5 + 0.3 * (y - 0.5) + np.random.default_rng(0).normal(0, 0.2, len(y)), 0, 1)
     judged = event.binarize(spec, y, np.column_stack([1 - p, p]))
     by_sex, by_age = fairness.audit(spec, matrix, judged, seed=0)
-    assert [row["group"] for row in by_sex["groups"]] == ["female", "male"]
-    assert [row["group"] for row in by_age["groups"]] == ["below 50", "50 to below 60", "60 or more"]
+    assert [row.group for row in by_sex.groups] == ["female", "male"]
+    assert [row.group for row in by_age.groups] == ["below 50", "50 to below 60", "60 or more"]
     for column in (by_sex, by_age):
-        assert sum(row["rows"] for row in column["groups"]) == 303
-        assert sum(row["cases"] for row in column["groups"]) == 139
+        assert sum(row.rows for row in column.groups) == 303
+        assert sum(row.cases for row in column.groups) == 139
     women = matrix[:, 1] == 0
-    female = by_sex["groups"][0]
-    assert (female["rows"], female["cases"]) == (97, 25)
-    rate = female["true_positive_rate"]
-    assert rate["mean"] == recall_score(y[women], judged.predicted[women])
-    assert rate["low"] < rate["mean"] < rate["high"]
-    assert female["false_negative_rate"]["mean"] == pytest.approx(1 - rate["mean"])
+    female = by_sex.groups[0]
+    assert (female.rows, female.cases) == (97, 25)
+    rate = female.rates["true_positive_rate"]
+    assert rate.mean == recall_score(y[women], judged.predicted[women])
+    assert rate.low < rate.mean < rate.high
+    assert female.rates["false_negative_rate"].mean == pytest.approx(1 - rate.mean)
 
 
 def test_a_group_without_cases_has_no_true_positive_rate(heart: Heart) -> None:
     spec, matrix, _ = heart
     happened = matrix[:, 1] == 1
     by_sex = fairness.audit(spec, matrix, Event(happened, happened, happened * 0.8 + 0.1), seed=0)[0]
-    assert by_sex["groups"][0]["true_positive_rate"] is None
-    assert by_sex["groups"][0]["roc_auc"] is None
+    assert by_sex.groups[0].rates["true_positive_rate"] is None
+    assert by_sex.groups[0].roc_auc is None
     # A rate that one group lacks is no rate of 0: there is nothing to compare.
-    assert by_sex["difference"]["true_positive_rate"] is by_sex["ratio"]["true_positive_rate"] is None
-    assert by_sex["difference"]["selection_rate"]["mean"] == 1
+    assert by_sex.difference["true_positive_rate"] is by_sex.ratio["true_positive_rate"] is None
+    assert by_sex.difference["selection_rate"].mean == 1
 
 
 def test_with_many_classes_the_event_is_the_last_risk_level() -> None:

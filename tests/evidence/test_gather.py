@@ -1,6 +1,5 @@
 """All evidence together on a real winner, and gates that a poisoned training set does not pass."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from healthrisk.bundle.manifest import CodeOrigin
 from healthrisk.data import encoding
 from healthrisk.data.ingest import IngestRecord, ingest
 from healthrisk.evidence import gather, robustness
+from healthrisk.evidence.documents import EvidenceRecord
 from healthrisk.reports import model_report
 from healthrisk.spec import DatasetSpec, Verdict
 from healthrisk.spec.metric import SUSPECT_LABELS
@@ -25,7 +25,7 @@ Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 RECORD: dict[str, Any] = {"source": "uci", "uri": "https://host/table", "sha256": "0" * 64, "rows": 1, "columns": ()}
 
 
-def judged(heart: Heart, level: Any, flips: float = 0.0, penalty: float = 0.3) -> tuple[Decision, dict[str, Any]]:
+def judged(heart: Heart, level: Any, flips: float = 0.0, penalty: float = 0.3) -> tuple[Decision, EvidenceRecord]:
     """Train one family on a table with some labels flipped; return the judged decision and the evidence."""
     spec, matrix, y = heart
     small = spec if spec.search else spec.model_copy(update={"search": {"logistic_regression": {"C": (penalty,)}}})
@@ -40,7 +40,7 @@ def judged(heart: Heart, level: Any, flips: float = 0.0, penalty: float = 0.3) -
 
 
 @pytest.fixture(scope="module")
-def full(heart: Heart) -> tuple[Decision, dict[str, Any]]:
+def full(heart: Heart) -> tuple[Decision, EvidenceRecord]:
     with pytest.MonkeyPatch.context() as patched:
         # One repeat says as well that everything is there, and nobody waits for sites that are not.
         for module, name in ((gather, "STRESS_REPEATS"), (gather, "NESTED_REPEATS")):
@@ -49,10 +49,10 @@ def full(heart: Heart) -> tuple[Decision, dict[str, Any]]:
         return judged(heart, "full")
 
 
-def test_an_honest_table_passes(full: tuple[Decision, dict[str, Any]]) -> None:
+def test_an_honest_table_passes(full: tuple[Decision, EvidenceRecord]) -> None:
     decision, found = full
     assert decision.passed, decision.gates
-    json.dumps(found, allow_nan=False)
+    assert EvidenceRecord.model_validate_json(found.to_json()) == found
     verdicts = {gate.label: gate.verdict for gate in decision.gates}
     assert verdicts["Difference of sensitivity by sex"] == "inconclusive"
     assert verdicts["Training labels that look wrong"] == "passed"
@@ -72,23 +72,25 @@ def test_a_penalty_that_ranks_well_and_says_too_little_fails(heart: Heart) -> No
     assert (verdicts["roc_auc"], verdicts["calibration_slope"]) == ("passed", "failed")
 
 
-def test_full_evidence_holds_what_quick_does_and_more(heart: Heart, full: tuple[Decision, dict[str, Any]]) -> None:
+def test_full_evidence_holds_what_quick_does_and_more(heart: Heart, full: tuple[Decision, EvidenceRecord]) -> None:
     decision, quick = judged(heart, "quick")
-    assert set(full[1]) - set(quick) == {"stress", "detection", "nested"}
+    only_full = {name for name in EvidenceRecord.model_fields if getattr(quick, name) is None}
+    assert only_full == {"stress", "detection", "nested"}
+    assert all(getattr(full[1], name) for name in only_full)
     assert decision.gates == full[0].gates
     for same in ("calibration", "fairness", "explanation", "labels", "net_benefit"):
-        assert quick[same] == full[1][same]
+        assert getattr(quick, same) == getattr(full[1], same)
 
 
-def test_the_explained_patient_adds_up(full: tuple[Decision, dict[str, Any]]) -> None:
-    example = full[1]["explanation"]["example"]
-    total = example["base"] + sum(row["value"] for row in example["values"])
-    assert total == pytest.approx(example["probability"], abs=1e-6)
-    assert len(full[1]["explanation"]["overall"]) == 13
-    assert full[1]["explanation"]["rows"] == 60
+def test_the_explained_patient_adds_up(full: tuple[Decision, EvidenceRecord]) -> None:
+    example = full[1].explanation.example
+    total = example.base + sum(row.value for row in example.values)
+    assert total == pytest.approx(example.probability, abs=1e-6)
+    assert len(full[1].explanation.overall) == 13
+    assert full[1].explanation.rows == 60
 
 
-def words(spec: DatasetSpec, decision: Decision, found: dict[str, Any]) -> str:
+def words(spec: DatasetSpec, decision: Decision, found: EvidenceRecord) -> str:
     """The report's text without marks, a cell or a line apart by one blank."""
     record = IngestRecord(**RECORD, missing=dict.fromkeys(spec.features, 0))
     plots = model_report.model_plots(spec, decision, decision.winner)
@@ -97,14 +99,14 @@ def words(spec: DatasetSpec, decision: Decision, found: dict[str, Any]) -> str:
 
 
 def test_the_full_report_tells_what_only_full_evidence_knows(
-    heart: Heart, full: tuple[Decision, dict[str, Any]]
+    heart: Heart, full: tuple[Decision, EvidenceRecord]
 ) -> None:
     text = words(heart[0], *full)
-    inside = full[1]["nested"]["logistic_regression"]["intervals"]["roc_auc"]
+    inside = full[1].nested["logistic_regression"].intervals["roc_auc"]
     assert f"{inside['mean']:.3f} {inside['low']:.3f} to {inside['high']:.3f}" in text
     assert "By nested cross-validation" in text
-    for row in full[1]["stress"][1:]:
-        change = row["roc_auc"]["change"]
+    for row in full[1].stress[1:]:
+        change = row.effects["roc_auc"].change
         assert f"{change['mean']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})" in text
     assert "20 %, everybody" in text
     assert "fails the gate" in text

@@ -21,17 +21,19 @@ def stressed(heart: Heart) -> list[dict[str, Any]]:
 
 
 def test_every_condition_is_measured_with_intervals(stressed: list[dict[str, Any]]) -> None:
-    seen = [(row["what"], row["strength"], row["target"]) for row in stressed]
+    seen = [(row.what, row.strength, row.target) for row in stressed]
     assert seen[0] == ("nothing", 0.0, "")
     for target in ("everybody", "Sex: female"):
         assert [strength for what, strength, who in seen if (what, who) == ("label flips", target)] == [0.05, 0.1, 0.2]
     assert {what for what, _, _ in seen} == {"nothing", "label flips", "noise", "missing at serving"}
     for row in stressed:
-        assert set(row["sensitivity"]) == {"everybody", "Sex: female"}
+        assert set(row.sensitivity) == {"everybody", "Sex: female"}
         for name in robustness.SHOWN:
-            for interval in (row[name], row[name]["change"]):
-                assert interval["low"] <= interval["mean"] <= interval["high"]
-            assert row[name]["change"]["mean"] == pytest.approx(row[name]["mean"] - stressed[0][name]["mean"])
+            for interval in (row.effects[name], row.effects[name].change):
+                assert interval.low <= interval.mean <= interval.high
+            assert row.effects[name].change.mean == pytest.approx(
+                row.effects[name].mean - stressed[0].effects[name].mean
+            )
 
 
 def test_nothing_is_plain_cross_validation(heart: Heart, stressed: list[dict[str, Any]]) -> None:
@@ -40,12 +42,12 @@ def test_nothing_is_plain_cross_validation(heart: Heart, stressed: list[dict[str
     scores, _ = cross_validation.cross_validate(spec, model, matrix, y, cross_validation.splits(spec, y, 1, 1))
     assert (
         cross_validation.summarize(spec, scores).intervals["roc_auc"].model_dump().items()
-        <= stressed[0]["roc_auc"].items()
+        <= stressed[0].effects["roc_auc"].model_dump().items()
     )
 
 
 def test_more_harm_scores_worse(stressed: list[dict[str, Any]]) -> None:
-    brier = {(row["what"], row["strength"], row["target"]): row["brier"]["mean"] for row in stressed}
+    brier = {(row.what, row.strength, row.target): row.effects["brier"].mean for row in stressed}
     untouched = brier["nothing", 0.0, ""]
     assert untouched < brier["label flips", 0.05, "everybody"] < brier["label flips", 0.2, "everybody"]
     assert untouched < brier["noise", 0.5, "numbers"]
@@ -55,11 +57,11 @@ def test_more_harm_scores_worse(stressed: list[dict[str, Any]]) -> None:
 
 def test_a_change_is_known_better_than_the_score_itself(stressed: list[dict[str, Any]]) -> None:
     def width(interval: dict[str, float]) -> float:
-        return interval["high"] - interval["low"]
+        return interval.high - interval.low
 
-    assert all(width(row["brier"]["change"]) < width(row["brier"]) for row in stressed)
-    worst = next(row for row in stressed if (row["strength"], row["target"]) == (0.2, "everybody"))
-    assert worst["brier"]["change"]["low"] > 0
+    assert all(width(row.effects["brier"].change) < width(row.effects["brier"]) for row in stressed)
+    worst = next(row for row in stressed if (row.strength, row.target) == (0.2, "everybody"))
+    assert worst.effects["brier"].change.low > 0
 
 
 def test_flips_fall_on_the_group_alone_and_change_the_class() -> None:
@@ -75,11 +77,11 @@ def test_the_detector_finds_flipped_labels(heart: Heart) -> None:
     spec, *part = heart
     rows = robustness.detect(spec, "logistic_regression", PARAMETERS, tuple(part), seed=0)
     clean, *targeted = rows
-    flipped = [row for row in targeted if row["target"] == "everybody"]
-    assert [row["strength"] for row in targeted if row["target"] == "Sex: female"] == [0.05, 0.1, 0.2]
-    assert clean["flagged"]["mean"] <= 0.1
-    assert clean["recall"] is clean["precision"] is None
-    assert [row["strength"] for row in flipped] == [0.05, 0.1, 0.2]
-    assert flipped[-1]["recall"]["mean"] >= 0.6
-    assert flipped[-1]["precision"]["mean"] >= 0.5
-    assert flipped[-1]["flagged"]["mean"] > spec.gate(SUSPECT_LABELS).bound > clean["flagged"]["mean"]
+    flipped = [row for row in targeted if row.target == "everybody"]
+    assert [row.strength for row in targeted if row.target == "Sex: female"] == [0.05, 0.1, 0.2]
+    assert clean.flagged.mean <= 0.1
+    assert clean.recall is clean.precision is None
+    assert [row.strength for row in flipped] == [0.05, 0.1, 0.2]
+    assert flipped[-1].recall.mean >= 0.6
+    assert flipped[-1].precision.mean >= 0.5
+    assert flipped[-1].flagged.mean > spec.gate(SUSPECT_LABELS).bound > clean.flagged.mean

@@ -13,6 +13,7 @@ from typing import Any
 import mlflow
 import pytest
 
+from healthrisk.evidence.documents import EvidenceRecord
 from healthrisk.training.decision import Decision
 from tests.support.patience import PROCESS
 
@@ -94,10 +95,9 @@ def page(written: Path) -> Page:
     return Page(written.read_text("utf-8"))
 
 
-def artifact(home: Path, step: str, name: str) -> dict[str, Any]:
+def artifact(home: Path, step: str, name: str) -> Path:
     (path,) = home.glob(f"runs/*/{step}/{name}")
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return found
+    return path
 
 
 def test_every_section_is_there_once_and_every_link_leads_to_one(page: Page) -> None:
@@ -134,21 +134,20 @@ def test_mlflow_and_the_pipeline_s_pages_hold_it_too(home: Path, written: Path, 
 
 
 def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> None:
-    evidence = artifact(home, "evidence", "found")
-    (judged,) = home.glob("runs/*/evidence/judged")
-    decision = Decision.read(judged)
-    for column in evidence["fairness"]:
+    evidence = EvidenceRecord.read(artifact(home, "evidence", "found"))
+    decision = Decision.read(artifact(home, "evidence", "judged"))
+    for column in evidence.fairness:
         for row in column["groups"]:
-            assert row["group"] in page.words
+            assert row.group in page.words
     for gate in decision.gates:
         said = f"{gate.verdict} {gate.reason}".strip()
         assert [gate.label, gate.gate.expected, gate.figure, said] in page.rows
-    for site in evidence["sites"]:
-        assert site["label"] in page.words
-    assert page.words.count("is missing: not on this machine") == len(evidence["sites"]) == 3
-    age = evidence["cohort"]["predictors"][0]["lines"][0]["sides"][1]
+    for site in evidence.sites:
+        assert site.label in page.words
+    assert page.words.count("is missing: not on this machine") == len(evidence.sites) == 3
+    age = evidence.cohort.predictors[0].lines[0].sides[1]
     assert f"{age['median']:.3g} ({age['low']:.3g} to {age['high']:.3g})" in page.words
-    assert evidence["level"] == "quick"
+    assert evidence.level == "quick"
     assert "EVIDENCE=full" in page.words
 
 

@@ -6,7 +6,7 @@ from sklearn import metrics as sk
 
 from healthrisk import spec as specs
 from healthrisk.spec.metric import ACCURACY
-from healthrisk.training import metrics
+from healthrisk.training import intervals, metrics
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def test_roc_points_are_finite(scored: tuple[np.ndarray, np.ndarray]) -> None:
 
 def test_the_resampled_interval_follows_nadeau_and_bengio() -> None:
     scores = np.array([0.8, 0.85, 0.9, 0.95, 0.75])
-    found = metrics.resampled_interval(scores, folds=5)
-    assert found["standard_error"] == pytest.approx(np.sqrt((1 / 5 + 1 / 4) * scores.var(ddof=1)))
-    assert found["low"] < found["mean"] < found["high"]
-    assert found["mean"] - found["low"] == pytest.approx(2.776445 * found["standard_error"], rel=1e-5)
+    found = intervals.resampled(scores, folds=5)
+    assert found.standard_error == pytest.approx(np.sqrt((1 / 5 + 1 / 4) * scores.var(ddof=1)))
+    assert found.low < found.mean < found.high
+    assert found.mean - found.low == pytest.approx(2.776445 * found.standard_error, rel=1e-5)
 
 
 def test_the_bootstrap_interval_covers_what_it_promises() -> None:
@@ -59,7 +59,7 @@ def test_the_bootstrap_interval_covers_what_it_promises() -> None:
         right = rng.random(100) < 0.8
         p = np.where(right, y, 1 - y).astype(float)
         interval = metrics.bootstrap_interval(ACCURACY, y, np.column_stack([1 - p, p]), trial)
-        covered += interval["low"] <= 0.8 <= interval["high"]
+        covered += interval.low <= 0.8 <= interval.high
     assert covered >= 51
 
 

@@ -1,38 +1,37 @@
 """What a model is worth beside simpler things: rules of thumb, and the same model without some columns."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from healthrisk.evidence.documents import BaselineFigures
 from healthrisk.spec import Ablation, Baseline, DatasetSpec, Family
 from healthrisk.spec.metric import ACCURACY, F1_MACRO
 from healthrisk.training import cross_validation, estimators, metrics, search
+from healthrisk.training.intervals import proportion
 from healthrisk.training.record import CrossValidation, Parameters
 
 Part = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
-def baselines(spec: DatasetSpec, test: Part, every: Part) -> list[dict[str, Any]]:
+def baselines(spec: DatasetSpec, test: Part, every: Part) -> tuple[BaselineFigures, ...]:
     """Return the accuracy and macro F1 of each rule of the spec on the hold-out, and its accuracy on every row.
 
     A rule learns nothing, so every row may judge it.
     """
-    found = []
-    for baseline in spec.evidence.baselines:
-        (matrix, y), (all_rows, outcomes) = test, every
-        predicted = np.eye(len(spec.target.classes))[apply(spec, baseline, matrix)]
-        hits = int((apply(spec, baseline, all_rows) == outcomes).sum())
-        found.append(
-            {
-                "name": baseline.name,
-                "accuracy": metrics.score(ACCURACY, y, predicted),
-                "f1_macro": metrics.score(F1_MACRO, y, predicted),
-                "everywhere": metrics.proportion(hits, len(outcomes)),
-            }
-        )
-    return found
+    return tuple(_baseline(spec, baseline, test, every) for baseline in spec.evidence.baselines)
+
+
+def _baseline(spec: DatasetSpec, baseline: Baseline, test: Part, every: Part) -> BaselineFigures:
+    (matrix, y), (all_rows, outcomes) = test, every
+    predicted = np.eye(len(spec.target.classes))[apply(spec, baseline, matrix)]
+    hits = int((apply(spec, baseline, all_rows) == outcomes).sum())
+    return BaselineFigures(
+        name=baseline.name,
+        accuracy=metrics.score(ACCURACY, y, predicted),
+        f1_macro=metrics.score(F1_MACRO, y, predicted),
+        everywhere=proportion(hits, len(outcomes)),
+    )
 
 
 def apply(spec: DatasetSpec, baseline: Baseline, matrix: NDArray[np.float64]) -> NDArray[np.intp]:

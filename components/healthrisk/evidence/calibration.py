@@ -4,15 +4,14 @@ Slope and intercept: Cox, Biometrika 45, 1958; Van Calster et al., J Clin Epidem
 Elkin, Med Decis Making 26, 2006.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, special
 from sklearn.linear_model import LogisticRegression
 
+from healthrisk.evidence.documents import Calibration, NetBenefit
 from healthrisk.evidence.event import Event
-from healthrisk.training import metrics
+from healthrisk.training.intervals import wald
 
 # A forest may say 0 or 1, whose log-odds are infinite; probabilities are kept this far from both.
 EDGE = 0.001
@@ -21,16 +20,15 @@ UNPENALISED = 1e6
 THRESHOLDS = np.round(np.arange(0.01, 0.96, 0.01), 2)
 
 
-def measure(event: Event) -> dict[str, Any]:
+def measure(event: Event) -> Calibration:
     """Return calibration slope, its joint intercept, and the intercept in the large, with 95 % Wald intervals.
 
     A perfect model has slope 1 and intercepts 0. Slope below 1: probabilities too extreme. Intercept in the large above
     0: risks too low. Where only one outcome occurs, slope and intercepts do not exist and are None.
     """
     observed, expected = float(event.happened.mean()), float(event.probability.mean())
-    found: dict[str, Any] = {"rows": len(event.happened), "observed": observed, "expected": expected}
     if not 0 < observed < 1:
-        return found | {"calibration_slope": None, "calibration_intercept": None, "in_the_large": None}
+        return Calibration(rows=len(event.happened), observed=observed, expected=expected)
     logit = _logit(event.probability)
     fitted = LogisticRegression(C=UNPENALISED, max_iter=1000, tol=1e-8).fit(logit[:, None], event.happened)
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
@@ -39,11 +37,14 @@ def measure(event: Event) -> dict[str, Any]:
     spread = np.sqrt(np.diag(np.linalg.pinv(design.T @ (design * (p * (1 - p))[:, None]))))
     shift = intercept_in_the_large(event)
     q = special.expit(shift + logit)
-    return found | {
-        "calibration_slope": _wald(slope, spread[1]),
-        "calibration_intercept": _wald(intercept, spread[0]),
-        "in_the_large": _wald(shift, 1 / np.sqrt((q * (1 - q)).sum())),
-    }
+    return Calibration(
+        rows=len(event.happened),
+        observed=observed,
+        expected=expected,
+        calibration_slope=wald(slope, float(spread[1])),
+        calibration_intercept=wald(intercept, float(spread[0])),
+        in_the_large=wald(shift, float(1 / np.sqrt((q * (1 - q)).sum()))),
+    )
 
 
 def intercept_in_the_large(event: Event) -> float:
@@ -58,24 +59,19 @@ def recalibrate(event: Event, shift: float) -> Event:
     return Event(event.happened, p > 0.5, p)
 
 
-def net_benefit(event: Event, thresholds: NDArray[np.float64] = THRESHOLDS) -> dict[str, list[float]]:
+def net_benefit(event: Event, thresholds: NDArray[np.float64] = THRESHOLDS) -> NetBenefit:
     """Return the net benefit per patient of acting above each threshold: by the model, on all, and on nobody."""
     n, odds = len(event.happened), thresholds / (1 - thresholds)
     acted = event.probability[None, :] >= thresholds[:, None]
     model = (acted & event.happened).sum(axis=1) / n - odds * (acted & ~event.happened).sum(axis=1) / n
-    everyone = event.happened.mean() - odds * (1 - event.happened.mean())
-    return {
-        "thresholds": thresholds.tolist(),
-        "model": model.tolist(),
-        "all": everyone.tolist(),
-        "none": np.zeros_like(thresholds).tolist(),
-    }
+    everybody = event.happened.mean() - odds * (1 - event.happened.mean())
+    return NetBenefit(
+        thresholds=tuple(thresholds.tolist()),
+        model=tuple(model.tolist()),
+        everybody=tuple(everybody.tolist()),
+        nobody=tuple(np.zeros_like(thresholds).tolist()),
+    )
 
 
 def _logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(special.logit(np.clip(probability, EDGE, 1 - EDGE)))
-
-
-def _wald(mean: float, error: float) -> dict[str, float]:
-    margin = float(stats.norm.ppf((1 + metrics.CONFIDENCE) / 2) * error)
-    return {"mean": mean, "low": mean - margin, "high": mean + margin}

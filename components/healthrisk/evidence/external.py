@@ -8,7 +8,6 @@ one. Recalibration in the large shifts all log-odds until as many events are exp
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,61 +16,65 @@ from numpy.typing import NDArray
 from healthrisk.data import encoding, sources
 from healthrisk.errors import SourceError, ValidationError
 from healthrisk.evidence import calibration, event
+from healthrisk.evidence.documents import MissingSite, Recalibrated, Site, SiteFigures
 from healthrisk.spec import DatasetSpec, Source
 from healthrisk.spec.metric import ROC_AUC
 from healthrisk.training import metrics
+from healthrisk.training.intervals import proportion
 
 # An encoded matrix [rows, features of the full spec] to probabilities [rows, classes].
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
-def sites(spec: DatasetSpec, models: Mapping[str, Score], seed: int, *, download: bool) -> list[dict[str, Any]]:
-    """Return a record of each external source: its size, missing columns and each model's figures, or why it is not."""
-    return [_site(spec, source, models, seed, download=download) for source in spec.external]
+def sites(
+    spec: DatasetSpec, models: Mapping[str, Score], seed: int, *, download: bool
+) -> tuple[Site | MissingSite, ...]:
+    """Return each external source's figures, or why there are none."""
+    return tuple(_site(spec, source, models, seed, download=download) for source in spec.external)
 
 
 def _site(
     spec: DatasetSpec, source: Source, models: Mapping[str, Score], seed: int, *, download: bool
-) -> dict[str, Any]:
-    known = {"name": source.name, "label": source.label or source.name, "uri": source.uri}
+) -> Site | MissingSite:
+    about = {"name": source.name, "label": source.label or source.name, "uri": source.uri}
     if not download and not sources.is_local(source):
-        return known | {"missing": "not on this machine: put it into HEALTHRISK_DATA, or run with EVIDENCE=full"}
+        missing = "not on this machine: put it into HEALTHRISK_DATA, or run with EVIDENCE=full"
+        return MissingSite(**about, missing=missing)
     try:
         matrix, y = _read(spec, source.name)
     except (SourceError, ValidationError) as error:
-        return known | {"missing": str(error)}
+        return MissingSite(**about, missing=str(error))
     unrecorded = [name for name, share in zip(spec.features, np.isnan(matrix).mean(axis=0), strict=True) if share > 0.5]
-    return known | {
-        "sha256": source.sha256,
-        "rows": len(y),
-        "events": int(event.binarize(spec, y, np.eye(len(spec.target.classes))[y]).happened.sum()),
-        "unrecorded": unrecorded,
-        "models": {name: measure(spec, y, score(matrix), seed) for name, score in models.items()},
-    }
+    return Site(
+        **about,
+        sha256=source.sha256,
+        rows=len(y),
+        events=int(event.binarize(spec, y, np.eye(len(spec.target.classes))[y]).happened.sum()),
+        unrecorded=tuple(unrecorded),
+        models={name: measure(spec, y, score(matrix), seed) for name, score in models.items()},
+    )
 
 
-def measure(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64], seed: int) -> dict[str, Any]:
+def measure(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64], seed: int) -> SiteFigures:
     """Return discrimination, calibration, and the Brier score before and after recalibration in the large."""
     judged = event.binarize(spec, y, p)
-    found: dict[str, Any] = {
-        "accuracy": metrics.proportion(int((p.argmax(axis=1) == y).sum()), len(y)),
-        "roc_auc": None,
-        "brier": metrics.brier(judged.labels, judged.both),
-        "calibration": calibration.measure(judged),
-        "recalibrated": None,
-    }
+    area = recalibrated = None
     if 0 < judged.happened.sum() < len(y):
-        area = metrics.roc_auc(judged.labels, judged.both)
-        found["roc_auc"] = {"mean": area, **metrics.bootstrap_interval(ROC_AUC, judged.labels, judged.both, seed)}
+        area = metrics.estimate(ROC_AUC, judged.labels, judged.both, seed)
         shift = calibration.intercept_in_the_large(judged)
         better = calibration.recalibrate(judged, shift)
-        right = int((better.predicted == better.happened).sum())
-        found["recalibrated"] = {
-            "shift": shift,
-            "accuracy": metrics.proportion(right, len(y)),
-            "brier": metrics.brier(better.labels, better.both),
-        }
-    return found
+        recalibrated = Recalibrated(
+            shift=shift,
+            accuracy=proportion(int((better.predicted == better.happened).sum()), len(y)),
+            brier=metrics.brier(better.labels, better.both),
+        )
+    return SiteFigures(
+        accuracy=proportion(int((p.argmax(axis=1) == y).sum()), len(y)),
+        roc_auc=area,
+        brier=metrics.brier(judged.labels, judged.both),
+        calibration=calibration.measure(judged),
+        recalibrated=recalibrated,
+    )
 
 
 def _read(spec: DatasetSpec, name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

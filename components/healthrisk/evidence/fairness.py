@@ -8,17 +8,18 @@ are too few cases: a difference whose interval reaches across the bound neither 
 import math
 from collections.abc import Callable
 from itertools import combinations, pairwise
-from typing import Any
 
 import numpy as np
 from fairlearn import metrics as fl
 from numpy.typing import NDArray
 
 from healthrisk.evidence import calibration
+from healthrisk.evidence.documents import GroupComparison, GroupFigures
 from healthrisk.evidence.event import Event
 from healthrisk.spec import Column, DatasetSpec, GateResult, Verdict
 from healthrisk.spec.metric import ROC_AUC, SENSITIVITY_DIFFERENCE
 from healthrisk.training import metrics
+from healthrisk.training.intervals import CONFIDENCE, Estimate, difference, proportion
 
 Rate = Callable[[NDArray[np.int64], NDArray[np.int64]], float]
 # Each rate, and the rows of a group that it is a share of.
@@ -31,14 +32,14 @@ RATES: dict[str, tuple[Rate, str]] = {
 JUDGED = "true_positive_rate"
 
 
-def audit(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event, seed: int) -> list[dict[str, Any]]:
+def audit(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event, seed: int) -> tuple[GroupComparison, ...]:
     """Return, for each sensitive column, its groups with their figures, differences and ratios of rates, and a verdict.
 
     `matrix` [rows, features] is encoded; rows whose value is missing form a group of their own.
     """
-    return [
-        _column(spec, spec.by_name[name], matrix[:, spec.features.index(name)], event, seed) for name in spec.sensitive
-    ]
+    return tuple(
+        _compare(spec, spec.by_name[name], matrix[:, spec.features.index(name)], event, seed) for name in spec.sensitive
+    )
 
 
 def groups(
@@ -61,7 +62,9 @@ def groups(
     return np.array([*names, "missing"], dtype=object), np.where(absent, len(names), places)
 
 
-def _column(spec: DatasetSpec, column: Column, values: NDArray[np.float64], event: Event, seed: int) -> dict[str, Any]:
+def _compare(
+    spec: DatasetSpec, column: Column, values: NDArray[np.float64], event: Event, seed: int
+) -> GroupComparison:
     names, places = groups(spec, column, values)
     rows = [
         _group(str(names[place]), event.where(places == place), seed, spec.evidence.min_cases)
@@ -74,18 +77,19 @@ def _column(spec: DatasetSpec, column: Column, values: NDArray[np.float64], even
         sensitive_features=names[places],
     )
     apart, ratio = frame.difference(), frame.ratio()
-    difference = {rate: _spread(rows, rate, float(apart[rate])) for rate in RATES}
-    return {
-        "column": column.name,
-        "label": column.label,
-        "unit": column.unit,
-        "groups": rows,
-        "difference": difference,
-        "ratio": {
-            rate: float(ratio[rate]) if difference[rate] and np.isfinite(ratio[rate]) else None for rate in RATES
-        },
-        **_judge(spec, column, rows),
-    }
+    differences = {rate: _spread(rows, rate, float(apart[rate])) for rate in RATES}
+    widest, result, reason = _judge(spec, column, rows)
+    return GroupComparison(
+        column=column.name,
+        label=column.label,
+        unit=column.unit,
+        groups=tuple(rows),
+        difference=differences,
+        ratio={rate: float(ratio[rate]) if differences[rate] and np.isfinite(ratio[rate]) else None for rate in RATES},
+        widest=widest,
+        reason=reason,
+        gate=result,
+    )
 
 
 def _where_defined(rate: Rate, among: str) -> Rate:
@@ -99,39 +103,42 @@ def _where_defined(rate: Rate, among: str) -> Rate:
     return defined
 
 
-def _group(name: str, event: Event, seed: int, least: int) -> dict[str, Any]:
+def _group(name: str, event: Event, seed: int, least: int) -> GroupFigures:
     rows, cases = len(event.happened), int(event.happened.sum())
     hit = int((event.happened & event.predicted).sum())
     alarm = int((~event.happened & event.predicted).sum())
-    row: dict[str, Any] = {
-        "group": name,
-        "rows": rows,
-        "cases": cases,
-        "others": rows - cases,
-        "selection_rate": metrics.proportion(hit + alarm, rows),
-        "true_positive_rate": metrics.proportion(hit, cases) if cases else None,
-        "false_negative_rate": metrics.proportion(cases - hit, cases) if cases else None,
-        "false_positive_rate": metrics.proportion(alarm, rows - cases) if rows - cases else None,
-        "roc_auc": None,
-        "calibration": calibration.measure(event)["in_the_large"],
-    }
+    area = None
     # Resamples of two events say nothing of a third.
     if min(cases, rows - cases) >= least:
-        area = metrics.roc_auc(event.labels, event.both)
-        row["roc_auc"] = {"mean": area, **metrics.bootstrap_interval(ROC_AUC, event.labels, event.both, seed)}
-    return row
+        area = metrics.estimate(ROC_AUC, event.labels, event.both, seed)
+    return GroupFigures(
+        group=name,
+        rows=rows,
+        cases=cases,
+        others=rows - cases,
+        rates={
+            "selection_rate": proportion(hit + alarm, rows),
+            "true_positive_rate": proportion(hit, cases) if cases else None,
+            "false_negative_rate": proportion(cases - hit, cases) if cases else None,
+            "false_positive_rate": proportion(alarm, rows - cases) if rows - cases else None,
+        },
+        roc_auc=area,
+        in_the_large=calibration.measure(event).in_the_large,
+    )
 
 
-def _spread(rows: list[dict[str, Any]], rate: str, apart: float) -> dict[str, float] | None:
+def _spread(rows: list[GroupFigures], rate: str, apart: float) -> Estimate | None:
     """Return fairlearn's difference of a rate, with the interval of the groups that lie farthest apart."""
-    known = [row for row in rows if row[rate]]
-    return {**_widest(known, rate)[1], "mean": apart} if len(known) > 1 else None
+    known = [row for row in rows if row.rates[rate]]
+    return _widest(known, rate)[1].model_copy(update={"mean": apart}) if len(known) > 1 else None
 
 
-def _judge(spec: DatasetSpec, column: Column, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the widest difference of true positive rates, what there is to say of it, and its gate's result."""
+def _judge(
+    spec: DatasetSpec, column: Column, rows: list[GroupFigures]
+) -> tuple[Estimate | None, GateResult | None, str]:
+    """Return the widest difference of true positive rates, its gate's result, and what there is to say of it."""
     gate, least = spec.gate(SENSITIVITY_DIFFERENCE), spec.evidence.min_cases
-    fit = [row for row in rows if row["cases"] >= least]
+    fit = [row for row in rows if row.cases >= least]
     widest, verdict = None, Verdict.INCONCLUSIVE
     if len(fit) < 2:
         reason = f"fewer than two groups have {least} cases"
@@ -139,32 +146,37 @@ def _judge(spec: DatasetSpec, column: Column, rows: list[dict[str, Any]]) -> dic
         between, widest = _widest(fit, JUDGED)
         if gate is None:
             reason = f"{between}: the spec sets no bound"
-        elif widest["low"] > gate.bound:
+        elif widest.low > gate.bound:
             verdict, reason = Verdict.FAILED, f"{between}: even the lower end of the interval lies above the bound"
-        elif widest["high"] <= gate.bound:
+        elif widest.high <= gate.bound:
             verdict, reason = Verdict.PASSED, f"{between}: even the upper end of the interval lies within the bound"
         else:
             reason = f"{between}: too few cases: the interval reaches across the bound"
-    value = widest and widest["mean"]
-    result = gate and GateResult(gate=gate, group=column.label, value=value, verdict=verdict, reason=reason)
-    return {"widest": widest, "reason": reason, "gate": result and result.model_dump(mode="json")}
+    value = widest and widest.mean
+    if gate is None:
+        return widest, None, reason
+    return widest, GateResult(gate=gate, group=column.label, value=value, verdict=verdict, reason=reason), reason
 
 
-def _widest(rows: list[dict[str, Any]], rate: str) -> tuple[str, dict[str, float]]:
+def _widest(rows: list[GroupFigures], rate: str) -> tuple[str, Estimate]:
     """Return which two of several groups lie farthest apart in a rate, and by how much.
 
     Bonferroni: the widest of several differences has the confidence of one of several.
     """
     pairs = list(combinations(rows, 2))
-    confidence = 1 - (1 - metrics.CONFIDENCE) / len(pairs)
-    found = {f"{a['group']} against {b['group']}": _apart(a, b, rate, confidence) for a, b in pairs}
-    return max(found.items(), key=lambda item: item[1]["mean"])
+    confidence = 1 - (1 - CONFIDENCE) / len(pairs)
+    differences = {f"{a.group} against {b.group}": _apart(a, b, rate, confidence) for a, b in pairs}
+    return max(differences.items(), key=lambda item: item[1].mean)
 
 
-def _apart(a: dict[str, Any], b: dict[str, Any], rate: str, confidence: float) -> dict[str, float]:
-    sizes = (a[RATES[rate][1]], b[RATES[rate][1]])
-    one, other = (
-        metrics.proportion(round(row[rate]["mean"] * size), size, confidence)
-        for row, size in zip((a, b), sizes, strict=True)
-    )
-    return metrics.difference(one, other) if one["mean"] >= other["mean"] else metrics.difference(other, one)
+def _apart(a: GroupFigures, b: GroupFigures, rate: str, confidence: float) -> Estimate:
+    one, other = _rate(a, rate, confidence), _rate(b, rate, confidence)
+    return difference(one, other) if one.mean >= other.mean else difference(other, one)
+
+
+def _rate(row: GroupFigures, rate: str, confidence: float) -> Estimate:
+    """Return a rate that a group has, with an interval of another confidence."""
+    size, known = {"rows": row.rows, "cases": row.cases, "others": row.others}[RATES[rate][1]], row.rates[rate]
+    if known is None:
+        raise ValueError(f"group {row.group!r} has no {rate}")
+    return proportion(round(known.mean * size), size, confidence)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from healthrisk.evidence import ablation, calibration, event
+from healthrisk.evidence.documents import Calibration
 from healthrisk.evidence.event import Event
 from healthrisk.spec import DatasetSpec, Gate, GateResult, Verdict
 from healthrisk.spec import metric as names
 from healthrisk.spec.metric import Metric
-from healthrisk.training import metrics
+from healthrisk.training import intervals
 
 Values = NDArray[np.float64]
 
@@ -66,10 +66,12 @@ def _result(gate: Gate, found: Estimate | None, least: int) -> GateResult:
     return GateResult(gate=gate, value=found.mean, low=found.low, high=found.high, verdict=verdict, reason=reason)
 
 
-def _calibration(which: str) -> Callable[[Judged, Gate], Estimate | None]:
+def _calibration(
+    which: Callable[[Calibration], intervals.Estimate | None],
+) -> Callable[[Judged, Gate], Estimate | None]:
     def estimate(judged: Judged, gate: Gate) -> Estimate | None:  # noqa: ARG001 - one signature for all
-        found = calibration.measure(judged.event)[which]
-        return found and Estimate(found["mean"], found["low"], found["high"], _fewest(judged.event))
+        figure = which(calibration.measure(judged.event))
+        return Estimate(**figure.model_dump(), cases=_fewest(judged.event)) if figure else None
 
     return estimate
 
@@ -94,7 +96,7 @@ def _share(of: str) -> Callable[[Judged, Gate], Estimate | None]:
 
 
 def _proportion(hits: int, of: int, reason: str = "") -> Estimate:
-    return Estimate(**metrics.proportion(hits, of), cases=of, reason=reason)
+    return Estimate(**intervals.proportion(hits, of).model_dump(), cases=of, reason=reason)
 
 
 def _net_benefit(judged: Judged, gate: Gate) -> Estimate | None:  # noqa: ARG001 - one signature for all
@@ -146,14 +148,13 @@ def _least_recall(judged: Judged, gate: Gate) -> Estimate | None:  # noqa: ARG00
 
 
 def _mean(values: Values, cases: int, reason: str = "") -> Estimate:
-    mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-    margin = float(stats.norm.ppf((1 + metrics.CONFIDENCE) / 2)) * error
-    return Estimate(mean, mean - margin, mean + margin, cases, reason)
+    estimate = intervals.wald(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+    return Estimate(**estimate.model_dump(), cases=cases, reason=reason)
 
 
 ESTIMATES: dict[Metric, Callable[[Judged, Gate], Estimate | None]] = {
-    names.CALIBRATION_SLOPE: _calibration("calibration_slope"),
-    names.IN_THE_LARGE: _calibration("in_the_large"),
+    names.CALIBRATION_SLOPE: _calibration(lambda calibrated: calibrated.calibration_slope),
+    names.IN_THE_LARGE: _calibration(lambda calibrated: calibrated.in_the_large),
     names.SENSITIVITY: _share("sensitivity"),
     names.SPECIFICITY: _share("specificity"),
     names.PPV: _share("ppv"),

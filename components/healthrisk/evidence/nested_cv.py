@@ -7,7 +7,6 @@ Simon, BMC Bioinformatics 7, 2006). Intervals are corrected resampled t interval
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import joblib
 import numpy as np
@@ -16,6 +15,7 @@ from sklearn.base import BaseEstimator, clone
 
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.training import cross_validation, metrics, search
+from healthrisk.training.record import CrossValidation
 
 _log = logging.getLogger("healthrisk")
 
@@ -26,13 +26,13 @@ def nested(
     part: tuple[NDArray[np.float64], NDArray[np.int64]],
     seed: int,
     repeats: int,
-) -> dict[str, Any]:
+) -> dict[Family, CrossValidation]:
     """Return each family's scores and intervals; logs a line a family and repeat."""
     matrix, y = part
     outer = cross_validation.splits(spec, y, seed + 1, repeats)
     models = {family: search.make_search(spec, family, seed, refit=True) for family in families}
     began = time.monotonic()
-    found: dict[str, Any] = {}
+    results: dict[Family, CrossValidation] = {}
     # Searches take seconds, so processes are worth their start; threads would wait for the interpreter in turn.
     with joblib.parallel_config("loky", n_jobs=joblib.cpu_count(), inner_max_num_threads=1):
         jobs = (joblib.delayed(_judge)(model, matrix, y, fold) for model in models.values() for fold in outer)
@@ -43,8 +43,8 @@ def nested(
                 scores += [next(answers) for _ in range(spec.selection.folds)]
                 place = f"{repeat + 1}/{repeats}"
                 _log.info("nested cross-validation of %s, %s: %.0f s so far", family, place, time.monotonic() - began)
-            found[family] = cross_validation.summarize(spec, scores).model_dump()
-    return found
+            results[family] = cross_validation.summarize(spec, scores)
+    return results
 
 
 def _judge(

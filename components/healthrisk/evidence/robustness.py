@@ -10,7 +10,7 @@ cleanlab implements it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from cleanlab.filter import find_label_issues
@@ -19,9 +19,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
 
 from healthrisk.evidence import calibration, event, fairness
+from healthrisk.evidence.documents import ConditionFigures, Detection, Effect
 from healthrisk.evidence.event import Event
 from healthrisk.spec import DatasetSpec, Family
-from healthrisk.training import cross_validation, estimators, metrics
+from healthrisk.training import cross_validation, estimators
+from healthrisk.training.intervals import Estimate, proportion, resampled
 from healthrisk.training.record import Parameters
 
 FLIPS = (0.05, 0.10, 0.20)
@@ -64,7 +66,7 @@ def stress(
     part: tuple[Matrix, Labels],
     seed: int,
     repeats: int,
-) -> list[dict[str, Any]]:
+) -> tuple[ConditionFigures, ...]:
     """Return scores, their changes and calibration, with intervals, under each condition; the first condition is none.
 
     What flips are targeted at has its sensitivity told as well: overall scores hide what happens to a small group.
@@ -73,7 +75,7 @@ def stress(
     folds = cross_validation.splits(spec, y, seed + 1, repeats)
     model = estimators.make_model(spec, family, seed, parameters)
     groups = targets(spec, matrix)
-    found: list[dict[str, Any]] = []
+    figures: list[ConditionFigures] = []
     untouched: list[dict[str, float]] = []
     with estimators.parallel(family, len(y)):
         for condition in [Condition("nothing", 0.0, "", False, _keep), *_conditions(spec, matrix, groups)]:
@@ -81,42 +83,39 @@ def stress(
             scores, pooled = cross_validation.cross_validate(spec, perturbed, matrix, y, folds)
             untouched = untouched or scores
             judged = event.binarize(spec, y, pooled)
-            found.append(
-                {
-                    "what": condition.what,
-                    "strength": condition.strength,
-                    "target": condition.target,
-                    **_effects(spec, scores, untouched),
-                    "calibration": calibration.measure(judged),
-                    "sensitivity": {group.name: _sensitivity(group, judged, matrix) for group in groups},
-                }
+            figures.append(
+                ConditionFigures(
+                    what=condition.what,
+                    strength=condition.strength,
+                    target=condition.target,
+                    effects=_effects(spec, scores, untouched),
+                    calibration=calibration.measure(judged),
+                    sensitivity={group.name: _sensitivity(group, judged, matrix) for group in groups},
+                )
             )
-    return found
+    return tuple(figures)
 
 
-def _effects(
-    spec: DatasetSpec, scores: list[dict[str, float]], untouched: list[dict[str, float]]
-) -> dict[str, dict[str, Any]]:
+def _effects(spec: DatasetSpec, scores: list[dict[str, float]], untouched: list[dict[str, float]]) -> dict[str, Effect]:
     """Return each score's interval over the folds, and that of its change."""
     own = cross_validation.summarize(spec, scores).intervals
-    found = {}
+    effects = {}
     for name in SHOWN:
         changes = np.array([fold[name] - before[name] for fold, before in zip(scores, untouched, strict=True)])
-        change = metrics.resampled_interval(changes, spec.selection.folds)
-        found[name] = {**own[name].model_dump(), "change": change}
-    return found
+        effects[name] = Effect(**own[name].model_dump(), change=resampled(changes, spec.selection.folds))
+    return effects
 
 
-def _sensitivity(group: Group, judged: Event, matrix: Matrix) -> dict[str, float] | None:
+def _sensitivity(group: Group, judged: Event, matrix: Matrix) -> Estimate | None:
     """Return the share of a group's cases that are found, if it has any."""
     cases = judged.where(group.holds(matrix) & judged.happened)
-    return metrics.proportion(int(cases.predicted.sum()), len(cases.predicted)) if len(cases.predicted) else None
+    return proportion(int(cases.predicted.sum()), len(cases.predicted)) if len(cases.predicted) else None
 
 
 def suspects(y: Labels, out_of_fold: Matrix) -> NDArray[np.bool_]:
     """Return which labels [rows] look wrong beside out-of-fold probabilities [rows, classes]."""
-    found: NDArray[np.bool_] = find_label_issues(y, out_of_fold, n_jobs=1)
-    return found
+    suspect: NDArray[np.bool_] = find_label_issues(y, out_of_fold, n_jobs=1)
+    return suspect
 
 
 def detect(
@@ -125,14 +124,14 @@ def detect(
     parameters: Parameters,
     part: tuple[Matrix, Labels],
     seed: int,
-) -> list[dict[str, Any]]:
+) -> tuple[Detection, ...]:
     """Return, for each share of labels flipped, of everybody's or a group's, how many are found, and how often rightly.
 
     Some labels of the original table may be wrong as well: what it finds among those counts against its precision.
     """
     matrix, y = part
     model = estimators.make_model(spec, family, seed, parameters)
-    found = []
+    detections = []
     for target, share in [(EVERYBODY, 0.0), *product(targets(spec, matrix), FLIPS)]:
         wrong = flip(y, target.holds(matrix), share, len(spec.target.classes), np.random.default_rng(seed))
         with estimators.parallel(family, len(y)):
@@ -141,16 +140,16 @@ def detect(
             )
         flagged, flipped = suspects(wrong, pooled), wrong != y
         hits = int((flagged & flipped).sum())
-        found.append(
-            {
-                "strength": share,
-                "target": target.name,
-                "flagged": metrics.proportion(int(flagged.sum()), len(y)),
-                "recall": metrics.proportion(hits, int(flipped.sum())) if flipped.any() else None,
-                "precision": metrics.proportion(hits, int(flagged.sum())) if flagged.any() and share else None,
-            }
+        detections.append(
+            Detection(
+                strength=share,
+                target=target.name,
+                flagged=proportion(int(flagged.sum()), len(y)),
+                recall=proportion(hits, int(flipped.sum())) if flipped.any() else None,
+                precision=proportion(hits, int(flagged.sum())) if flagged.any() and share else None,
+            )
         )
-    return found
+    return tuple(detections)
 
 
 def flip(y: Labels, among: NDArray[np.bool_], share: float, classes: int, rng: np.random.Generator) -> Labels:

@@ -14,7 +14,7 @@ from healthrisk.documents import Document
 from healthrisk.errors import HealthriskError
 from healthrisk.inference.scorer import Scorer
 from healthrisk.spec import DatasetSpec
-from healthrisk.training import metrics
+from healthrisk.training.intervals import CONFIDENCE
 
 
 class IncomparableError(HealthriskError):
@@ -61,7 +61,7 @@ def compare(
     old, new = _losses(served.astype(np.float64), y), _losses(probabilities, y)
     saved = old - new
     mean, error = float(saved.mean()), float(saved.std(ddof=1) / np.sqrt(len(saved)))
-    margin = float(stats.t.ppf((1 + metrics.CONFIDENCE) / 2, len(saved) - 1)) * error
+    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(saved) - 1)) * error
     return Comparison(
         rows=len(y),
         champion=float(old.mean()),

@@ -1,4 +1,4 @@
 """Self-contained pages, pictures and texts of what other rooms found.
 
-Imports training and spec; neither evidence nor registry.
+Imports evidence, training and spec; not registry.
 """

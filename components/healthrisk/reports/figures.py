@@ -1,22 +1,22 @@
 """The plots of the evidence, in the style of all others."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from healthrisk.evidence.documents import ExplainedPatient, MeanEffect, NetBenefit
 from healthrisk.reports import plots
 
 
-def decision_curve(curve: dict[str, list[float]]) -> Figure:
+def decision_curve(curve: NetBenefit) -> Figure:
     """Plot net benefit against the threshold of acting, beside acting on all and on nobody."""
     figure = Figure(figsize=(plots.WIDTH, 3.4), layout="constrained")
     axes = figure.add_subplot()
-    for position, (name, label) in enumerate(
-        (("model", "by the model"), ("all", "on everybody"), ("none", "on nobody"))
-    ):
-        axes.plot(curve["thresholds"], curve[name], label=f"acting {label}", **plots.look(position))
-    highest = max(*curve["model"], 0.05)
+    lines = (("by the model", curve.model), ("on everybody", curve.everybody), ("on nobody", curve.nobody))
+    for position, (label, benefit) in enumerate(lines):
+        axes.plot(curve.thresholds, benefit, label=f"acting {label}", **plots.look(position))
+    highest = max(*curve.model, 0.05)
     axes.set(xlabel="Risk from which one acts", ylabel="Net benefit per patient", xlim=(0, 0.95))
     axes.set_ylim(-0.25 * highest, 1.1 * highest)
     axes.legend(fontsize=8, frameon=False)
@@ -24,31 +24,31 @@ def decision_curve(curve: dict[str, list[float]]) -> Figure:
     return figure
 
 
-def explanation(rows: list[dict[str, Any]]) -> Figure:
+def explanation(rows: Sequence[MeanEffect]) -> Figure:
     """Plot mean absolute Shapley values."""
     shown = rows[:15][::-1]
     figure = Figure(figsize=(plots.WIDTH, 0.32 * len(shown) + 0.8), layout="constrained")
     axes = figure.add_subplot()
-    axes.barh([plots.broken(row["label"]) for row in shown], [row["mean"] for row in shown], color=plots.COLOURS[0])
+    axes.barh([plots.broken(row.label) for row in shown], [row.mean for row in shown], color=plots.COLOURS[0])
     axes.set_xlabel("Mean change of probability")
     axes.tick_params(labelsize=8)
     plots.plain(axes)
     return figure
 
 
-def patient(example: dict[str, Any]) -> Figure:
+def patient(example: ExplainedPatient) -> Figure:
     """Plot one explained patient: how each value moves the probability from the base."""
-    shown = example["values"][:12][::-1]
+    shown = example.values[:12][::-1]
     figure = Figure(figsize=(plots.WIDTH, 0.34 * len(shown) + 0.8), layout="constrained")
     axes = figure.add_subplot()
-    values = np.array([row["value"] for row in shown])
+    values = np.array([row.value for row in shown])
     # Colour and hatching: up and down differ in print, too.
     for up, colour, hatch in ((True, plots.COLOURS[1], ""), (False, plots.COLOURS[0], "///")):
         chosen = np.flatnonzero((values > 0) == up)
         axes.barh(chosen, values[chosen], color=colour, hatch=hatch, edgecolor="white")
     axes.axvline(0, color="#444444", linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [plots.broken(f"{row['label']}: {row['shown']}") for row in shown], fontsize=8)
-    axes.set_xlabel(f"Change of the probability of {example['outcome']}")
+    axes.set_yticks(range(len(shown)), [plots.broken(f"{row.label}: {row.shown}") for row in shown], fontsize=8)
+    axes.set_xlabel(f"Change of the probability of {example.outcome}")
     axes.tick_params(labelsize=8)
     plots.plain(axes)
     return figure

@@ -1,15 +1,16 @@
 """The evaluation report: one self-contained page that a clinician can read and print."""
 
 from pathlib import Path
-from typing import Any
 
 from healthrisk.bundle.manifest import CodeOrigin
 from healthrisk.data.ingest import IngestRecord
+from healthrisk.evidence.documents import EvidenceRecord, Site
 from healthrisk.reports import figures, pages, plots
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.spec.metric import BY_NAME, REPORTED
 from healthrisk.spec.policies import family_name
 from healthrisk.training.decision import Curves, Decision, ModelFigures
+from healthrisk.training.intervals import Estimate
 
 SECTIONS = (
     ("verdict", "Verdict"),
@@ -54,7 +55,7 @@ def save_plots(drawn: dict[Family, dict[str, bytes]], folder: Path) -> None:
 def render(
     spec: DatasetSpec,
     decision: Decision,
-    evidence: dict[str, Any],
+    evidence: EvidenceRecord,
     data: IngestRecord,
     provenance: CodeOrigin,
     winner_plots: dict[str, bytes],
@@ -65,16 +66,16 @@ def render(
     """
     models, winner = decision.models, decision.winning
     measured = [
-        (family_name(family), figures.cross_validation.intervals[decision.metric.name].model_dump())
+        (family_name(family), figures.cross_validation.intervals[decision.metric.name])
         for family, figures in models.items()
     ]
     title = f"Cross-validated {decision.metric.label_for(len(spec.target.classes))}, 95 % interval"
     more = {
         "intervals": plots.intervals(measured, title),
         "curves": plots.calibration(_by_model(models)),
-        "decision_curve": figures.decision_curve(evidence["net_benefit"]),
-        "explanation": figures.explanation(evidence["explanation"]["overall"]),
-        "patient": figures.patient(evidence["explanation"]["example"]),
+        "decision_curve": figures.decision_curve(evidence.net_benefit),
+        "explanation": figures.explanation(evidence.explanation.overall),
+        "patient": figures.patient(evidence.explanation.example),
     }
     if places := _areas(decision, evidence):
         more["areas"] = plots.intervals(places, "ROC AUC, 95 % interval")
@@ -96,31 +97,27 @@ def render(
     )
 
 
-def _sections(evidence: dict[str, Any]) -> list[tuple[str, str]]:
+def _sections(evidence: EvidenceRecord) -> list[tuple[str, str]]:
     """The sections of the page, as anchor and title, without those that have nothing to say."""
     absent = set()
-    if "nested" not in evidence:
+    if evidence.nested is None:
         absent.add("nested")
-    if not (evidence["baselines"] or evidence["ablations"]):
+    if not (evidence.baselines or evidence.ablations):
         absent.add("simpler")
     return [section for section in SECTIONS if section[0] not in absent]
 
 
-def _areas(decision: Decision, evidence: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+def _areas(decision: Decision, evidence: EvidenceRecord) -> list[tuple[str, Estimate]]:
     """The area under the ROC curve inside, in every group and at every site, where it exists."""
-    inside = decision.winning.cross_validation.intervals["roc_auc"]
-    rows = [("Cross-validation", inside.model_dump())]
-    rows += [
-        (f"{column['label']}: {row['group']}", row["roc_auc"])
-        for column in evidence["fairness"]
-        for row in column["groups"]
+    areas: list[tuple[str, Estimate | None]] = [
+        ("Cross-validation", decision.winning.cross_validation.intervals["roc_auc"])
     ]
-    rows += [
-        (f"{site['label']}, {name} model", found["roc_auc"])
-        for site in evidence["sites"]
-        for name, found in site.get("models", {}).items()
+    areas += [(f"{column.label}: {row.group}", row.roc_auc) for column in evidence.fairness for row in column.groups]
+    sites = [site for site in evidence.sites if isinstance(site, Site)]
+    areas += [
+        (f"{site.label}, {name} model", figures.roc_auc) for site in sites for name, figures in site.models.items()
     ]
-    return [row for row in rows if row[1]]
+    return [(name, area) for name, area in areas if area]
 
 
 def _by_model(models: dict[Family, ModelFigures]) -> dict[str, Curves]:

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from healthrisk.training.decision import Curves, Importance
+from healthrisk.training.intervals import Estimate
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 150
@@ -86,14 +87,14 @@ def importance(rows: Sequence[Importance], metric: str) -> Figure:
     return figure
 
 
-def intervals(rows: list[tuple[str, dict[str, float]]], title: str) -> Figure:
+def intervals(rows: Sequence[tuple[str, Estimate]], title: str) -> Figure:
     """Plot the mean and the 95 % interval of each row."""
     shown = rows[::-1]
     figure = Figure(figsize=(WIDTH, 0.34 * len(shown) + 0.9), layout="constrained")
     axes = figure.add_subplot()
     for position, (_, value) in enumerate(shown):
-        axes.plot([value["low"], value["high"]], [position, position], color=COLOURS[0], linewidth=2)
-        axes.plot(value["mean"], position, "o", color=COLOURS[1])
+        axes.plot([value.low, value.high], [position, position], color=COLOURS[0], linewidth=2)
+        axes.plot(value.mean, position, "o", color=COLOURS[1])
     axes.set_yticks(range(len(shown)), [broken(name) for name, _ in shown], fontsize=9)
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlabel(title)

@@ -40,7 +40,6 @@ def evidence(
         page: The report.
         plots: A folder of PNG plots for each family.
     """
-    import json
     from pathlib import Path
 
     from healthrisk.config import level as read_level
@@ -63,7 +62,7 @@ def evidence(
         decided = add_gates(parsed, decided, gathered)
         data = IngestRecord.read(Path(record.path))
         decided.write(Path(judged.path))
-        Path(found.path).write_text(json.dumps(gathered, indent=1, allow_nan=False))
+        gathered.write(Path(found.path))
         drawn = {model.family: model_plots(parsed, decided, model.family) for model in models}
         save_plots(drawn, Path(plots.path))
         Path(page.path).write_text(render(parsed, decided, gathered, data, code_origin(), drawn[decided.winner]))

@@ -11,7 +11,8 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 from healthrisk.spec import DatasetSpec
 from healthrisk.spec.metric import SCORES
 from healthrisk.training import metrics
-from healthrisk.training.record import CrossValidated, CrossValidation
+from healthrisk.training.intervals import resampled
+from healthrisk.training.record import CrossValidation
 
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
@@ -57,8 +58,5 @@ def summarize(spec: DatasetSpec, folds: Sequence[dict[str, float]]) -> CrossVali
         folds=count,
         repeats=len(folds) // count,
         scores={metric.name: tuple(values.tolist()) for metric, values in columns.items()},
-        intervals={
-            metric.name: CrossValidated(**metrics.resampled_interval(values, count, metric.range))
-            for metric, values in columns.items()
-        },
+        intervals={metric.name: resampled(values, count, metric.range) for metric, values in columns.items()},
     )

@@ -5,6 +5,7 @@ from pydantic import Field
 from healthrisk.documents import Document
 from healthrisk.spec import Family, GateResult, Verdict
 from healthrisk.spec.metric import ScoreMetric
+from healthrisk.training.intervals import Interval
 from healthrisk.training.record import CrossValidation, Parameters
 
 
@@ -16,13 +17,6 @@ class ClassFigures(Document):
     recall: float
     f1: float
     rows: int
-
-
-class Interval(Document):
-    """A 95 % interval."""
-
-    low: float
-    high: float
 
 
 class Figures(Document):

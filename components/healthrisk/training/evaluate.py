@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from healthrisk.spec import FAMILIES, DatasetSpec, Family, GateResult, Verdict
 from healthrisk.spec.metric import ACCURACY, F1_MACRO, ROC_AUC
 from healthrisk.training import metrics, threads
-from healthrisk.training.decision import Curves, Decision, Figures, Importance, Interval, ModelFigures, SplitRows
+from healthrisk.training.decision import Curves, Decision, Figures, Importance, ModelFigures, SplitRows
 from healthrisk.training.record import CrossValidation
 from healthrisk.training.train import Trained
 
@@ -91,7 +91,7 @@ def _measure(
 ) -> ModelFigures:
     (matrix, y), probabilities = test, model.probabilities(spec, test[0])
     intervals = {
-        metric.name: Interval(**metrics.bootstrap_interval(metric, y, probabilities, seed))
+        metric.name: metrics.bootstrap_interval(metric, y, probabilities, seed)
         for metric in dict.fromkeys([ACCURACY, spec.selection.metric, ROC_AUC])
         if metric not in BY_CLASS or np.bincount(y).min() >= spec.evidence.min_cases
     }

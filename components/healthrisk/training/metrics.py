@@ -1,7 +1,6 @@
 """How good a set of probabilities is: every metric the platform reports, computed in one place.
 
-Sources: Brier score (Brier 1950), ROC AUC (Hanley & McNeil 1982; one-versus-rest macro average for many classes),
-corrected resampled t interval (Nadeau & Bengio, Machine Learning 52, 2003).
+Sources: Brier score (Brier 1950), ROC AUC (Hanley & McNeil 1982; one-versus-rest macro average for many classes).
 """
 
 import math
@@ -15,10 +14,10 @@ from sklearn import metrics as sk
 
 from healthrisk.spec import DatasetSpec, Metric, metric
 from healthrisk.training.decision import CalibrationCurve, ClassFigures, Figures, RocCurve
+from healthrisk.training.intervals import CONFIDENCE, Estimate, Interval
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.floating[Any]]
-CONFIDENCE = 0.95
 BOOTSTRAPS = 500
 
 
@@ -109,24 +108,7 @@ def calibration_points(outcome: NDArray[np.bool_], probability: NDArray[np.float
     )
 
 
-def resampled_interval(
-    scores: NDArray[np.float64], folds: int, bounds: tuple[float, float] = (-math.inf, math.inf)
-) -> dict[str, float]:
-    """Return mean, standard error and 95 % interval of scores [repeats * folds] of a repeated cross-validation.
-
-    Training parts overlap, so the naive variance of the mean is too small; Nadeau and Bengio's correction adds
-    the ratio of test to training rows, 1 / (folds - 1). The interval is cut at the metric's `bounds`.
-    """
-    count = len(scores)
-    variance = float(scores.var(ddof=1)) if count > 1 else 0.0
-    error = float(np.sqrt((1 / count + 1 / (folds - 1)) * variance))
-    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error if count > 1 else 0.0
-    mean = float(scores.mean())
-    low, high = max(bounds[0], mean - margin), min(bounds[1], mean + margin)
-    return {"mean": mean, "standard_error": error, "low": low, "high": high}
-
-
-def bootstrap_interval(which: Metric, y: Labels, p: Probabilities, seed: int) -> dict[str, float]:
+def bootstrap_interval(which: Metric, y: Labels, p: Probabilities, seed: int) -> Interval:
     """Return a metric's 95 % percentile interval over stratified resamples of the rows."""
     rng = np.random.default_rng(seed)
     rows = [np.flatnonzero(y == k) for k in np.unique(y)]
@@ -136,18 +118,10 @@ def bootstrap_interval(which: Metric, y: Labels, p: Probabilities, seed: int) ->
         drawn = np.concatenate([rng.choice(group, len(group)) for group in rows])
         values[i] = score(which, y[drawn], wide[drawn])
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return {"low": float(low), "high": float(high)}
+    return Interval(low=float(low), high=float(high))
 
 
-def proportion(hits: int, of: int, confidence: float = CONFIDENCE) -> dict[str, float]:
-    """Return a share and its interval (Wilson, JASA 22, 1927); `of` must be at least 1."""
-    found = stats.binomtest(hits, of).proportion_ci(confidence, method="wilson")
-    return {"mean": hits / of, "low": float(found.low), "high": float(found.high)}
-
-
-def difference(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
-    """Return the difference of two independent shares from `proportion` (Newcombe, Stat Med 17, 1998, method 10)."""
-    mean = one["mean"] - other["mean"]
-    below = math.hypot(one["mean"] - one["low"], other["high"] - other["mean"])
-    above = math.hypot(one["high"] - one["mean"], other["mean"] - other["low"])
-    return {"mean": mean, "low": mean - below, "high": mean + above}
+def estimate(which: Metric, y: Labels, p: Probabilities, seed: int) -> Estimate:
+    """Return a metric with its bootstrap interval."""
+    interval = bootstrap_interval(which, y, p, seed)
+    return Estimate(mean=score(which, y, p), low=interval.low, high=interval.high)

@@ -5,6 +5,7 @@ from pydantic import JsonValue
 from healthrisk.documents import Document
 from healthrisk.spec import Family
 from healthrisk.spec.metric import ScoreMetric
+from healthrisk.training.intervals import CrossValidated
 
 # scikit-learn's names and values.
 Parameters = dict[str, JsonValue]
@@ -24,15 +25,6 @@ class SearchRecord(Document):
     folds: int
     metric: ScoreMetric
     candidates: tuple[Candidate, ...]
-
-
-class CrossValidated(Document):
-    """A metric's mean over all folds with its standard error and 95 % interval, both corrected for resampling."""
-
-    mean: float
-    standard_error: float
-    low: float
-    high: float
 
 
 class CrossValidation(Document):
