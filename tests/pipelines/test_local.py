@@ -107,7 +107,7 @@ def test_the_same_table_under_another_name_is_no_second_version(
     the("home/bundles/readmission/*", tmp_path)
 
 
-def test_a_missed_gate_fails_the_run_and_registers_nothing(
+def test_a_failed_gate_fails_the_run_and_registers_nothing(
     own: tuple[str, ...], tmp_path: Path, pipeline: Pipeline
 ) -> None:
     spec = tmp_path / "strict.yaml"
@@ -115,7 +115,7 @@ def test_a_missed_gate_fails_the_run_and_registers_nothing(
     done = pipeline(tmp_path / "home", "--dataset", str(spec), *own[2:])
     assert done.returncode == 1
     assert "step 'Register the winner' failed" in done.stderr
-    assert "misses its gates: roc_auc is 0." in done.stderr
+    assert "fails its gates: ROC AUC 0." in done.stderr
     assert not list(tmp_path.glob("home/bundles/**/MANIFEST.json"))
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
     assert client.search_registered_models() == []
