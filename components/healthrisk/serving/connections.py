@@ -50,7 +50,10 @@ class Answer:
 
 
 class _Connection(asyncio.Protocol):
-    """One HTTP/1.1 connection, with one request under way at most."""
+    """One HTTP/1.1 connection, with one request under way at most.
+
+    What comes unasked may be the late answer to another request, so it ends the connection.
+    """
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport
@@ -60,6 +63,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
         self._json_length = 0
+        self._expected_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -70,10 +74,18 @@ class _Connection(asyncio.Protocol):
             self._answer.set_exception(ConnectionLostError(str(exc or "closed")))
 
     def data_received(self, data: bytes) -> None:
+        self._expected_bytes -= len(data)
+        if self._expected_bytes < 0:
+            self._abort()
+            return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.transport.abort()
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._abort()
+
+    def on_message_begin(self) -> None:
+        if self._answer is None or self._answer.done():
+            self._abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"inference-header-content-length":
@@ -89,10 +101,14 @@ class _Connection(asyncio.Protocol):
         if self._answer and not self._answer.done():
             self._answer.set_result(Answer(self._parser.get_status_code(), self._json_length, b"".join(self._body)))
 
-    async def exchange(self, message: bytes, deadline: float) -> Answer:
-        """Send a request and return the answer's status and body. `deadline` is in the loop's time."""
+    def _abort(self) -> None:
+        self.closed = True
+        self.transport.abort()
+
+    async def exchange(self, message: bytes, deadline: float, most_bytes: int) -> Answer:
+        """Send a request and return its answer, of at most so many bytes. `deadline` is in the loop's time."""
         loop = asyncio.get_running_loop()
-        self._body, self._json_length = [], 0
+        self._body, self._json_length, self._expected_bytes = [], 0, most_bytes
         self._answer = loop.create_future()
         alarm = loop.call_at(deadline, self._expire)
         self.transport.write(message)
@@ -102,15 +118,13 @@ class _Connection(asyncio.Protocol):
             alarm.cancel()
             if not self._answer.done() or self._answer.cancelled():
                 # Its answer may still come, and must not be taken for the next one's.
-                self.closed = True
-                self.transport.abort()
-            self._answer = None
+                self._abort()
+            self._answer, self._expected_bytes = None, 0
 
     def _expire(self) -> None:
         if self._answer and not self._answer.done():
             self._answer.set_exception(TimeoutError())
-            self.closed = True
-            self.transport.abort()
+            self._abort()
 
 
 class ConnectionPool:
@@ -125,27 +139,27 @@ class ConnectionPool:
         while self._idle:
             self._idle.pop().transport.close()
 
-    async def post(self, message: bytes, deadline: float) -> Answer:
-        """Send a whole request and return its answer. `deadline` is in the loop's time.
+    async def post(self, message: bytes, deadline: float, most_bytes: int) -> Answer:
+        """Send a whole request and return its answer, of at most so many bytes. `deadline` is in the loop's time.
 
         Raises:
             TimeoutError: there is no answer in time.
             OSError: no connection can be made.
-            ConnectionLostError: connections are made, and closed before they answer.
+            ConnectionLostError: connections are made, and closed before they answer, or answer with more.
         """
         connection = self._reuse()
         if connection is not None:
             try:
-                return await self._exchange(connection, message, deadline)
+                return await self._exchange(connection, message, deadline, most_bytes)
             except ConnectionLostError:
                 self.close()
         try:
-            return await self._exchange(await self._connect(deadline), message, deadline)
+            return await self._exchange(await self._connect(deadline), message, deadline, most_bytes)
         except ConnectionLostError:
-            return await self._exchange(await self._connect(deadline), message, deadline)
+            return await self._exchange(await self._connect(deadline), message, deadline, most_bytes)
 
-    async def _exchange(self, connection: _Connection, message: bytes, deadline: float) -> Answer:
-        answer = await connection.exchange(message, deadline)
+    async def _exchange(self, connection: _Connection, message: bytes, deadline: float, most_bytes: int) -> Answer:
+        answer = await connection.exchange(message, deadline, most_bytes)
         if answer.status == 404:
             # Another version is served there.
             connection.transport.close()

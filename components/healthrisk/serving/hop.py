@@ -9,9 +9,11 @@ an old one.
 """
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from healthrisk.serving.connections import Answer, ConnectionLostError, ConnectionPool, PredictorAddress
@@ -22,6 +24,12 @@ _SHARED_ROWS = 256
 _CALL_ROWS = 4096
 # With half of the replicas rolled, one request in 64 meets none of its version.
 _VERSION_ATTEMPTS = 6
+# Of an answer's headers and JSON.
+_MOST_HEAD_BYTES = 2**14
+# What float32 leaves of a sum of probabilities, and of a bound.
+_SUM_TOLERANCE = 1e-4
+_BOUND_TOLERANCE = 1e-6
+_FEW_ROWS = 8
 
 
 @dataclass(slots=True)
@@ -35,8 +43,10 @@ class _Waiting:
 class PredictorClient:
     """Asks a predictor for the probabilities of model inputs [rows, width]."""
 
-    def __init__(self, address: PredictorAddress, model: str, version: str) -> None:
+    def __init__(self, address: PredictorAddress, model: str, version: str, classes: int) -> None:
         self._address = address
+        self._classes = classes
+        self._calls_made = itertools.count(1)
         # Asking for the version makes a predictor that serves another one refuse, instead of scoring inputs made
         # for a different model.
         self._start = (
@@ -103,10 +113,12 @@ class PredictorClient:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     async def _ask(self, inputs: NDArray[np.float32], headers: bytes, deadline: float) -> NDArray[np.float32]:
-        message = self._message(inputs, headers)
+        call = f"{next(self._calls_made):x}"
+        message = self._message(inputs, headers, call)
+        most_bytes = len(inputs) * self._classes * 4 + _MOST_HEAD_BYTES
         try:
             for _ in range(_VERSION_ATTEMPTS):
-                answer = await self._connections.post(message, deadline)
+                answer = await self._connections.post(message, deadline, most_bytes)
                 if answer.status != 404:
                     break
         except TimeoutError:
@@ -120,13 +132,20 @@ class PredictorClient:
                 "predictor_refused",
                 f"the predictor answered {answer.status}; it may be starting, or serve another version",
             )
-        return _read_probabilities(answer, len(inputs))
+        try:
+            return read_probabilities(answer, call, (len(inputs), self._classes))
+        except ValueError as error:
+            # It is among the idle ones by now; they are few and soon made.
+            self._connections.close()
+            raise unavailable("predictor_refused", f"the predictor's answer is not believed: {error}") from None
 
-    def _message(self, inputs: NDArray[np.float32], headers: bytes) -> bytes:
+    def _message(self, inputs: NDArray[np.float32], headers: bytes, call: str) -> bytes:
         raw = inputs.tobytes()
         head = (
-            b'{"inputs":[{"name":"features","datatype":"FP32","shape":[%d,%d],"parameters":{"binary_data_size":%d}}],'
+            b'{"id":"%b","inputs":[{"name":"features","datatype":"FP32","shape":[%d,%d],'
+            b'"parameters":{"binary_data_size":%d}}],'
             % (
+                call.encode(),
                 *inputs.shape,
                 len(raw),
             )
@@ -142,11 +161,31 @@ class PredictorClient:
         )
 
 
-def _read_probabilities(answer: Answer, rows: int) -> NDArray[np.float32]:
-    try:
-        result: NDArray[np.float32] = np.frombuffer(answer.body, "<f4", offset=answer.json_length).reshape(rows, -1)
-    except ValueError as error:
-        raise unavailable(
-            "predictor_refused", "the predictor's answer is not one row of FP32 for each row asked"
-        ) from error
-    return result
+def read_probabilities(answer: Answer, call: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the probabilities [rows, classes] out of an answer.
+
+    Raises:
+        ValueError: it is not the answer to this call, or does not hold probabilities of this shape.
+    """
+    head, tensor = answer.body[: answer.json_length], answer.body[answer.json_length :]
+    document = orjson.loads(head)
+    if not isinstance(document, dict) or document.get("id") != call:
+        raise ValueError("it answers another request")
+    if len(tensor) != shape[0] * shape[1] * 4:
+        raise ValueError(f"it has {len(tensor)} bytes, expected FP32 of shape {list(shape)}")
+    probabilities: NDArray[np.float32] = np.frombuffer(tensor, "<f4").reshape(shape)
+    if not _are_probabilities(probabilities):
+        raise ValueError("its rows are not probabilities")
+    return probabilities
+
+
+def _are_probabilities(rows: NDArray[np.float32]) -> bool:
+    """Say whether all are finite, within [0, 1], and the classes of each row sum to 1."""
+    if len(rows) <= _FEW_ROWS:
+        # A comparison with NaN is false, so each is made to be true of what is good.
+        return all(
+            min(row) >= -_BOUND_TOLERANCE and max(row) <= 1 + _BOUND_TOLERANCE and abs(sum(row) - 1) <= _SUM_TOLERANCE
+            for row in rows.tolist()
+        )
+    bounded = rows.min() >= -_BOUND_TOLERANCE and rows.max() <= 1 + _BOUND_TOLERANCE
+    return bool(bounded and np.abs(rows.sum(axis=1) - 1).max() <= _SUM_TOLERANCE)
