@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from healthrisk.data.rules import Rules
+from healthrisk.data.rules import NUMBER, Rules
 from healthrisk.errors import SourceError
 from healthrisk.spec import Column, DatasetSpec
 
 REJECTS = pa.schema([("row", pa.int64()), ("feature", pa.string()), ("value", pa.string()), ("expected", pa.string())])
 # Stands for a text that is no number, or no code: no spec allows it.
 _UNREADABLE = np.inf
-_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+_NUMBER = rf"^{NUMBER}$"
 
 
 @dataclass(frozen=True)

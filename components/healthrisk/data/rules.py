@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 from healthrisk.spec import DatasetSpec
 
+# A text that spells a number, whole: digits of ASCII, and nothing around them but spaces and tabs.
+NUMBER = r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*"
+
 
 class Rules:
     """A spec's rules on an encoded table [features, rows], in arrays."""

@@ -55,6 +55,8 @@ def read(path: Path, rows: int, written: CsvFormat = UTF8_COMMAS) -> Iterator[tu
     except pa.ArrowInvalid as error:
         # Arrow quotes the whole row, which is a patient's; so does whatever prints the error's cause.
         raise SourceError(f"{path} cannot be read: {_uneven_row(path, written) or error}") from None
+    except UnicodeDecodeError:
+        raise SourceError(f"{path} cannot be read: its header is not in UTF-8") from None
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
 

@@ -4,9 +4,8 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protoc
 """
 
 import math
-import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from healthrisk.serving.errors import bad_request
+from healthrisk.serving import parsing
+from healthrisk.serving.errors import bad_request, shown
 
 # Shapes and datatypes are quoted in errors; values of patients are not, outside the fault that names one.
 NUMPY_TYPES: dict[str, str] = {
@@ -22,10 +22,23 @@ NUMPY_TYPES: dict[str, str] = {
     **{f"UINT{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
 }
-DATATYPES = frozenset({*NUMPY_TYPES, "BYTES", "BOOL"})
+DATATYPES = ("BOOL", "BYTES", *sorted(NUMPY_TYPES))
 _LENGTH = struct.Struct("<I")
-# Strings are matched whole, so that a NaN within one stays; the closing quote is optional to keep this linear.
-_NAN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|\bNaN\b', re.DOTALL)
+# What these ask for in Triton is not done here, and an answer that ignored them would be another than was asked for.
+UNSUPPORTED_PARAMETERS = frozenset(
+    {
+        "class_count",
+        "classification",
+        "priority",
+        "sequence_end",
+        "sequence_id",
+        "sequence_start",
+        "shared_memory_byte_size",
+        "shared_memory_offset",
+        "shared_memory_region",
+        "timeout",
+    }
+)
 
 
 @dataclass(slots=True)
@@ -59,36 +72,18 @@ class Response:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-def loads(body: bytes | memoryview) -> Any:
-    """Parse JSON. The word NaN, which JSON has not but Python writes, is read as null.
-
-    Raises:
-        RequestError: the text is not JSON.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        problem = f"{error.msg} at byte {error.pos}"
-    if b"NaN" in (text := bytes(body)):
-        try:
-            return orjson.loads(_NAN.sub(lambda match: b"null" if match[0] == b"NaN" else match[0], text))
-        except orjson.JSONDecodeError as error:
-            problem = f"{error.msg} at byte {error.pos}"
-    raise bad_request("json", f"the body is not valid JSON: {problem}")
-
-
-def parse_request(body: bytes, json_length: int | None = None) -> Request:
+def parse_request(body: bytes, max_weight: int, json_length: int | None = None) -> Request:
     """Read a request. `json_length` is the header Inference-Header-Content-Length, where tensors follow the JSON.
 
     Raises:
-        RequestError: the body is not a v2 request; the message says why.
+        RequestError: the body is not a v2 request, or takes more than `max_weight` bytes of memory.
     """
     if json_length is not None and not 0 <= json_length <= len(body):
         raise bad_request(
             "protocol", f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes"
         )
     split = len(body) if json_length is None else json_length
-    document = loads(body if json_length is None else body[:split])
+    document = parsing.parse(body if json_length is None else body[:split], max_weight)
     if not isinstance(document, dict):
         raise bad_request("protocol", "the body must be a JSON object with 'inputs'")
     inputs = document.get("inputs")
@@ -105,7 +100,7 @@ def parse_request(body: bytes, json_length: int | None = None) -> Request:
     request = Request(tensors, id=document.get("id"))
     if request.id is not None and not isinstance(request.id, str):
         raise bad_request("protocol", "'id' must be a string")
-    request.binary_output = _parameters(document).get("binary_data_output") is True
+    request.binary_output = _flag(_parameters(document), "binary_data_output", default=False)
     if document.get("outputs"):
         request.outputs = _parse_outputs(document["outputs"], request.binary_output)
     return request
@@ -120,10 +115,8 @@ def _parse_tensor(item: Any, tail: memoryview) -> tuple[Tensor, int]:
         raise bad_request("protocol", "every input needs a 'name'")
     name = name[:200]
     if not isinstance(datatype, str) or datatype not in DATATYPES:
-        raise bad_request(
-            "datatype",
-            f"input {name!r} has datatype {str(datatype)[:40]!r}, expected one of {', '.join(sorted(DATATYPES))}",
-        )
+        given = shown(datatype)
+        raise bad_request("datatype", f"input {name!r} has datatype {given}, expected one of {', '.join(DATATYPES)}")
     if not isinstance(shape, list) or not 1 <= len(shape) <= 2 or not all(map(_is_size, shape)):
         raise bad_request("shape", f"input {name!r} needs a 'shape': one or two whole numbers from 0 up")
     data = item.get("data")
@@ -137,7 +130,7 @@ def _parse_tensor(item: Any, tail: memoryview) -> tuple[Tensor, int]:
         raise bad_request("protocol", f"input {name!r} has both 'data' and binary_data_size")
     if type(size) is not int or not 0 <= size <= len(tail):
         raise bad_request(
-            "protocol", f"input {name!r} announces {str(size)[:40]} bytes of binary data, {len(tail)} are left"
+            "protocol", f"input {name!r} announces {shown(size)} bytes of binary data, {len(tail)} are left"
         )
     return Tensor(name, datatype, tuple(shape), from_bytes(name, datatype, shape, tail[:size])), size
 
@@ -153,7 +146,7 @@ def _parse_outputs(outputs: Any, binary: bool) -> dict[str, bool]:
     for output in outputs:
         if not isinstance(output, dict) or not isinstance(output.get("name"), str):
             raise bad_request("protocol", "every requested output needs a 'name'")
-        wanted[output["name"]] = _parameters(output).get("binary_data", binary) is True
+        wanted[output["name"]] = _flag(_parameters(output), "binary_data", binary)
     return wanted
 
 
@@ -163,7 +156,26 @@ def _parameters(item: dict[str, Any]) -> dict[str, Any]:
         return {}
     if not isinstance(parameters, dict):
         raise bad_request("protocol", "'parameters' must be a JSON object")
+    refuse_unsupported(parameters)
     return parameters
+
+
+def refuse_unsupported(parameters: Iterable[str]) -> None:
+    """Refuse parameters that mean something this server does not do.
+
+    Raises:
+        RequestError: there is one; the message names it.
+    """
+    for name in parameters:
+        if name in UNSUPPORTED_PARAMETERS:
+            raise bad_request("protocol", f"the parameter {name!r} is not supported by this server")
+
+
+def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise bad_request("protocol", f"the parameter {name!r} is {shown(value)}, expected true or false")
+    return value
 
 
 def from_bytes(name: str, datatype: str, shape: Sequence[int], raw: bytes | memoryview) -> NDArray[Any] | list[Any]:

@@ -48,14 +48,23 @@ class ValueRefusedError(RequestError):
     """A value that the spec does not allow."""
 
     def __init__(self, reason: str, fault: Fault) -> None:
-        value = fault.value if isinstance(fault.value, int | float | bool | None) else str(fault.value)[:_SHOWN]
-        shown = "missing" if value is None else repr(value)
+        value = fault.value if isinstance(fault.value, int | float | bool | str | None) else shown(fault.value)
+        value = value[:_SHOWN] if isinstance(value, str) else value
         super().__init__(
             400,
             reason,
-            f"row {fault.row}: {fault.feature} is {shown}, expected {fault.allowed}",
+            f"row {fault.row}: {fault.feature} is {shown(fault.value)}, expected {fault.allowed}",
             {"row": fault.row, "feature": fault.feature, "value": value, "allowed": fault.allowed},
         )
+
+
+def shown(value: Any) -> str:
+    """Return a JSON value as an error quotes it: of a list or object only what it is, however deep it nests."""
+    if value is None:
+        return "missing"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return repr(value[:_SHOWN] if isinstance(value, str) else value)
 
 
 def bad_request(reason: str, message: str) -> RequestError:

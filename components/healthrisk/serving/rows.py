@@ -4,15 +4,16 @@ Values are judged in whole arrays, so one row and a thousand take the same few n
 values are looked at one by one only to name what is wrong.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from healthrisk.data.rules import Rules
-from healthrisk.serving.codec import Tensor
+from healthrisk.data.rules import NUMBER, Rules
+from healthrisk.serving.codec import NUMPY_TYPES, Tensor
 from healthrisk.serving.errors import Fault, RequestError, ValueRefusedError, bad_request, too_large
 from healthrisk.spec import Column, DatasetSpec
 
@@ -21,6 +22,7 @@ MATRIX = "features"
 _NUMBERS: frozenset[type] = frozenset({int, float, type(None)})
 _INTEGERS: frozenset[type] = frozenset({int, type(None)})
 _TEXTS: frozenset[type] = frozenset({str, type(None)})
+_NUMBER = re.compile(NUMBER)
 
 
 class RowReader:
@@ -54,7 +56,8 @@ class RowReader:
                 raise bad_request("shape", f"input {tensor.name!r} has shape {list(tensor.shape)}, expected [{rows}]")
             if columns[position] is not None:
                 raise bad_request("features", f"feature {tensor.name!r} is given twice")
-            columns[position] = self._column(position, tensor.datatype, tensor.data, rows)
+            data = tensor.data if isinstance(tensor.data, np.ndarray) else flatten(tensor)
+            columns[position] = self._column(position, tensor.datatype, data, rows)
         return self._finish(columns, rows)
 
     def read_instances(self, instances: Any) -> NDArray[np.float64]:
@@ -96,7 +99,7 @@ class RowReader:
             )
         rows = tensor.shape[0]
         self._check_rows(rows)
-        flat = tensor.data if isinstance(tensor.data, np.ndarray) else flatten(tensor.data)
+        flat = tensor.data if isinstance(tensor.data, np.ndarray) else flatten(tensor)
         if len(flat) != rows * width:
             message = f"input {tensor.name!r}: {len(flat)} values do not fill shape {list(tensor.shape)}"
             raise bad_request("shape", message)
@@ -106,8 +109,6 @@ class RowReader:
     def _column(self, position: int, datatype: str, data: Any, rows: int, mixed: bool = False) -> Any:
         """Return a column's numbers as an array or list. In a `mixed` matrix of BYTES numbers may stand as texts."""
         column = self.spec.columns[position]
-        if isinstance(data, list) and data and isinstance(data[0], list):
-            data = flatten(data)
         if len(data) != rows:
             raise bad_request("shape", f"input {column.name!r}: {len(data)} values do not fill shape [{rows}]")
         if mixed and datatype == "BYTES" and not column.is_text:
@@ -117,7 +118,12 @@ class RowReader:
             raise bad_request("datatype", f"input {column.name!r} has datatype {datatype}, expected {expected}")
         if isinstance(data, np.ndarray):
             return data
-        return self._values(position, data, _NUMBERS if datatype[0] == "F" else _INTEGERS)
+        if datatype[0] in "FB":
+            return self._values(position, data, _NUMBERS)
+        numbers = self._values(position, data, _INTEGERS)
+        if datatype != "INT64":
+            _check_width(column, datatype, numbers)
+        return numbers
 
     def _values(self, position: int, data: list[Any], types: frozenset[type]) -> list[Any]:
         """Return a column's JSON values as numbers or None, refusing what is neither of a fit type nor a known code."""
@@ -138,7 +144,8 @@ class RowReader:
         """Refuse the first value of another type. A number like 1.0 may stand in an INT tensor: JSON knows no types."""
         for row, value in enumerate(data):
             fraction = type(value) is float and types is _INTEGERS
-            if type(value) not in types and not (fraction and value.is_integer()):
+            whole = fraction and value.is_integer() and abs(value) < 2.0**63
+            if type(value) not in types and not whole:
                 allowed = column.allowed + (", and no fraction in an INT tensor" if fraction else "")
                 raise ValueRefusedError("type", Fault(row, column.name, value, allowed))
 
@@ -198,19 +205,34 @@ def _lookup(spec: DatasetSpec, column: Column) -> dict[Any, float | None]:
 
 
 def _number(value: Any) -> Any:
-    """Return the number that a text spells, None for an empty one, and anything else as it is."""
+    """Return the number that a text spells, None for one that means missing, and anything else as it is."""
     if not isinstance(value, str):
         return value
-    try:
-        return float(value) if value else None
-    except ValueError:
-        return value
+    if _NUMBER.fullmatch(value):
+        return float(value)
+    return None if value.lower() in {"", "nan"} else value
 
 
-def flatten(data: list[Any]) -> list[Any]:
-    """Return nested lists of any depth that JSON parsing allows as one flat list."""
-    while data and isinstance(data[0], list):
-        if not all(isinstance(part, list) for part in data):
-            raise bad_request("shape", "nested data mixes lists and values")
-        data = list(chain.from_iterable(data))
-    return data
+def flatten(tensor: Tensor) -> list[Any]:
+    """Return a tensor's JSON values in row-major order, given flat or as one list for each row.
+
+    Raises:
+        RequestError: rows are not of the tensor's shape.
+    """
+    data, shape = cast(list[Any], tensor.data), tensor.shape
+    if not data or type(data[0]) is not list:
+        return data
+    width = shape[1] if len(shape) == 2 else None
+    if len(data) == shape[0] and set(map(type, data)) == {list} and set(map(len, data)) == {width}:
+        return list(chain.from_iterable(data))
+    raise bad_request("shape", f"input {tensor.name!r}: its nested lists are not of shape {list(shape)}")
+
+
+def _check_width(column: Column, datatype: str, data: list[Any]) -> None:
+    """Refuse the first number that its datatype cannot hold. Whatever INT64 cannot hold, JSON gives as a float."""
+    info = np.iinfo(NUMPY_TYPES[datatype])
+    low, high = int(info.min), int(info.max)
+    for row, value in enumerate(data):
+        if value is not None and not low <= value <= high:
+            allowed = f"{column.allowed}, and {datatype} holds {low} to {high}"
+            raise ValueRefusedError("range", Fault(row, column.name, value, allowed))

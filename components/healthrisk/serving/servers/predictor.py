@@ -75,7 +75,7 @@ class Predictor(BundleModel):
             )
         if tensor.shape[0] > self._max_rows:
             raise too_large(f"the request has {tensor.shape[0]} rows, at most {self._max_rows} are allowed")
-        data = tensor.data if isinstance(tensor.data, np.ndarray) else flatten(tensor.data)
+        data = tensor.data if isinstance(tensor.data, np.ndarray) else flatten(tensor)
         if len(data) != tensor.shape[0] * self._width or (
             isinstance(data, list) and not set(map(type, data)) <= {int, float}
         ):

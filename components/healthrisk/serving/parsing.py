@@ -1,0 +1,130 @@
+"""JSON documents out of requests: weighed before they are parsed, with NaN as null and every key once.
+
+What a body becomes in memory depends on what it holds: a byte of `[[[[` becomes a list of 90 bytes, a byte of a long
+text one byte or four. `weight` bounds it by counts that cost a millisecond a megabyte; tests/serving/test_parsing.py
+measures the forms that cost most against that bound.
+"""
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from healthrisk.serving.errors import RequestError, bad_request, too_large
+
+# Bytes that one parsed part takes at most, its place in a list or object included.
+_LIST = 100
+_OBJECT = 200
+_TEXT = 56
+_VALUE = 48
+_MEMBER = 60
+_PLAIN_BYTE = 3
+# A text with one character beyond the basic plane takes four bytes for each of its characters; NaN takes copies.
+_COPIED_BYTE = 6
+# Stands for the N of a NaN within a text while the others become null: no JSON text holds this character.
+_MARK = b"\x00"
+_MOST_MEMBERS = 10_000
+
+
+def weight(body: bytes) -> int:
+    """Return how many bytes of memory parsing a JSON text takes at most, its result included."""
+    copied = not body.isascii() or b"\\" in body or b"NaN" in body
+    return (
+        len(body) * (_COPIED_BYTE if copied else _PLAIN_BYTE)
+        + (body.count(b",") + 1) * _VALUE
+        + body.count(b":") * _MEMBER
+        + body.count(b'"') // 2 * _TEXT
+        + body.count(b"[") * _LIST
+        + body.count(b"{") * _OBJECT
+    )
+
+
+def parse(body: bytes, max_weight: int) -> Any:
+    """Parse JSON. The word NaN, which JSON has not but Python writes, is read as null.
+
+    Raises:
+        RequestError: the text is not JSON, names a key twice, or would take more than `max_weight` bytes of memory.
+    """
+    if (needed := weight(body)) > max_weight:
+        raise too_large(f"the body would take {needed} bytes of memory, at most {max_weight} are allowed")
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" not in body:
+            raise _not_json(error) from None
+        body = _without_nan(body)
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError as still:
+            raise _not_json(still) from None
+    if body.count(b":") != (members := _members(document)):
+        del document
+        _refuse_duplicates(body, members)
+        return orjson.loads(body)
+    return document
+
+
+def _not_json(error: orjson.JSONDecodeError) -> RequestError:
+    return bad_request("json", f"the body is not valid JSON: {error.msg} at byte {error.pos}")
+
+
+def _without_nan(body: bytes) -> bytes:
+    """Return a text with null for every NaN outside of its texts."""
+    if _MARK in body:
+        raise bad_request("json", "the body is not valid JSON: it holds control characters")
+    outside, codes = _outside_texts(body), np.frombuffer(body, np.uint8)
+    quoted = codes[:-2] == ord("N")
+    quoted &= codes[1:-1] == ord("a")
+    quoted &= codes[2:] == ord("N")
+    quoted &= ~outside[:-2]
+    if quoted.any():
+        marked = codes.copy()
+        marked[np.flatnonzero(quoted)] = ord(_MARK)
+        body = marked.tobytes()
+    return body.replace(b"NaN", b"null").replace(_MARK, b"N")
+
+
+def _outside_texts(body: bytes) -> NDArray[np.bool_]:
+    """Return which bytes [length] of a JSON text are not within one of its texts."""
+    unescaped = body.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    within: NDArray[np.bool_] = np.logical_xor.accumulate(np.frombuffer(unescaped, np.uint8) == ord('"'))
+    return ~within
+
+
+def _members(document: Any) -> int:
+    """Count the members of objects where the protocols have objects."""
+    if type(document) is not dict:
+        return 0
+    count = len(document)
+    for member in document.values():
+        for item in member if type(member) is list else (member,):
+            if type(item) is not dict:
+                break
+            count += len(item)
+            if type(parameters := item.get("parameters")) is dict:
+                count += len(parameters)
+    return count
+
+
+def _refuse_duplicates(body: bytes, members: int) -> None:
+    """Refuse a text in which an object names a key twice. Colons in texts and unknown members are no fault."""
+    colons = np.frombuffer(body, np.uint8) == ord(":")
+    if np.count_nonzero(colons & _outside_texts(body)) == members:
+        return
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        if len(pairs) > _MOST_MEMBERS:
+            raise bad_request(
+                "json", f"the body has an object of {len(pairs)} members, at most {_MOST_MEMBERS} are read"
+            )
+        if len(dict(pairs)) < len(pairs):
+            ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+            raise bad_request("json", f"the body names the key {name[:200]!r} twice in one object")
+
+    try:
+        json.loads(body, object_pairs_hook=check, parse_int=bool, parse_float=bool, parse_constant=bool)
+    except (ValueError, RecursionError):
+        raise bad_request("json", "the body nests deeper than any request does") from None
