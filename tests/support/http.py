@@ -8,3 +8,4 @@ from tests.support.patience import ANSWER
 
 get = partial(httpx.get, timeout=ANSWER)
 post = partial(httpx.post, timeout=ANSWER)
+client = partial(httpx.Client, timeout=ANSWER)

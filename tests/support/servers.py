@@ -24,7 +24,12 @@ ROOT = Path(__file__).resolve().parents[2]
 # Ports of this process.
 _RESERVED: list[contextlib.ExitStack] = []
 # No limit of time that a good request could reach on a busy machine.
-PATIENT = (f"--predictor_request_timeout_seconds={ANSWER:g}", f"--request_seconds={ANSWER:g}", "--drain_seconds=2")
+PATIENT = (
+    f"--predictor_request_timeout_seconds={ANSWER:g}",
+    f"--request_seconds={ANSWER:g}",
+    f"--answer_seconds={ANSWER:g}",
+    "--drain_seconds=2",
+)
 # Limits of size that tests can reach.
 SMALL = (
     f"--max_body_bytes={2**20}",
@@ -78,12 +83,14 @@ class Server:
         assert self.process is not None
         return self.process.pid
 
-    def start(self) -> "Server":
+    def command(self) -> list[str]:
         command = [sys.executable, str(ROOT / "kserve" / self.script), f"--bundle={self.bundle}", "--host=127.0.0.1"]
         command += [f"--http_port={self.ports[0]}", f"--grpc_port={self.ports[1]}"]
-        command += [f"--metrics_port={self.ports[2]}", *self.options]
+        return [*command, f"--metrics_port={self.ports[2]}", *self.options]
+
+    def start(self) -> "Server":
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stderr=log, stdout=log, env=os.environ | self.environment)
+            self.process = subprocess.Popen(self.command(), stderr=log, stdout=log, env=os.environ | self.environment)
         return self
 
     def wait(self) -> "Server":

@@ -1,10 +1,13 @@
 """Admission: how many requests are under way, how many may be, and whether the server is on its way out."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from healthrisk.serving.errors import unavailable
+
+_LARGE_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -12,15 +15,23 @@ class Limits:
     """What one server accepts. Times are in seconds, sizes in bytes."""
 
     max_rows: int = 100_000
-    # JSON takes up to thirty times its size when it is parsed.
     max_body_bytes: int = 8 * 2**20
+    # Of memory, for what one body becomes when it is parsed: bodies are parsed one after the other.
+    max_parsed_bytes: int = 176 * 2**20
     max_header_bytes: int = 16 * 2**10
     max_in_flight: int = 128
-    # Of all bodies together that are coming in or being answered.
-    max_held_bytes: int = 32 * 2**20
+    # Of all requests together: bodies that come in, rows that wait for the predictor, answers on their way out.
+    max_held_bytes: int = 64 * 2**20
     max_connections: int = 2048
+    # One of them carries many calls, and takes gRPC's server a hundred kilobytes.
+    max_grpc_connections: int = 256
+    max_grpc_calls: int = 128
     # From a request's first byte to its last, and as long again for a client to take a large answer.
     request_seconds: float = 10.0
+    # For an answer that takes computing: an explanation.
+    answer_seconds: float = 10.0
+    # How long a gRPC connection may stay without a call; clients make a new one by themselves.
+    idle_seconds: float = 60.0
     # How long a server that was told to stop goes on answering, so that whoever sends requests learns of it.
     drain_seconds: float = 3.0
 
@@ -33,6 +44,7 @@ class AdmissionController:
         self.in_flight = 0
         self.held_bytes = 0
         self.draining = False
+        self._turn = asyncio.Lock()
 
     def enter(self) -> None:
         """Let one request in.
@@ -50,14 +62,32 @@ class AdmissionController:
         self.held_bytes -= size
 
     def hold(self, size: int) -> None:
-        """Count bytes of a request that is in, whether they are its body or a part of it.
+        """Count bytes that a request which is in holds; fewer than none are given back.
 
         Raises:
             RequestError: 503, all requests together have too many.
         """
         self.held_bytes += size
-        if self.held_bytes > self.limits.max_held_bytes:
+        if size > 0 and self.held_bytes > self.limits.max_held_bytes:
             raise unavailable("overloaded", f"overloaded: requests of {self.held_bytes} bytes are under way")
+
+    async def turn(self, size: int) -> None:
+        """Wait until a large body may be parsed, or a large answer made: one in each turn of the event loop.
+
+        Between two of them the server answers others, and only one of them takes the memory of parsing.
+        """
+        if size > _LARGE_BYTES:
+            async with self._turn:
+                await asyncio.sleep(0)
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Count bytes of an answer while a client takes it."""
+        self.held_bytes += size
+        try:
+            yield
+        finally:
+            self.held_bytes -= size
 
     @contextmanager
     def release_slot(self) -> Iterator[None]:

@@ -9,13 +9,13 @@ keeps is in `_FRAMEWORK`; there is no path that both answer.
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import Any, TypeVar
 
 import orjson
 
 from healthrisk import __version__
-from healthrisk.serving import codec
+from healthrisk.serving import codec, parsing
 from healthrisk.serving.errors import RETRY_AFTER_SECONDS, RequestError, bad_request, too_large
 from healthrisk.serving.service import Context, Service
 from healthrisk.serving.tracing import valid
@@ -25,6 +25,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 Headers = dict[bytes, bytes]
+Answer = TypeVar("Answer")
 
 _FRAMEWORK = frozenset({"/", "/v2/health/live", "/v2/models", "/v1/models", "/openapi.json"})
 _JSON = (b"application/json", b"")
@@ -32,6 +33,8 @@ _BINARY = b"application/octet-stream"
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 # After a refusal the rest of a body is read and dropped for so long, or the client may never see the answer.
 _DISCARD_SECONDS = 1.0
+# What a connection buffers of an answer without waiting for the client.
+_BUFFERED_BYTES = 2**16
 
 
 class ServingApp:
@@ -65,14 +68,17 @@ class ServingApp:
         if post is not None and method == "POST":
             await self._answer(post[0], post[1], dict(scope["headers"]), receive, send)
         elif path in _FRAMEWORK and method in {"GET", "HEAD"}:
-            await self._framework(scope, receive, send)
+            # The framework knows no HEAD; of its answer to a GET the body is left out by the connection.
+            await self._framework({**scope, "method": "GET"}, receive, send)
         elif (get := self._gets.get(path)) is not None and method in {"GET", "HEAD"}:
             await self._respond(send, *get())
         elif post is not None or get is not None or path in _FRAMEWORK:
             allowed = b"POST" if post is not None else b"GET, HEAD"
             error = {"error": f"{method[:20]} is not allowed here, expected {allowed.decode()}"}
+            self._service.refused(_protocol(path), 405, "method")
             await self._respond(send, 405, error, [(b"allow", allowed)])
         else:
+            self._service.refused(_protocol(path), 404, "not_found")
             await self._respond(send, 404, {"error": self._not_found(path)})
 
     def _not_found(self, path: str) -> str:
@@ -108,9 +114,13 @@ class ServingApp:
             raise bad_request("protocol", "Inference-Header-Content-Length must be a whole number")
         if kind == _BINARY and length is None:
             raise bad_request("protocol", "binary data need the header Inference-Header-Content-Length")
-        body = await self._read(context, headers, receive)
-        request = codec.parse_request(body, None if length is None else int(length))
-        response = await self._service.model.infer(request, context)
+        request = codec.parse_request(
+            await self._read(context, headers, receive),
+            self._limits.max_parsed_bytes,
+            None if length is None else int(length),
+        )
+        response = await self._heard(self._service.model.infer(request, context), receive)
+        await self._service.admission.turn(context.size)
         payload, json_length = codec.encode_response(response, request)
         if json_length is None:
             return {"headers": [(b"content-type", _JSON[0])], "body": payload}
@@ -121,12 +131,32 @@ class ServingApp:
 
     async def _predict_v1(self, context: Context, headers: Headers, receive: Receive) -> Message:
         _content_type(headers, _JSON)
-        document = codec.loads(await self._read(context, headers, receive))
-        answer = await self._service.model.predict_v1(document, context)
+        # Body and document get no name here, so that the model can let go of them before it waits.
+        answer = await self._heard(
+            self._service.model.predict_v1(
+                parsing.parse(await self._read(context, headers, receive), self._limits.max_parsed_bytes), context
+            ),
+            receive,
+        )
+        await self._service.admission.turn(context.size)
         return {
             "headers": [(b"content-type", _JSON[0])],
             "body": orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY),
         }
+
+    async def _heard(self, answering: Coroutine[Any, Any, Answer], receive: Receive) -> Answer:
+        """Return an answer; one that takes long is given up when the client goes away."""
+        if not self._service.model.stops_when_unheard:
+            return await answering
+        task, left = asyncio.create_task(answering), asyncio.ensure_future(receive())
+        try:
+            await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise RequestError(499, "disconnected", "the client went away before it had its answer")
+            return await task
+        finally:
+            task.cancel()
+            left.cancel()
 
     async def _read(self, context: Context, headers: Headers, receive: Receive) -> bytes:
         """Return a request's body, refusing it as soon as it is known to be too large."""
@@ -143,9 +173,10 @@ class ServingApp:
                     raise RequestError(499, "disconnected", "the client went away before its request had come in")
                 parts.append(message["body"])
                 more = message["more_body"]
-                self._service.hold(context, len(parts[-1]))
+                context.hold(len(parts[-1]))
                 if context.size > limit:
                     raise too_large(f"the body has more than {limit} bytes")
+        await self._service.admission.turn(context.size)
         return b"".join(parts)
 
     async def _respond(
@@ -162,7 +193,13 @@ class ServingApp:
         if self._service.admission.draining:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        if len(body) <= _BUFFERED_BYTES:
+            await send({"type": "http.response.body", "body": body})
+            return
+        with self._service.admission.holding(len(body)):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            # Returns when the client has taken most of the answer.
+            await send({"type": "http.response.body", "body": b""})
 
     async def _refuse_body(
         self, send: Send, receive: Receive, failure: RequestError, headers: list[tuple[bytes, bytes]]
@@ -182,6 +219,10 @@ class ServingApp:
 def server_metadata() -> dict[str, Any]:
     """Describe the server as v2 server metadata."""
     return {"name": "healthrisk", "version": __version__, "extensions": ["binary_tensor_data"]}
+
+
+def _protocol(path: str) -> str:
+    return next((version for version in ("v1", "v2") if path.startswith(f"/{version}/")), "http")
 
 
 def _content_type(headers: Headers, accepted: tuple[bytes, ...]) -> bytes:

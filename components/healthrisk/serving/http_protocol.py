@@ -1,4 +1,6 @@
-"""Uvicorn's HTTP protocol with the limits it lacks: of time for request and answer, of headers, of connections."""
+"""Uvicorn's HTTP protocol with the limits it lacks: of time for request and answer, of headers, of connections, and of
+requests that a client sends before it has its answers.
+"""
 
 import asyncio
 from typing import Any
@@ -7,20 +9,25 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from healthrisk.serving.admission import Limits
+from healthrisk.serving import http_head
+from healthrisk.serving.admission import AdmissionController
+from healthrisk.serving.connection_table import ConnectionTable
 from healthrisk.serving.errors import RETRY_AFTER_SECONDS
 
 _LINGER_SECONDS = 0.3
-_OFFERS = {b"upgrade", b"connection", b"http2-settings"}
+_HEAD_END = b"\r\n\r\n"
+# So many requests may come in one piece before the first is answered; of more, the rest is read when its turn comes.
+_PIPELINED = 8
+_PIECE_BYTES = 512
 
 
 class LimitedProtocol(HttpToolsProtocol):
     """One connection. A request that does not come in whole within the limits ends it, answered where possible."""
 
-    limits = Limits()
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, admission: AdmissionController, table: ConnectionTable, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.admission, self.limits = admission, admission.limits
+        self._table = table
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         # Bytes of the head: as parsed, and as they come in pieces in which it neither begins nor ends.
@@ -31,14 +38,20 @@ class LimitedProtocol(HttpToolsProtocol):
         # on which nothing is ever sent ends too.
         self._incomplete = True
         self._in_head = True
+        # What came after requests that are not answered yet, and how many bytes of these are counted as held.
+        self._unread = b""
+        self._held_bytes = 0
+        self._fault = ""
+        self._last_answer: tuple[int, str] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a connection unless there are too many."""
+        """Accept a connection if there is room for it."""
         super().connection_made(transport)
-        if len(self.connections) > self.limits.max_connections:
+        self._host = self.client[0] if self.client else ""
+        if self._table.add(self._host, self):
+            self._watch()
+        else:
             self._refuse(503, "too many connections")
-            return
-        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -46,15 +59,59 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._answering is not None:
             self._answering.disconnected = True
         super().connection_lost(exc)
+        self._table.remove(self._host, self)
+        self._release()
+        self._unread = b""
         self._unwatch()
         self._unwatch_writing()
 
+    def may_leave(self) -> bool:
+        """Say whether no request that has come in whole waits for its answer."""
+        return self._incomplete or self.cycle is None or self.cycle.response_complete
+
+    def leave(self) -> None:
+        """Close the connection to make room for another."""
+        self._refuse(503, "too many connections")
+
     def data_received(self, data: bytes) -> None:
         """Parse what has come in, and watch the clock while a request is not whole."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._last_answer is not None:
             return
-        self._begun = False
         self._unset_keepalive_if_required()
+        if self._unread or data.count(_HEAD_END) > _PIPELINED:
+            self._unread += data
+            self._read_on()
+        else:
+            self._parse(data)
+        self._hold()
+
+    def _read_on(self) -> None:
+        """Parse what is unread, as long as no request waits for the answer to the one before it."""
+        unread, position = memoryview(self._unread), 0
+        while position < len(unread) and not self.pipeline and self._last_answer is None and self.parser:
+            if self.transport.is_closing():
+                break
+            self._parse(bytes(unread[position : position + _PIECE_BYTES]))
+            position += _PIECE_BYTES
+        self._unread = self._unread[position:]
+        if self._unread:
+            self.flow.pause_reading()
+
+    def _hold(self) -> None:
+        """Count what waits behind the request being answered, and give up where all together is too much."""
+        waiting = len(self._unread) + sum(len(cycle.body) for cycle, _ in self.pipeline)
+        if waiting != self._held_bytes:
+            self.admission.held_bytes += waiting - self._held_bytes
+            self._held_bytes = waiting
+            if self.admission.held_bytes > self.limits.max_held_bytes:
+                self.transport.abort()
+
+    def _release(self) -> None:
+        self.admission.held_bytes -= self._held_bytes
+        self._held_bytes = 0
+
+    def _parse(self, data: bytes) -> None:
+        self._begun = False
         try:
             self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -75,8 +132,8 @@ class LimitedProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             # An offer of another protocol may be ignored, and Java's client makes one with its first request; but the
             # parser drops that request's body. So the request is read again without the offer.
-            kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] not in _OFFERS]
-            head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self.parser.get_method(), self.url, b"".join(kept))
+            line = self.parser.get_method(), self.url, self.parser.get_http_version().encode()
+            head = b"%b %b HTTP/%b\r\n%b\r\n" % (*line, http_head.without_offer(self.headers))
             self.parser = httptools.HttpRequestParser(self)
             self.parser.feed_data(head + data[upgrade.args[0] :])
 
@@ -119,6 +176,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """End the headers."""
         if not self.parser.should_upgrade():
+            self._fault = http_head.fault(self.headers, self.parser.get_http_version())
+            if self._fault:
+                raise httptools.HttpParserError(self._fault)
             self._in_head = False
             super().on_headers_complete()
 
@@ -127,6 +187,19 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             self._incomplete = False
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with what has come in since, or close if that was no request."""
+        self._answering = None
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._unread:
+            self._unset_keepalive_if_required()
+            self._read_on()
+        self._hold()
+        if self._last_answer is not None and not self.pipeline and self._answering is None:
+            self._answer_last(*self._last_answer)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
@@ -143,7 +216,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if max(self._parsed_bytes, self._raw_bytes) > limit:
             self._refuse(431, f"the headers have more than {limit} bytes")
         else:
-            self._refuse(400, "this is not a valid HTTP/1.1 request")
+            self._refuse(400, self._fault or "this is not a valid HTTP/1.1 request")
 
     def _watch(self) -> None:
         self._deadline = self.loop.call_later(self.limits.request_seconds, self._expire)
@@ -166,11 +239,23 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         cycle = self.cycle
-        # While a head comes in, the cycle is the previous request's, which must have its answer first.
-        if cycle is None or (cycle.response_complete if self._in_head else not cycle.response_started):
-            body = orjson.dumps({"error": message})
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
-            if status == 503:
-                head += b"retry-after: %d\r\n" % RETRY_AFTER_SECONDS
-            self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
+        if not self._in_head and self.pipeline and self.pipeline[0][0] is cycle:
+            # The request whose body is bad was not begun, as others before it are not answered yet.
+            self.pipeline.popleft()
+            self._last_answer = (status, message)
+        elif self._in_head and cycle is not None and not cycle.response_complete:
+            # While a head comes in, the cycle is the previous request's, which must have its answer first.
+            self._last_answer = (status, message)
+        elif self._in_head or not cycle.response_started:
+            self._answer_last(status, message)
+        else:
+            self.transport.close()
+
+    def _answer_last(self, status: int, message: str) -> None:
+        """Answer, and close."""
+        body = orjson.dumps({"error": message})
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+        if status == 503:
+            head += b"retry-after: %d\r\n" % RETRY_AFTER_SECONDS
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
         self.transport.close()

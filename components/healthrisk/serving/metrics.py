@@ -70,13 +70,20 @@ class ServerMetrics:
 
     def answered(self, protocol: str, code: int, seconds: float) -> None:
         """Count one answered request."""
+        self._count(protocol, code)
+        self._by_protocol[protocol].observe(seconds)
+
+    def _count(self, protocol: str, code: int) -> None:
         counter = self._by_code.get((protocol, code))
         if counter is None:
             counter = self._by_code[protocol, code] = self._requests.labels(
                 self._model, self._version, protocol, str(code)
             )
         counter.inc()
-        self._by_protocol[protocol].observe(seconds)
+
+    def refused(self, protocol: str, code: int) -> None:
+        """Count one request that was refused before the model was asked."""
+        self._count(protocol, code)
 
     def rejected(self, reason: str) -> None:
         """Count one request that got no prediction."""

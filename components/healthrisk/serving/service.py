@@ -3,6 +3,7 @@
 REST and gRPC both come through here, so that they share limits, metrics and logs.
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -17,16 +18,43 @@ from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.tracing import Tracer
 
 Answer = TypeVar("Answer")
+# What no client of the protocol sends, and a scanner sends by the thousand: one line a second is enough.
+_FLOODS = frozenset({"undecodable", "not_found"})
+_QUIET_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Context:
-    """What a request brings besides its body. `traceparent` is the W3C header, valid or empty; `size` is in bytes."""
+    """What a request brings besides its body. `traceparent` is the W3C header, valid or empty.
+
+    `size` is what the request holds of the server's memory, in bytes.
+    """
 
     protocol: str
     request_id: str = ""
     traceparent: str = ""
     size: int = 0
+    # What a protocol keeps of the request until it is answered.
+    kept: int = 0
+    admission: AdmissionController | None = None
+
+    def hold(self, size: int) -> None:
+        """Count bytes that this request holds until it is answered.
+
+        Raises:
+            RequestError: 503, all requests together hold too many.
+        """
+        self.size += size
+        if self.admission is not None:
+            self.admission.hold(size)
+
+    def hold_instead(self, size: int) -> None:
+        """Count so many bytes in place of those held before, which are given back but for those that are kept.
+
+        Raises:
+            RequestError: as for `hold`.
+        """
+        self.hold(self.kept + size - self.size)
 
 
 class Served(Protocol):
@@ -36,6 +64,8 @@ class Served(Protocol):
     version: str
     # What requests ask for, as v1 and v2 name it in their paths.
     actions: tuple[str, str]
+    # Whether an answer takes so long that nobody may wait for it any more.
+    stops_when_unheard: bool
 
     async def infer(self, request: Request, context: Context) -> Response:
         """Answer a v2 request."""
@@ -56,6 +86,7 @@ class Service:
     def __init__(self, model: Served, admission: AdmissionController, metrics: ServerMetrics, tracer: Tracer) -> None:
         self.model, self.admission, self.metrics = model, admission, metrics
         self._tracer = tracer
+        self._quiet_until = 0.0
 
     async def run(
         self, context: Context, handle: Callable[[Context], Awaitable[Answer]]
@@ -63,6 +94,7 @@ class Service:
         """Return the handler's answer, or the error to send instead. Never raises, whatever the handler does."""
         start = time.perf_counter()
         answer, failure = None, None
+        context.admission = self.admission
         try:
             self.admission.enter()
             self.metrics.in_flight.inc()
@@ -72,6 +104,9 @@ class Service:
             finally:
                 self.admission.leave(context.size)
                 self.metrics.in_flight.dec()
+        except asyncio.CancelledError:
+            self.metrics.refused(context.protocol, 499)
+            raise
         except RequestError as error:
             failure = error.without_traceback()
             self.metrics.rejected(error.reason)
@@ -82,14 +117,16 @@ class Service:
         self._record(context, failure, time.perf_counter() - start)
         return answer, failure
 
-    def hold(self, context: Context, size: int) -> None:
-        """Count bytes of a request's body until it is answered.
+    def refused(self, protocol: str, code: int, reason: str) -> None:
+        """Count a request that was refused before it was known what it asks of the model; log one a second at most."""
+        self.metrics.refused(protocol, code)
+        self.metrics.rejected(reason)
+        self._log_refusal({"protocol": protocol, "code": code, "reason": reason})
 
-        Raises:
-            RequestError: 503, all requests together have too many.
-        """
-        context.size += size
-        self.admission.hold(size)
+    def _log_refusal(self, extra: dict[str, Any]) -> None:
+        if (now := time.monotonic()) >= self._quiet_until:
+            self._quiet_until = now + _QUIET_SECONDS
+            REQUESTS.warning("request refused", extra=extra)
 
     def _record(self, context: Context, failure: RequestError | None, seconds: float) -> None:
         code = failure.status if failure else 200
@@ -97,7 +134,10 @@ class Service:
         # Under overload a line for each refusal would make it worse; they are in the metrics.
         if failure and failure.reason != "overloaded":
             extra = self._fields(context) | {"code": code, "reason": failure.reason, "ms": round(seconds * 1000, 3)}
-            REQUESTS.warning("request refused", extra=extra)
+            if failure.reason in _FLOODS:
+                self._log_refusal(extra)
+            else:
+                REQUESTS.warning("request refused", extra=extra)
         elif REQUESTS.isEnabledFor(10):
             REQUESTS.debug(
                 "request answered", extra=self._fields(context) | {"code": code, "ms": round(seconds * 1000, 3)}

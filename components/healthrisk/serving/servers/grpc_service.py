@@ -2,20 +2,36 @@
 
 import logging
 import math
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import Message
-from grpc import StatusCode, aio
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
-    GRPCInferenceServiceServicer,
-    add_GRPCInferenceServiceServicer_to_server,
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc import (
+    RpcMethodHandler,
+    StatusCode,
+    aio,
+    method_handlers_generic_handler,
+    unary_unary_rpc_method_handler,
 )
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from numpy.typing import NDArray
 
+from healthrisk.serving import wire
 from healthrisk.serving.app import server_metadata
-from healthrisk.serving.codec import DATATYPES, Request, Response, Tensor, from_bytes, select, to_bytes
-from healthrisk.serving.errors import bad_request, too_large
+from healthrisk.serving.codec import (
+    DATATYPES,
+    NUMPY_TYPES,
+    Request,
+    Response,
+    Tensor,
+    from_bytes,
+    refuse_unsupported,
+    select,
+    to_bytes,
+)
+from healthrisk.serving.errors import RequestError, bad_request, shown, too_large
 from healthrisk.serving.service import Context, Service
 from healthrisk.serving.tracing import valid
 
@@ -40,7 +56,12 @@ _CONTENTS = {
 }
 
 
-class InferenceService(GRPCInferenceServiceServicer):
+_UNDECODABLE = "the message is not of the method's type"
+# What gRPC buffers of an answer without waiting for the client.
+_BUFFERED_BYTES = 2**16
+
+
+class InferenceService:
     """kserve's gRPC service on a model. The repository extension is left unimplemented: it is off."""
 
     def __init__(self, service: Service) -> None:
@@ -69,16 +90,17 @@ class InferenceService(GRPCInferenceServiceServicer):
         described = {key: value for key, value in self._model.metadata().items() if key != "parameters"}
         return pb.ModelMetadataResponse(**described)
 
-    async def ModelInfer(self, request: Any, context: aio.ServicerContext) -> Message:  # noqa: N802, D102
-        if not self._serves(request.model_name, request.model_version):
-            return self._not_found(context, pb.ModelInferResponse())
+    async def ModelInfer(self, raw: bytes, context: aio.ServicerContext) -> Message:  # noqa: N802, D102
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         own = Context("grpc", metadata.get("x-request-id", "")[:128], valid(metadata.get("traceparent", "")))
 
         async def answer(inner: Context) -> Message:
-            self._service.hold(inner, request.ByteSize())
-            decoded = _from_message(request, self._most_values)
-            return _to_message(await self._model.infer(decoded, inner), decoded)
+            # gRPC keeps the message until the call is answered.
+            inner.hold(len(raw))
+            inner.kept = len(raw)
+            await self._service.admission.turn(len(raw))
+            request = self._decode(raw)
+            return _to_message(await self._model.infer(request, inner), request)
 
         message, failure = await self._service.run(own, answer)
         if failure is not None:
@@ -86,17 +108,70 @@ class InferenceService(GRPCInferenceServiceServicer):
             context.set_code(_STATUS.get(failure.status, StatusCode.INVALID_ARGUMENT))
             context.set_details(str(failure))
             return pb.ModelInferResponse()
+        self._hold_until_sent(context, message)
         return message
+
+    def _decode(self, raw: bytes) -> Request:
+        """Return the request that a message holds; the message itself is free again.
+
+        Raises:
+            RequestError: the message is not a v2 request for this model, or takes too much memory.
+        """
+        wire.check(raw, self._service.admission.limits.max_parsed_bytes)
+        try:
+            message = pb.ModelInferRequest.FromString(raw)
+        except DecodeError:
+            raise bad_request("undecodable", _UNDECODABLE) from None
+        if not self._serves(message.model_name, message.model_version):
+            raise RequestError(404, "not_found", self._no_such_model())
+        return _from_message(message, self._most_values)
+
+    def _hold_until_sent(self, context: aio.ServicerContext, answer: Any) -> None:
+        if (size := answer.ByteSize()) > _BUFFERED_BYTES:
+            holding = self._service.admission.holding(size)
+            holding.__enter__()
+            context.add_done_callback(lambda _: holding.__exit__(None, None, None))
 
     def _serves(self, name: str, version: str) -> bool:
         return name == self._model.name and version in {"", self._model.version}
 
     def _not_found(self, context: aio.ServicerContext, empty: Message) -> Message:
+        self._service.refused("grpc", 404, "not_found")
         context.set_code(StatusCode.NOT_FOUND)
-        context.set_details(
-            f"no such model or version; here is model {self._model.name!r}, version {self._model.version!r}"
-        )
+        context.set_details(self._no_such_model())
         return empty
+
+    def _no_such_model(self) -> str:
+        return f"no such model or version; here is model {self._model.name!r}, version {self._model.version!r}"
+
+    def handlers(self) -> dict[str, RpcMethodHandler]:
+        """Return the methods by name. gRPC itself would answer a message that cannot be decoded with UNKNOWN."""
+        methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+        return {
+            method.name: unary_unary_rpc_method_handler(
+                self.ModelInfer if method.name == "ModelInfer" else self._decoding(method),
+                response_serializer=GetMessageClass(method.output_type).SerializeToString,
+            )
+            for method in methods
+            if method.name in type(self).__dict__
+        }
+
+    def _decoding(self, method: Any) -> Callable[[bytes, aio.ServicerContext], Awaitable[Message]]:
+        given, answered = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+        behaviour = getattr(self, method.name)
+
+        async def decode(raw: bytes, context: aio.ServicerContext) -> Message:
+            try:
+                wire.check(raw, self._service.admission.limits.max_parsed_bytes)
+                request = given.FromString(raw)
+            except (DecodeError, RequestError):
+                self._service.refused("grpc", 400, "undecodable")
+                context.set_code(StatusCode.INVALID_ARGUMENT)
+                context.set_details(_UNDECODABLE)
+                return answered()
+            return await behaviour(request, context)
+
+        return decode
 
 
 def _from_message(message: Any, most_values: int) -> Request:
@@ -106,27 +181,37 @@ def _from_message(message: Any, most_values: int) -> Request:
         RequestError: the message is not a v2 request.
     """
     inputs, raw = message.inputs, message.raw_input_contents
-    if not inputs:
-        raise bad_request("protocol", "'inputs' must hold at least one tensor")
+    if not 1 <= len(inputs) <= wire.MOST_PARTS:
+        raise bad_request("protocol", f"'inputs' holds {len(inputs)} tensors, expected 1 to {wire.MOST_PARTS}")
     if raw and len(raw) != len(inputs):
         raise bad_request("protocol", f"{len(raw)} raw input contents do not match {len(inputs)} inputs")
+    for part in (message, *inputs, *message.outputs):
+        refuse_unsupported(part.parameters)
     tensors = []
     for position, given in enumerate(inputs):
-        name, datatype, shape = given.name[:200], given.datatype, tuple(given.shape)
-        if datatype not in DATATYPES:
-            raise bad_request(
-                "datatype",
-                f"input {name!r} has datatype {datatype[:40]!r}, expected one of {', '.join(sorted(DATATYPES))}",
-            )
-        if not 1 <= len(shape) <= 2 or min(shape) < 0 or max(shape) >= 2**31:
-            raise bad_request("shape", f"input {name!r} needs a shape: one or two whole numbers from 0 up")
-        if (count := math.prod(shape)) > most_values:
-            raise too_large(f"input {name!r} has {count} values, at most {most_values} are allowed")
-        if raw:
-            tensors.append(Tensor(name, datatype, shape, from_bytes(name, datatype, shape, raw[position])))
+        name, datatype = given.name[:200], given.datatype
+        shape = _shape(given, name, most_values)
+        if not raw:
+            data = _contents(name, datatype, math.prod(shape), given.contents)
+        elif given.HasField("contents"):
+            raise bad_request("protocol", f"input {name!r} has contents, and the request raw_input_contents too")
         else:
-            tensors.append(Tensor(name, datatype, shape, _contents(name, datatype, count, given.contents)))
+            data = from_bytes(name, datatype, shape, raw[position])
+        tensors.append(Tensor(name, datatype, shape, data))
     return Request(tensors, message.id or None, {output.name: True for output in message.outputs} or None)
+
+
+def _shape(given: Any, name: str, most_values: int) -> tuple[int, ...]:
+    """Return an input's shape, once its datatype is known to be one."""
+    if given.datatype not in DATATYPES:
+        datatype = shown(given.datatype)
+        raise bad_request("datatype", f"input {name!r} has datatype {datatype}, expected one of {', '.join(DATATYPES)}")
+    shape = tuple(given.shape[:3])
+    if not 1 <= len(shape) <= 2 or min(shape) < 0 or max(shape) >= 2**31:
+        raise bad_request("shape", f"input {name!r} needs a shape: one or two whole numbers from 0 up")
+    if (count := math.prod(shape)) > most_values:
+        raise too_large(f"input {name!r} has {count} values, at most {most_values} are allowed")
+    return shape
 
 
 def _contents(name: str, datatype: str, count: int, contents: Any) -> Any:
@@ -137,11 +222,25 @@ def _contents(name: str, datatype: str, count: int, contents: Any) -> Any:
     if len(values) != count:
         raise bad_request("shape", f"input {name!r}: {len(values)} values do not fill {count} places")
     if dtype is not None:
-        return np.fromiter(values, dtype, count)
+        return _narrowed(name, datatype, np.fromiter(values, dtype, count))
     try:
         return [value.decode() for value in values]
     except UnicodeDecodeError as error:
         raise bad_request("protocol", f"input {name!r} holds a text that is not UTF-8") from error
+
+
+def _narrowed(name: str, datatype: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Return values of a field that holds several datatypes as the one they are said to be.
+
+    Raises:
+        RequestError: one does not fit.
+    """
+    if datatype == "BOOL" or (dtype := np.dtype(NUMPY_TYPES[datatype])).itemsize == values.dtype.itemsize:
+        return values
+    info = np.iinfo(dtype)
+    if ((values < info.min) | (values > info.max)).any():
+        raise bad_request("range", f"input {name!r} has a value that {datatype} cannot hold")
+    return values
 
 
 def _to_message(response: Response, request: Request) -> Message:
@@ -157,21 +256,19 @@ def _to_message(response: Response, request: Request) -> Message:
     return message
 
 
-def make_server(service: Service, address: str) -> aio.Server:
-    """Return a gRPC server bound to an address, not started yet.
-
-    Raises:
-        RuntimeError: the address is taken.
-    """
+def make_server(service: Service, path: str) -> aio.Server:
+    """Return a gRPC server that will listen on a socket of this process, not started yet."""
     logging.getLogger("grpc").setLevel(logging.ERROR)
     limits = service.admission.limits
     options = [
         ("grpc.max_receive_message_length", limits.max_body_bytes),
         ("grpc.max_send_message_length", limits.max_body_bytes),
         ("grpc.server_handshake_timeout_ms", int(limits.request_seconds * 1000)),
-        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", limits.max_grpc_calls),
+        ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
     ]
     server = aio.server(options=options)
-    add_GRPCInferenceServiceServicer_to_server(InferenceService(service), server)
-    server.add_insecure_port(address)
+    name = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+    server.add_generic_rpc_handlers((method_handlers_generic_handler(name, InferenceService(service).handlers()),))
+    server.add_insecure_port(f"unix:{path}")
     return server
