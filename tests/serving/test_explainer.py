@@ -15,14 +15,18 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 from healthrisk.bundle import Bundle
 from tests.support import http
 from tests.support.patience import ANSWER
-from tests.support.servers import Pair, Server
+from tests.support.servers import PATIENT, Pair, Server
 
 Rows = Callable[..., list[dict[str, Any]]]
 
 
 def started(bundle: Path, folder: Path) -> Server:
     # KServe injects the predictor's host; nothing listens there.
-    return Server("explainer.py", bundle, folder / "explainer.log", ("--predictor_host=127.0.0.1:1",)).start().wait()
+    return (
+        Server("explainer.py", bundle, folder / "explainer.log", ("--predictor_host=127.0.0.1:1", *PATIENT))
+        .start()
+        .wait()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +148,6 @@ def test_others_are_answered_while_rows_are_explained(
     with httpx.Client(timeout=ANSWER) as prober, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(v1, obesity_explainer, obesity_pair.bundle, rows)
         while not answer.done():
-            seen += under_way in prober.get(f"{obesity_explainer.url}/metrics").text
+            seen += under_way in prober.get(obesity_explainer.metrics).text
     assert len(answer.result()) == len(rows)
     assert seen > 5

@@ -58,7 +58,8 @@ def served(
     servers: list[Server] = []
     try:
         servers.append(_start(scripts / "transformer.py", bundle, where, 0, [hop, *arguments], output))
-        servers.append(_start(scripts / "predictor.py", bundle, where, 1, arguments, output))
+        # It ends when the transformer has ended, of which nobody else need learn.
+        servers.append(_start(scripts / "predictor.py", bundle, where, 1, ["--drain_seconds=0", *arguments], output))
         _wait_until_ready(servers, [where.url(0), where.url(2)])
         yield servers
     finally:
@@ -104,7 +105,7 @@ def _start(
         f"--grpc_port={where.port + 2 * place + 1}",
         f"--metrics_port={where.port + 4 + place}",
     ]
-    common = [f"--bundle={bundle.path}", f"--digest={bundle.digest}", "--drain_seconds=0"]
+    common = [f"--bundle={bundle.path}", f"--digest={bundle.digest}"]
     # A session of its own: Ctrl-C reaches this process alone, which then stops the two in order.
     return subprocess.Popen(
         [sys.executable, str(script), *common, *ports, *arguments],

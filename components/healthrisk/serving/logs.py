@@ -1,14 +1,58 @@
 """Structured logs: one JSON object a line, for machines to read. No line holds a value out of a request."""
 
+import contextlib
 import json
 import logging
+import os
+import queue
 import sys
+import threading
 import time
 import traceback
 from typing import Any
 
 REQUESTS = logging.getLogger("healthrisk.requests")
-_FIELDS = ("request_id", "trace_id", "model", "version", "protocol", "code", "reason", "ms")
+_WAITING_LINES = 1000
+_FLUSH_SECONDS = 1.0
+_FIELDS = ("request_id", "trace_id", "model", "version", "protocol", "code", "reason", "ms", "dropped")
+
+
+class DetachedHandler(logging.Handler):
+    """Writes lines to a descriptor on a thread of its own: nobody waits for whoever does not read them.
+
+    Lines for which there is no room are dropped, and counted in the next one that is written.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._lines: queue.Queue[str] = queue.Queue(_WAITING_LINES)
+        self._dropped = 0
+        threading.Thread(target=self._write, name="logs", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a record's line."""
+        if self._dropped:
+            record.dropped = self._dropped
+        try:
+            self._lines.put_nowait(self.format(record))
+            self._dropped = 0
+        except queue.Full:
+            self._dropped += 1
+
+    def flush(self) -> None:
+        """Wait until all is written, or for a moment."""
+        until = time.monotonic() + _FLUSH_SECONDS
+        while self._lines.unfinished_tasks and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def _write(self) -> None:
+        while True:
+            line = f"{self._lines.get()}\n".encode()
+            with contextlib.suppress(OSError):
+                while line:
+                    line = line[os.write(self._descriptor, line) :]
+            self._lines.task_done()
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,7 +78,7 @@ class JsonFormatter(logging.Formatter):
 
 def configure(level: str) -> None:
     """Send every logger of this process to standard error as JSON, from `level` up; frameworks from warnings up."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = DetachedHandler(sys.stderr.fileno())
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

@@ -4,6 +4,7 @@ This file runs before any module of the room, and so before kserve is imported: 
 server uses, is kept out of the process here and nowhere else.
 """
 
+import os
 import sys
 from types import ModuleType
 from typing import cast
@@ -17,3 +18,6 @@ _modules.setdefault(_client.__name__, _client)
 
 # pandas, which kserve imports, loads pyarrow wherever it is installed: 33 MB and a tenth of a second.
 _modules.setdefault("pyarrow", None)
+
+# gRPC's own core writes to standard error, which may be a pipe that nobody reads; what matters comes from us.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -16,7 +16,7 @@ from healthrisk.inference.scorer import Scorer
 from healthrisk.inference.shapley import Explainer as Shapley
 from healthrisk.inference.shapley import Explanation
 from healthrisk.serving.codec import Request, Response, Tensor
-from healthrisk.serving.errors import bad_request
+from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.rows import RowReader
 from healthrisk.serving.servers.model_server import BundleServer, serve
 from healthrisk.serving.servers.served_model import BundleModel
@@ -32,9 +32,11 @@ class Explainer(BundleModel):
     platform = "healthrisk_explainer"
     actions = ("explain", "explain")
     verb = InferenceVerb.EXPLAIN
+    stops_when_unheard = True
 
-    def __init__(self, name: str, bundle: Bundle, max_rows: int) -> None:
+    def __init__(self, name: str, bundle: Bundle, max_rows: int, seconds: float) -> None:
         super().__init__(name, bundle)
+        self._seconds = seconds
         self._reader = RowReader(bundle.spec, max_rows)
 
     def load(self) -> bool:
@@ -87,8 +89,16 @@ class Explainer(BundleModel):
         }
 
     async def _explain(self, matrix: NDArray[np.float64]) -> list[Explanation]:
-        """Explain rows on another thread, one by one, so that the server answers others in between."""
-        return [await asyncio.to_thread(self._shapley.explain, row) for row in matrix]
+        """Explain rows on another thread, one by one, so that the server answers others in between.
+
+        Whoever leaves cancels this, after the row that is being explained.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                return [await asyncio.to_thread(self._shapley.explain, row) for row in matrix]
+        except TimeoutError:
+            message = f"explaining {len(matrix)} rows takes more than {self._seconds:g} s; send fewer in one request"
+            raise RequestError(504, "deadline", message) from None
 
     def _describe(self, row: NDArray[np.float64], explanation: Explanation) -> dict[str, Any]:
         spec = self.bundle.spec
@@ -114,7 +124,7 @@ class Explainer(BundleModel):
 
 def make(server: BundleServer, bundle: Bundle) -> Explainer:
     """Return the model of this server, not loaded yet."""
-    return Explainer(server.model_name, bundle, min(server.limits.max_rows, MAX_ROWS))
+    return Explainer(server.model_name, bundle, min(server.limits.max_rows, MAX_ROWS), server.limits.answer_seconds)
 
 
 def main() -> int:

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
-import dataclasses
 import gc
 import logging
 import os
@@ -12,8 +11,10 @@ import signal
 import ssl
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import kserve.model_server
 import prometheus_client
@@ -24,41 +25,20 @@ from kserve.protocol.rest.server import RESTServer
 import kserve
 from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
-from healthrisk.serving import logs, openapi, tracing
+from healthrisk.serving import grpc_front, logs, openapi, tracing
 from healthrisk.serving.admission import AdmissionController, Limits
 from healthrisk.serving.app import Asgi, ServingApp
+from healthrisk.serving.connection_table import ConnectionTable
 from healthrisk.serving.connections import PredictorAddress
 from healthrisk.serving.http_protocol import LimitedProtocol
 from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.metrics_page import MetricsPage
+from healthrisk.serving.servers.arguments import METRICS_CONNECTIONS, arguments, check
 from healthrisk.serving.servers.grpc_service import make_server
 from healthrisk.serving.servers.served_model import BundleModel
 from healthrisk.serving.service import Service
 
 _log = logging.getLogger("healthrisk.server")
-# kserve's own default is ten minutes, which is no answer to a clinician.
-PREDICTOR_SECONDS = 5
-METRICS_PORT = 8082
-
-
-def arguments() -> argparse.Namespace:
-    """Read the command line: kserve's own arguments, which KServe injects in a cluster, and ours."""
-    parser = argparse.ArgumentParser(
-        parents=[kserve.model_server.parser], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.set_defaults(predictor_request_timeout_seconds=PREDICTOR_SECONDS, model_name="")
-    parser.add_argument("--bundle", required=True, help="The bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX.")
-    parser.add_argument("--digest", help="The digest that the bundle must have.")
-    parser.add_argument("--host", default="0.0.0.0", help="The address to listen on.")  # noqa: S104 - a pod's own
-    parser.add_argument("--metrics_port", default=METRICS_PORT, type=int, help="Where Prometheus reads /metrics.")
-    parser.add_argument(
-        "--log_level", default="info", choices=["debug", "info", "warning", "error"], help="What to log."
-    )
-    for limit in dataclasses.fields(Limits):
-        parser.add_argument(
-            f"--{limit.name}", default=limit.default, type=type(limit.default), help="A limit of this server."
-        )
-    return parser.parse_args()
 
 
 class BundleServer(kserve.ModelServer):
@@ -68,12 +48,12 @@ class BundleServer(kserve.ModelServer):
     answers bad input with its own status, uvloop, and one way to stop for both protocols.
     """
 
-    def __init__(self, args: argparse.Namespace, bundle: Bundle) -> None:
+    def __init__(self, args: argparse.Namespace, limits: Limits, bundle: Bundle) -> None:
         super().__init__(http_port=args.http_port, grpc_port=args.grpc_port, enable_grpc=args.enable_grpc)
         self.args = args
         self.bundle = bundle
         self.model_name = args.model_name or bundle.spec.name
-        self.limits = Limits(**{limit.name: getattr(args, limit.name) for limit in dataclasses.fields(Limits)})
+        self.limits = limits
         self.metrics = ServerMetrics(self.model_name, bundle)
         self.admission = AdmissionController(self.limits)
 
@@ -109,31 +89,44 @@ class BundleServer(kserve.ModelServer):
         app = kserve.model_server.app
         described = openapi.document(service.model.metadata(), self.bundle.spec, service.model.actions)
         app.openapi = lambda: described
-        LimitedProtocol.limits = self.limits
         http, page = (
-            self._http(ServingApp(app, service), self.http_port),
-            self._http(MetricsPage(), self.args.metrics_port),
+            self._http(ServingApp(app, service), self.http_port, self.limits.max_connections),
+            self._http(MetricsPage(), self.args.metrics_port, METRICS_CONNECTIONS),
         )
-        grpc = make_server(service, f"{self.args.host}:{self.grpc_port}") if self.enable_grpc else None
-        if grpc:
-            await grpc.start()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._drain, loop, http)
         scraped = asyncio.create_task(page.serve())
-        await http.serve()
-        if grpc:
-            await grpc.stop(grace=self.grace_period)
+        async with self._grpc(service) if self.enable_grpc else contextlib.nullcontext():
+            await http.serve()
         # Last, so that a scrape can still count what was answered while draining.
         page.should_exit = True
         await scraped
 
-    def _http(self, app: Asgi, port: int) -> uvicorn.Server:
+    @contextlib.asynccontextmanager
+    async def _grpc(self, service: Service) -> AsyncIterator[None]:
+        """Serve gRPC, on a socket that only this user can reach, and in front of it for clients."""
+        with tempfile.TemporaryDirectory(prefix="healthrisk-grpc-") as folder:
+            path = f"{folder}/socket"
+            server = make_server(service, path)
+            await server.start()
+            front = await grpc_front.listen(self.args.host, self.grpc_port, path, self.admission)
+            try:
+                yield
+            finally:
+                front.close()
+                await server.stop(grace=self.grace_period)
+
+    def _http(self, app: Asgi, port: int, connections: int) -> uvicorn.Server:
         config = uvicorn.Config(
             app,
             host=self.args.host,
             port=port,
-            http=LimitedProtocol,
+            # An uvicorn.Config takes any maker of protocols.
+            http=cast(
+                "type[asyncio.Protocol]",
+                partial(LimitedProtocol, admission=self.admission, table=ConnectionTable(connections)),
+            ),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -192,8 +185,9 @@ def serve(make: Callable[[BundleServer, Bundle], BundleModel]) -> int:
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
         with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
+            limits = check(args)
             bundle = open_bundle(args.bundle, args.digest, Path(cache))
-            server = BundleServer(args, bundle)
+            server = BundleServer(args, limits, bundle)
             model = make(server, bundle)
             model.load()
     except (HealthriskError, ValueError, OSError) as error:

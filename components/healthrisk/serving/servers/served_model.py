@@ -18,6 +18,7 @@ class BundleModel(kserve.Model):
     platform = ""
     actions = ("predict", "infer")
     verb = InferenceVerb.PREDICT
+    stops_when_unheard = False
 
     def __init__(self, name: str, bundle: Bundle) -> None:
         super().__init__(name)

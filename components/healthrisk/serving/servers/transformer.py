@@ -32,6 +32,8 @@ class Transformer(BundleModel):
         self._metrics = metrics
         self._distributions = Distributions(name, bundle)
         self._reader = RowReader(bundle.spec, max_rows)
+        # A row as it waits for the predictor: its values, its model inputs, and room for its probabilities.
+        self._row_bytes = 8 * len(bundle.spec.features) + 4 * len(bundle.preprocessor.outputs) + 64
         classes = bundle.spec.target.classes
         self._values = np.array(
             [cls.value for cls in classes], dtype=np.int64 if isinstance(classes[0].value, int) else object
@@ -63,6 +65,8 @@ class Transformer(BundleModel):
     async def infer(self, request: Request, context: Context) -> Response:
         """Answer a v2 request."""
         matrix = self.preprocess(request)
+        request.inputs.clear()
+        context.hold_instead(len(matrix) * self._row_bytes)
         probabilities = await self.predict(matrix, context)
         prediction, levels = self.postprocess(matrix, probabilities)
         rows = len(levels)
@@ -87,6 +91,8 @@ class Transformer(BundleModel):
         if not isinstance(document, dict):
             raise bad_request("protocol", "the body must be a JSON object with 'instances'")
         matrix = self._reader.read_instances(document.get("instances"))
+        del document
+        context.hold_instead(len(matrix) * self._row_bytes)
         probabilities = await self.predict(matrix, context)
         prediction, levels = self.postprocess(matrix, probabilities)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
@@ -144,7 +150,8 @@ def make(server: BundleServer, bundle: Bundle) -> Transformer:
     Raises:
         ValueError: there is no --predictor_host, or it has no valid port.
     """
-    predictor = PredictorClient(server.predictor_address(), server.model_name, bundle.version)
+    classes = len(bundle.spec.target.classes)
+    predictor = PredictorClient(server.predictor_address(), server.model_name, bundle.version, classes)
     return Transformer(server.model_name, bundle, predictor, server.metrics, server.limits.max_rows)
 
 
