@@ -21,7 +21,7 @@ def main() -> int:
     _add_watch(commands.add_parser("watch", help="push the drift of what is served; retrain where alerts ask"))
     args = parser.parse_args()
     try:
-        print(json.dumps(args.run(args), indent=1))  # noqa: T201 - the command's result
+        sys.stdout.write(f"{json.dumps(args.run(args), indent=1)}\n")
     except HealthriskError as error:
         sys.stderr.write(f"healthrisk: {error}\n")
         return 1

@@ -5,12 +5,12 @@ import json
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import urllib3
 
 from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
@@ -128,9 +128,8 @@ def _wait_until_ready(servers: list[Server], urls: list[str]) -> None:
 
 def _is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=2) as answer:  # noqa: S310 - http, ours
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        return urllib3.request("GET", f"{url}/v2/health/ready", timeout=2, retries=False).status == 200
+    except urllib3.exceptions.HTTPError:
         return False
 
 
