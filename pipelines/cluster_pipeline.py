@@ -2,6 +2,7 @@
 
 from kfp import dsl, kubernetes
 
+from healthrisk.steps import titles
 from healthrisk.steps.deploy import deploy
 from pipeline import NAME, wire
 
@@ -39,7 +40,7 @@ def training(spec: str, data: str = "", seed: int = 0, level: str = "quick", nam
     """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register, deploy."""
     tasks = wire(spec, data, seed, level)
     deployed = deploy(namespace=namespace, registration=tasks[-1].outputs["registration"])
-    deployed.set_display_name("Deploy it").set_caching_options(enable_caching=False)
+    deployed.set_display_name(titles.DEPLOY).set_caching_options(enable_caching=False)
     for task in (*tasks, deployed):
         _place(task, _LARGE if task.name.startswith(("train", "evidence")) else _SMALL)
         # For a pod that goes with its node: Kubeflow Pipelines starts no step again that ended by itself, be it for a

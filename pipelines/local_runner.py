@@ -1,11 +1,12 @@
 """Run the pipeline in processes on this machine: progress for a person, a log for the curious, one line a failure."""
 
-import io
-import re
+import os
 import sys
+import threading
 import time
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
@@ -14,51 +15,41 @@ from kfp import local
 from healthrisk.atomic import scratch_folder
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
-from healthrisk.processes import DEFECT_PREFIX, ERROR_PREFIX
+from healthrisk.steps.events import Event, Reader
 from pipeline import training
 
-_EXECUTING = re.compile(r"Executing task .*?'([\w-]+)'")
-_FINISHED = re.compile(r"Task .*?'([\w-]+)'.*? finished with status .*?(SUCCESS|FAILURE)")
-# What each task is called in the KFP pages, too.
-TITLES = {name: task.task_info.name for name, task in training.pipeline_spec.root.dag.tasks.items()}
+_LOOK_SECONDS = 0.1
 
 
 class PipelineError(HealthriskError):
     """A step failed; the message says which one, and why."""
 
 
-class Progress(io.TextIOBase):
-    """A stream for the runner's output: everything goes to the log, what matters goes to the terminal."""
+class Progress:
+    """Tells a person what the steps report."""
 
-    def __init__(self, log: TextIO, terminal: TextIO) -> None:
-        self.cause, self.defect = "", "its process ended"
-        self.step = ""
-        self._log, self._terminal = log, terminal
-        self._line, self._count, self._began = "", 0, 0.0
+    def __init__(self, events: Path, terminal: TextIO) -> None:
+        self._reader, self._terminal = Reader(events), terminal
+        self._steps, self._count = len(training.pipeline_spec.root.dag.tasks), 0
+        self._began = time.monotonic()
+        self.last: Event | None = None
 
-    def write(self, text: str) -> int:
-        """Take a piece of output; whole lines are looked at."""
-        self._log.write(text)
-        self._log.flush()
-        *lines, self._line = (self._line + text).split("\n")
-        for line in lines:
-            self._look(line)
-        return len(text)
+    def look(self) -> None:
+        """Tell what was reported since the last look."""
+        for event in self._reader.read():
+            self.last = event
+            if event.kind == "began":
+                self._count += 1
+                self._say(f"[{self._count}/{self._steps}] {event.step}")
+            elif event.kind == "said":
+                self._say(f"      {event.text}")
+            else:
+                self._say(f"      {'done' if event.kind == 'ended' else 'failed'} in {self._seconds():.1f} s")
 
-    def _look(self, line: str) -> None:
-        if found := _EXECUTING.search(line):
-            self.step, self._began, self._count = TITLES[found[1]], time.monotonic(), self._count + 1
-            self._say(f"[{self._count}/{len(TITLES)}] {self.step}")
-        elif found := _FINISHED.search(line):
-            self._say(
-                f"      {'done' if found[2] == 'SUCCESS' else 'failed'} in {time.monotonic() - self._began:.1f} s"
-            )
-        elif ERROR_PREFIX in line:
-            self.cause = line.split(ERROR_PREFIX, 1)[1]
-        elif DEFECT_PREFIX in line:
-            self.defect = line.split(DEFECT_PREFIX, 1)[1]
-        elif "healthrisk: " in line:
-            self._say("      " + line.split("healthrisk: ", 1)[1])
+    def _seconds(self) -> float:
+        """Return the time since the step before ended: what it takes to start a process counts, too."""
+        before, self._began = self._began, time.monotonic()
+        return self._began - before
 
     def _say(self, text: str) -> None:
         print(text, file=self._terminal, flush=True)
@@ -76,20 +67,48 @@ def run(spec: str, data: str, seed: int, level: str) -> Path:
     runs = settings().home / "runs"
     with scratch_folder(runs) as scratch:
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(scratch), raise_on_error=True)
-        log = scratch / "log"
+        log, events = scratch / "log", scratch / "events.jsonl"
+        events.touch()
+        # The steps' processes inherit it.
+        os.environ["HEALTHRISK_EVENTS"] = str(events)
+        progress = Progress(events, sys.stdout)
         with log.open("w") as written:
-            progress = Progress(written, sys.stdout)
             try:
-                with redirect_stdout(progress), warnings.catch_warnings():
+                with _watched(progress), redirect_stdout(written), warnings.catch_warnings():
                     warnings.filterwarnings("ignore", message=r"Task .*: settings \['display_name'\] have no effect")
                     training(spec=spec, data=data, seed=seed, level=level)
             except RuntimeError as error:
-                cause = progress.cause or f"{progress.defect}; see {_keep(log, runs)}"
-                raise PipelineError(f"step '{progress.step}' failed: {cause}") from error
+                raise PipelineError(_explain(progress.last, log, runs)) from error
         (made,) = (path for path in scratch.iterdir() if path.is_dir())
         log.replace(made / "log")
         return made.replace(runs / made.name)
 
 
-def _keep(log: Path, runs: Path) -> Path:
-    return log.replace(runs / f"failed-{time.strftime('%Y%m%d-%H%M%S')}.log")
+@contextmanager
+def _watched(progress: Progress) -> Iterator[None]:
+    """Tell progress while the steps run, and the rest of it when they have ended."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK_SECONDS):
+            progress.look()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        progress.look()
+
+
+def _explain(last: Event | None, log: Path, runs: Path) -> str:
+    """Say which step failed and why, by the last thing it reported; keep the log where that is not enough."""
+    if last is not None and last.kind == "failed":
+        return f"step '{last.step}' failed: {last.text}"
+    kept = log.replace(runs / f"failed-{time.strftime('%Y%m%d-%H%M%S')}.log")
+    if last is None or last.kind == "ended":
+        return f"a step's process could not be started; see {kept}"
+    cause = last.text if last.kind == "crashed" else "its process ended"
+    return f"step '{last.step}' failed: {cause}; see {kept}"

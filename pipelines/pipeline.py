@@ -5,6 +5,7 @@ from typing import Any
 from kfp import dsl
 
 from healthrisk.spec import FAMILIES
+from healthrisk.steps import titles
 from healthrisk.steps.evaluate import evaluate
 from healthrisk.steps.evidence import evidence
 from healthrisk.steps.ingest import ingest
@@ -18,12 +19,12 @@ NAME = "healthrisk-training"
 
 def wire(spec: str, data: str, seed: int, level: str) -> list[dsl.PipelineTask]:
     """Wire the steps within a pipeline; return the tasks, of which the last registers the winner."""
-    table = ingest(spec=spec, data=data).set_display_name("Ingest the table")
+    table = ingest(spec=spec, data=data).set_display_name(titles.INGEST)
     read = table.outputs["dataset_spec"]
-    checked = validate(spec=read, table=table.outputs["table"]).set_display_name("Validate it")
+    checked = validate(spec=read, table=table.outputs["table"]).set_display_name(titles.VALIDATE)
     parts = preprocess(
         spec=read, seed=seed, table=table.outputs["table"], checked=checked.outputs["results"]
-    ).set_display_name("Split and preprocess")
+    ).set_display_name(titles.PREPROCESS)
     trained = {
         family: train(
             spec=read,
@@ -31,18 +32,18 @@ def wire(spec: str, data: str, seed: int, level: str) -> list[dsl.PipelineTask]:
             seed=seed,
             table=parts.outputs["train"],
             preprocessor=parts.outputs["preprocessor"],
-        ).set_display_name(f"Train {family.replace('_', ' ')}")
+        ).set_display_name(titles.train(family))
         for family in reversed(FAMILIES)
     }
     models = {str(family): task.outputs["model"] for family, task in trained.items()}
     known: dict[str, Any] = {"spec": read, "train": parts.outputs["train"], "test": parts.outputs["test"], **models}
     record = table.outputs["record"]
-    chosen = evaluate(seed=seed, **known).set_display_name("Evaluate and choose")
+    chosen = evaluate(seed=seed, **known).set_display_name(titles.EVALUATE)
     judged = evidence(seed=seed, level=level, record=record, decision=chosen.outputs["decision"], **known)
-    judged.set_display_name("Gather evidence")
+    judged.set_display_name(titles.EVIDENCE)
     written = {"decision": judged.outputs["judged"], **{name: judged.outputs[name] for name in ("page", "plots")}}
     registered = register(record=record, **written, **known)
-    registered.set_display_name("Register the winner").set_caching_options(enable_caching=False)
+    registered.set_display_name(titles.REGISTER).set_caching_options(enable_caching=False)
     return [table, checked, parts, *trained.values(), chosen, judged, registered]
 
 

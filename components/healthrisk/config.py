@@ -29,6 +29,7 @@ class Settings:
     revision: str
     evidence: Level
     retry_seconds: float
+    events: Path | None
 
 
 def settings() -> Settings:
@@ -36,8 +37,8 @@ def settings() -> Settings:
 
     The variables are HEALTHRISK_HOME, HEALTHRISK_DATA (a folder with sources' files, for machines that cannot
     download them), MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION, HEALTHRISK_REVISION (the
-    git revision an image was built from), EVIDENCE (how much of it a run gathers) and HEALTHRISK_RETRY_SECONDS (how
-    long what a busy or absent server did not do is tried again).
+    git revision an image was built from), EVIDENCE (how much of it a run gathers), HEALTHRISK_RETRY_SECONDS (how
+    long what a busy or absent server did not do is tried again) and HEALTHRISK_EVENTS (a file that steps report to).
 
     Raises:
         ConfigError: EVIDENCE is no level, or HEALTHRISK_RETRY_SECONDS no time.
@@ -53,6 +54,7 @@ def settings() -> Settings:
         revision=os.environ.get("HEALTHRISK_REVISION", ""),
         evidence=level(os.environ.get("EVIDENCE") or LEVELS[0]),
         retry_seconds=_seconds("HEALTHRISK_RETRY_SECONDS", "5"),
+        events=Path(events) if (events := os.environ.get("HEALTHRISK_EVENTS")) else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from healthrisk.steps import component
+from healthrisk.steps.component import component
 
 
 @component
@@ -16,8 +16,9 @@ def deploy(namespace: str, registration: dsl.Input[dsl.Artifact]) -> None:
     from pathlib import Path
 
     from healthrisk.deployment.deploy import deploy
-    from healthrisk.processes import step
     from healthrisk.registry.registration import Registration
+    from healthrisk.steps import titles
+    from healthrisk.steps.context import step_context
 
-    with step() as log:
+    with step_context(titles.DEPLOY) as log:
         log.info(deploy(Registration.read(Path(registration.path)), namespace))

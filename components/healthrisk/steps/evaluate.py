@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from healthrisk.steps import component
+from healthrisk.steps.component import component
 
 
 @component
@@ -34,13 +34,14 @@ def evaluate(
     """
     from pathlib import Path
 
-    from healthrisk.processes import step
     from healthrisk.spec import DatasetSpec
+    from healthrisk.steps import titles
+    from healthrisk.steps.context import step_context
     from healthrisk.training.evaluate import evaluate
     from healthrisk.training.split import read_split
     from healthrisk.training.train import Trained
 
-    with step() as log:
+    with step_context(titles.EVALUATE) as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
         folders = (logistic_regression, random_forest, gradient_boosting)
         models = [Trained.load(Path(folder.path)) for folder in folders]

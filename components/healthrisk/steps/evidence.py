@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from healthrisk.steps import component
+from healthrisk.steps.component import component
 
 
 @component
@@ -45,15 +45,16 @@ def evidence(
     from healthrisk.config import level as read_level
     from healthrisk.data.ingest import IngestRecord
     from healthrisk.evidence.gather import add_gates, gather
-    from healthrisk.processes import step
     from healthrisk.registry.provenance import code_origin
     from healthrisk.reports.model_report import model_plots, render, save_plots
     from healthrisk.spec import DatasetSpec
+    from healthrisk.steps import titles
+    from healthrisk.steps.context import step_context
     from healthrisk.training.decision import Decision
     from healthrisk.training.split import read_split
     from healthrisk.training.train import Trained
 
-    with step() as log:
+    with step_context(titles.EVIDENCE) as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
         models = [Trained.load(Path(each.path)) for each in (logistic_regression, random_forest, gradient_boosting)]
         parts = read_split(parsed, Path(train.path)), read_split(parsed, Path(test.path))

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from healthrisk.steps import component
+from healthrisk.steps.component import component
 
 
 @component
@@ -26,10 +26,11 @@ def ingest(
     from pathlib import Path
 
     from healthrisk.data.ingest import ingest
-    from healthrisk.processes import step
     from healthrisk.spec import DatasetSpec
+    from healthrisk.steps import titles
+    from healthrisk.steps.context import step_context
 
-    with step() as log:
+    with step_context(titles.INGEST) as log:
         parsed = DatasetSpec.parse(spec)
         Path(dataset_spec.path).write_text(parsed.to_json())
         read = ingest(parsed, data, Path(table.path))

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from healthrisk.steps import component
+from healthrisk.steps.component import component
 
 
 @component
@@ -28,11 +28,12 @@ def preprocess(
     """
     from pathlib import Path
 
-    from healthrisk.processes import step
     from healthrisk.spec import DatasetSpec
+    from healthrisk.steps import titles
+    from healthrisk.steps.context import step_context
     from healthrisk.training.split import write_split
 
-    with step() as log:
+    with step_context(titles.PREPROCESS) as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
         sizes = write_split(parsed, Path(table.path), seed, Path(train.path), Path(test.path), Path(preprocessor.path))
         log.info("%s rows for training, %s held out", *sizes)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from healthrisk.steps import component
+from healthrisk.steps.component import component
 
 
 @component
@@ -37,12 +37,13 @@ def register(
     from pathlib import Path
 
     from healthrisk.data.ingest import IngestRecord
-    from healthrisk.processes import step
     from healthrisk.registry.register import register_winner
     from healthrisk.spec import DatasetSpec
+    from healthrisk.steps import titles
+    from healthrisk.steps.context import step_context
     from healthrisk.training.decision import Decision
 
-    with step() as log:
+    with step_context(titles.REGISTER) as log:
         registered = register_winner(
             DatasetSpec.parse(Path(spec.path).read_text()),
             parts=[Path(train.path), Path(test.path)],

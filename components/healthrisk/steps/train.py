@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from healthrisk.steps import component
+from healthrisk.steps.component import component
 
 
 @component
@@ -29,12 +29,13 @@ def train(
 
     import joblib
 
-    from healthrisk.processes import step
     from healthrisk.spec import DatasetSpec, Family
+    from healthrisk.steps import titles
+    from healthrisk.steps.context import step_context
     from healthrisk.training.split import read_split
     from healthrisk.training.train import train
 
-    with step() as log:
+    with step_context(titles.train(cast(Family, family))) as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
         fitted = joblib.load(Path(preprocessor.path) / "preprocessor.joblib")
         trained = train(parsed, cast(Family, family), fitted, read_split(parsed, Path(table.path)), seed)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from healthrisk.steps import component
+from healthrisk.steps.component import component
 
 
 @component
@@ -23,11 +23,12 @@ def validate(
     from pathlib import Path
 
     from healthrisk.data.validate import validate
-    from healthrisk.processes import step
     from healthrisk.reports.table_report import render
     from healthrisk.spec import DatasetSpec
+    from healthrisk.steps import titles
+    from healthrisk.steps.context import step_context
 
-    with step() as log:
+    with step_context(titles.VALIDATE) as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
         report = validate(parsed, Path(table.path))
         report.write(Path(results.path))

@@ -1,0 +1,54 @@
+"""How a step runs: what it logs and what it reports, and how it ends where something goes wrong."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from healthrisk.errors import HealthriskError
+from healthrisk.steps.events import Event, emit
+
+
+@contextmanager
+def step_context(title: str) -> Iterator[logging.Logger]:
+    """Log to standard output and report events; end the process with exit code 1 if the library raises its own error.
+
+    Any other exception is a defect, of ours or of the machine, and keeps its traceback.
+    """
+    log = logging.getLogger("healthrisk")
+    plain = logging.StreamHandler(sys.stdout)
+    plain.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    handlers = [plain, _Reporter(title)]
+    for handler in handlers:
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    emit(Event(step=title, kind="began"))
+    try:
+        yield log
+        emit(Event(step=title, kind="ended"))
+    except HealthriskError as error:
+        emit(Event(step=title, kind="failed", text=_one_line(error)))
+        plain.stream.write(f"error: {_one_line(error)}\n")
+        raise SystemExit(1) from error
+    except Exception as error:
+        emit(Event(step=title, kind="crashed", text=f"{type(error).__name__}: {_one_line(error)}"))
+        raise
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+
+
+class _Reporter(logging.Handler):
+    """Reports what is logged."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self._title = title
+
+    def emit(self, record: logging.LogRecord) -> None:
+        emit(Event(step=self._title, kind="said", text=record.getMessage()))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

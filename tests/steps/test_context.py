@@ -1,0 +1,58 @@
+"""What a step reports as it runs, and how it ends: in processes of its own, as KFP starts one."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from healthrisk.steps.events import Event, Reader
+from tests.support import patience
+
+SCRIPT = """
+from healthrisk.errors import SourceError
+from healthrisk.steps.context import step_context
+with step_context("Count") as log:
+    log.info("%s rows", 3)
+    {then}
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "code", "last"),
+    [
+        ("pass", 0, Event(step="Count", kind="ended")),
+        ("raise SourceError('no\\n  file')", 1, Event(step="Count", kind="failed", text="no file")),
+        ("1 / 0", 1, Event(step="Count", kind="crashed", text="ZeroDivisionError: division by zero")),
+        ("import os; os._exit(9)", 9, Event(step="Count", kind="said", text="3 rows")),
+    ],
+)
+def test_a_step_reports_how_it_ends(then: str, code: int, last: Event, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    events.touch()
+    environment = {**os.environ, "HEALTHRISK_EVENTS": str(events)}
+    done = patience.run([sys.executable, "-c", SCRIPT.format(then=then)], env=environment)
+    assert done.returncode == code
+    assert "healthrisk: 3 rows" in done.stdout
+    told = list(Reader(events).read())
+    assert told[:2] == [Event(step="Count", kind="began"), Event(step="Count", kind="said", text="3 rows")]
+    assert told[-1] == last
+    assert ("Traceback" in done.stderr) == (last.kind == "crashed")
+
+
+def test_without_a_listener_a_step_only_logs(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "HEALTHRISK_EVENTS"}
+    done = patience.run([sys.executable, "-c", SCRIPT.format(then="raise SourceError('no file')")], env=environment)
+    assert (done.returncode, done.stdout) == (1, "healthrisk: 3 rows\nerror: no file\n")
+
+
+def test_a_line_that_is_not_whole_waits(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    whole = Event(step="Count", kind="began").model_dump_json().encode()
+    path.write_bytes(whole + b"\n" + whole[:9])
+    reader = Reader(path)
+    assert len(list(reader.read())) == 1
+    assert list(reader.read()) == []
+    with path.open("ab") as file:
+        file.write(whole[9:] + b"\n")
+    assert list(reader.read()) == [Event(step="Count", kind="began")]
