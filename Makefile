@@ -13,6 +13,7 @@ DATASET ?= heart-disease
 URL ?= http://127.0.0.1:$(PORT)
 USERS ?= 32
 DURATION ?= 30
+WORKERS ?= logical
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
 .PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving benchmark-batch clean pin mirror push network-picture
@@ -42,8 +43,8 @@ serve: $(READY) ## serve the champion of DATASET: REST on PORT=8080, gRPC on POR
 mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000; MLFLOW_PORT= moves it
 	@python pipelines/mlflow_ui.py --port $(MLFLOW_PORT)
 
-test: lint ## check style and types, then run every test
-	@pytest
+test: lint ## check style and types, then run every test; FAST=1 only those that start no run, server or browser
+	@pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
 
 test-tools: .tools/load/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
 	@tests/install-tools

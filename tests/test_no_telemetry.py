@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from healthrisk.bundle import Bundle
-from tests.conftest import ROOT
 from tests.support import http
 from tests.support.patience import PROCESS
-from tests.support.servers import Pair, Server, body_of, grpc_code
+from tests.support.servers import ROOT, Pair, Server, body_of, grpc_code
 
 # onnxruntime waits some seconds before it calls.
 WATCHED_SECONDS = 15

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,15 +18,15 @@ from healthrisk.errors import BundleError
 from tests.support import sample_bundle
 
 
-def copy(home: Path, to: Path) -> Path:
-    """The registered bundle of the finished run, copied."""
-    (source,) = (home / "bundles" / "heart-disease").iterdir()
-    subprocess.run(["cp", "-r", str(source), str(to / source.name)], check=True)
-    return to / source.name
+@pytest.fixture
+def path(make_bundle: Callable[..., Path], tmp_path: Path) -> Path:
+    """A bundle to spoil, below its address."""
+    source = make_bundle("heart-disease", "logistic_regression")
+    return Path(shutil.copytree(source, tmp_path / source.name))
 
 
-def test_a_bundle_opens_by_its_address(home: Path, tmp_path: Path) -> None:
-    path = copy(home, tmp_path)
+def test_the_bundle_of_a_run_opens_by_its_address(home: Path) -> None:
+    (path,) = (home / "bundles" / "heart-disease").iterdir()
     opened = Bundle.open(path, path.name)
     assert opened.digest == path.name
     assert set(opened.manifest.files) == {*FILES, LINEAR}
@@ -34,8 +36,7 @@ def test_a_bundle_opens_by_its_address(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*FILES, LINEAR])
-def test_a_flipped_byte_is_found_in_every_file(home: Path, tmp_path: Path, name: str) -> None:
-    path = copy(home, tmp_path)
+def test_a_flipped_byte_is_found_in_every_file(path: Path, name: str) -> None:
     content = bytearray((path / name).read_bytes())
     content[len(content) // 2] ^= 1
     (path / name).write_bytes(content)
@@ -44,15 +45,13 @@ def test_a_flipped_byte_is_found_in_every_file(home: Path, tmp_path: Path, name:
 
 
 @pytest.mark.parametrize("name", [*FILES, LINEAR, MANIFEST])
-def test_a_missing_file_is_named(home: Path, tmp_path: Path, name: str) -> None:
-    path = copy(home, tmp_path)
+def test_a_missing_file_is_named(path: Path, name: str) -> None:
     (path / name).unlink()
     with pytest.raises(BundleError, match=f"{name} cannot be read"):
         Bundle.open(path)
 
 
-def test_another_manifest_is_not_the_bundle_asked_for(home: Path, tmp_path: Path) -> None:
-    path = copy(home, tmp_path)
+def test_another_manifest_is_not_the_bundle_asked_for(path: Path) -> None:
     manifest = json.loads((path / MANIFEST).read_text())
     (path / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="expected " + path.name):
@@ -60,8 +59,7 @@ def test_another_manifest_is_not_the_bundle_asked_for(home: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {}, "format": 99}', '{"files": {}, "format": 2}'])
-def test_what_is_no_manifest_is_refused(home: Path, tmp_path: Path, text: str) -> None:
-    path = copy(home, tmp_path)
+def test_what_is_no_manifest_is_refused(path: Path, text: str) -> None:
     (path / MANIFEST).write_text(text)
     with pytest.raises(BundleError, match=MANIFEST + "|format"):
         Bundle.open(path)

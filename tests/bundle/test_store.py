@@ -3,7 +3,7 @@
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,9 +56,8 @@ def endpoint(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def made(home: Path) -> Bundle:
-    (path,) = (home / "bundles" / "heart-disease").iterdir()
-    return Bundle.open(path)
+def made(bundle_of: Callable[..., Bundle]) -> Bundle:
+    return bundle_of("heart-disease", "logistic_regression")
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -19,7 +19,7 @@ def image() -> Callable[[str], str]:
         try:
             found = run(["docker", "image", "inspect", "--format", "{{.Id}}", f"healthrisk/{name}"])
         except FileNotFoundError:
-            pytest.skip("there is no docker here")
+            pytest.skip("there is no docker here: install it, then make images")
         if found.returncode:
             pytest.skip(f"there is no image healthrisk/{name} here: make images")
         return found.stdout.strip()

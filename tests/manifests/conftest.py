@@ -62,7 +62,7 @@ def kubernetes_schemas(versions: dict[str, str]) -> dict[tuple[str, str], Docume
     They are the ones of the module `k8s.io/kubernetes`, in the version that the cluster runs.
     """
     if shutil.which("go") is None:
-        pytest.skip("there is no Go here, which brings Kubernetes' schemas")
+        pytest.skip("there is no Go here, which brings Kubernetes' schemas: install it")
     module = f"k8s.io/kubernetes@v{versions['KUBERNETES_VERSION']}"
     done = run(["go", "mod", "download", "-json", module], cwd="/")
     if done.returncode:

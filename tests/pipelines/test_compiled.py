@@ -2,21 +2,19 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from healthrisk import spec as specs
 from healthrisk.bundle import Bundle
 from tests.support.launcher import GOLDEN, IR, PLATFORM, Launcher
+from tests.support.patience import run
 
 
 def test_the_golden_file_is_what_the_code_compiles_to(root: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "HEALTHRISK_PIPELINE_IMAGE"}
     command = [sys.executable, str(root / "pipelines/train_pipeline.py"), "--compile", str(tmp_path / "new.yaml")]
-    subprocess.run(command, check=True, env=environment, capture_output=True)
+    done = run(command, env=environment)
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "new.yaml").read_text() == GOLDEN.read_text(), "run `make compile` and commit the result"
 
 
@@ -46,16 +44,6 @@ def test_every_task_has_what_a_pod_needs() -> None:
         assert pod["securityContext"] == {"runAsUser": "65532", "runAsGroup": "65532", "runAsNonRoot": True}
         assert [one["secretName"] for one in pod["secretAsEnv"]] == ["object-store"]
         assert pod["activeDeadlineSeconds"] == "3600"
-
-
-@pytest.fixture(scope="module")
-def launched(own: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Launcher:
-    """The whole pipeline, task by task, from the golden file alone."""
-    spec = specs.load(own[1])
-    parameters = {"spec": spec.to_json(), "data": own[3], "seed": 0, "level": "quick"}
-    launcher = Launcher(parameters, tmp_path_factory.mktemp("pods"))
-    launcher.run_all()
-    return launcher
 
 
 def test_the_commands_of_the_golden_file_train_and_register(launched: Launcher) -> None:

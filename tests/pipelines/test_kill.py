@@ -2,34 +2,33 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import mlflow
 
 from healthrisk.bundle import Bundle
+from tests.support.launcher import Launcher
+from tests.support.patience import until
+from tests.support.runs import Pipeline
 
-Pipeline = Callable[..., subprocess.CompletedProcess[str]]
-REGISTER = "[9/9]"
-# When to kill: after so many seconds in a step. Registering is where files and database entries appear.
-MOMENTS = [("[1/9]", 0.3), ("[4/9]", 1.0), (REGISTER, 2.5), (REGISTER, 3.3), (REGISTER, 4.1)]
+# What registering leaves one after the other; it is killed as soon as each can be seen.
+MOMENTS: tuple[Callable[[Path], bool], ...] = (
+    lambda home: (home / "mlflow.db").exists(),
+    lambda home: (home / "building").exists(),
+    lambda home: bool(list(home.glob("bundles/readmission/[!.]*"))),
+    lambda home: has_version(home / "mlflow.db"),
+)
 
 
-def killed(home: Path, arguments: tuple[str, ...], step: str, wait: float, root: Path) -> None:
-    """Run the pipeline until a step, and kill all its processes after a while."""
-    command = [sys.executable, str(root / "pipelines/train_pipeline.py"), *arguments]
-    environment = {**os.environ, "HEALTHRISK_HOME": str(home)}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, text=True, cwd=root, start_new_session=True
-    ) as running:
-        assert running.stdout is not None
-        while not (line := running.stdout.readline()).startswith(step):
-            assert line, "the run ended before it was killed"
-        time.sleep(wait)
-        os.killpg(running.pid, signal.SIGKILL)
+def has_version(database: Path) -> bool:
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
+        return bool(opened.execute("select count(*) from model_versions").fetchone()[0])
+    return False
 
 
 def sound(home: Path) -> None:
@@ -45,15 +44,43 @@ def sound(home: Path) -> None:
             Bundle.open(Path(uri.removeprefix("file://")), version.tags["digest"])
 
 
-def test_a_killed_run_hinders_nothing(own: tuple[str, ...], tmp_path: Path, root: Path, pipeline: Pipeline) -> None:
-    for step, wait in MOMENTS:
-        killed(tmp_path, own, step, wait, root)
-        sound(tmp_path)
-    done = pipeline(tmp_path, *own)
-    assert done.returncode == 0, done.stdout + done.stderr
-    sound(tmp_path)
-    assert len(list(tmp_path.glob("bundles/readmission/*"))) == 1
-    assert not list(tmp_path.rglob(".writing-*"))
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+def whole(home: Path) -> None:
+    """Check that there is one bundle, one version of it, which is champion, and nothing half done."""
+    sound(home)
+    assert len(list(home.glob("bundles/readmission/*"))) == 1
+    assert not list(home.rglob(".writing-*"))
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     (version,) = client.search_model_versions("")
     assert client.get_model_version_by_alias("readmission", "champion").version == version.version
+
+
+def test_a_killed_run_hinders_nothing(own: tuple[str, ...], tmp_path: Path, root: Path, pipeline: Pipeline) -> None:
+    """All processes of a run are killed, while one of them trains."""
+    command = [sys.executable, str(root / "pipelines/train_pipeline.py"), *own]
+    environment = {**os.environ, "HEALTHRISK_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, cwd=root, start_new_session=True
+    ) as running:
+        assert running.stdout is not None
+        while not (line := running.stdout.readline()).startswith("[4/9]"):
+            assert line, "the run ended before it was killed"
+        os.killpg(running.pid, signal.SIGKILL)
+    sound(tmp_path)
+    done = pipeline(tmp_path, *own)
+    assert done.returncode == 0, done.stdout + done.stderr
+    whole(tmp_path)
+
+
+def test_registering_may_be_killed_anywhere(launched: Launcher, tmp_path: Path) -> None:
+    launcher = Launcher(launched.parameters, tmp_path)
+    launcher.artifacts = dict(launched.artifacts)
+    home = tmp_path / "home"
+    for reached in MOMENTS:
+        command, environment, _ = launcher.command("register")
+        with subprocess.Popen(command, env=environment, cwd=tmp_path, start_new_session=True) as running:
+            until(lambda running=running, reached=reached: reached(home) or running.poll() is not None)
+            assert running.poll() is None, "it ended before it was killed"
+            os.killpg(running.pid, signal.SIGKILL)
+        sound(home)
+    launcher.run("register")
+    whole(home)

@@ -24,6 +24,8 @@ from tests.support import http
 from tests.support.patience import ANSWER, until
 from tests.support.servers import PATIENT, Pair, Server, body_of, grpc_code
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pair(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -> Iterator[Pair]:

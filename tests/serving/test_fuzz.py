@@ -38,6 +38,8 @@ ANYTHING = st.recursive(
     max_leaves=12,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @st.composite
 def spoilt(draw: st.DrawFn, document: Any, changes: int = 3) -> Any:

@@ -12,7 +12,7 @@ from tests.support.patience import run
 from tests.support.servers import ROOT, Pair
 
 LOCUST = ROOT / ".tools" / "load" / "bin" / "locust"
-pytestmark = pytest.mark.skipif(not LOCUST.exists(), reason="needs locust, which `make load` installs")
+pytestmark = pytest.mark.skipif(not LOCUST.exists(), reason="there is no locust here: make test-tools")
 
 
 def load(url: str, *options: str) -> subprocess.CompletedProcess[str]:

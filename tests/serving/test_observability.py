@@ -16,6 +16,7 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_service
 from prometheus_client.parser import text_string_to_metric_families
 
 from healthrisk.bundle.reference import CodeCounts
@@ -248,8 +249,6 @@ def collector() -> Iterator[Any]:
 
 
 def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -> None:
-    trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     with collector() as server:
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
@@ -260,7 +259,7 @@ def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -
             ask(pair, pair.bundle.golden.rows[:1], traceparent=TRACEPARENT).raise_for_status()
             names = pair.bundle.spec.features
             assert ask(pair, [[987654.0] * len(names)], traceparent=TRACEPARENT).status_code == 400
-            spans = wait_for_spans(server, trace_service, 3)
+            spans = wait_for_spans(server, 3)
         finally:
             pair.end()
     assert {span.trace_id.hex() for span in spans} == {TRACE}
@@ -272,7 +271,7 @@ def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -
     assert not any(b"987654" in body for body in server.bodies)
 
 
-def wait_for_spans(server: Any, trace_service: Any, least: int) -> list[Any]:
+def wait_for_spans(server: Any, least: int) -> list[Any]:
     def received() -> list[Any] | None:
         requests = [trace_service.ExportTraceServiceRequest.FromString(body) for body in list(server.bodies)]
         spans = [

@@ -18,7 +18,7 @@ from healthrisk.serving import codec
 from healthrisk.spec import Column
 from tests.support.patience import ANSWER
 
-pytestmark = pytest.mark.parametrize("served", ["heart", "obesity"])
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("served", ["heart", "obesity"])]
 
 
 @pytest.fixture

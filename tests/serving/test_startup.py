@@ -21,6 +21,8 @@ from tests.support import http
 from tests.support.patience import ANSWER, run
 from tests.support.servers import ROOT, Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def copy(make_bundle: Callable[..., Path], tmp_path: Path) -> Path:
@@ -132,7 +134,6 @@ def test_nothing_is_imported_that_no_server_needs(copy: Path, tmp_path: Path) ->
     heavy = {"sklearn", "scipy", "matplotlib", "pyarrow.lib", "mlflow", "kfp", "joblib", "kubernetes"}
     tracing = {"opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter"}
     assert not modules & (heavy | tracing)
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     traced = imported(copy, tmp_path / "traced", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
     assert tracing <= traced
 
@@ -171,7 +172,6 @@ def test_serve_refuses_a_bad_bundle(copy: Path, port: int) -> None:
 
 
 def test_serve_without_a_champion(tmp_path: Path, port: int) -> None:
-    pytest.importorskip("mlflow")
     command = [sys.executable, str(ROOT / "kserve" / "serve.py"), "--dataset=heart-disease", f"--port={port}"]
     environment = os.environ | {"HEALTHRISK_HOME": str(tmp_path)}
     ended = run(command, env=environment)

@@ -34,11 +34,12 @@ class Launcher:
         done: set[str] = set()
         while waiting:
             name = next(name for name, task in waiting.items() if set(task.get("dependentTasks", ())) <= done)
-            self._run(name)
+            self.run(name)
             done.add(name)
             del waiting[name]
 
-    def _run(self, name: str) -> None:
+    def command(self, name: str) -> tuple[list[str], dict[str, str], Path]:
+        """Return the command of a task, its environment, and the file in which it will say what it put out."""
         task = IR["root"]["dag"]["tasks"][name]
         component = IR["components"][task["componentRef"]["name"]]
         container = IR["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
@@ -47,9 +48,14 @@ class Launcher:
         filled = [part.replace("{{$}}", json.dumps(executor_input)) for part in command]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "HEALTHRISK_HOME": str(self.folder / "home")}
-        done = run(self.within(filled), cwd=self.folder, env=environment)
+        return self.within(filled), environment, Path(executor_input["outputs"]["outputFile"])
+
+    def run(self, name: str) -> None:
+        """Run a task whose producers have run."""
+        command, environment, output_file = self.command(name)
+        done = run(command, cwd=self.folder, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
-        written = json.loads(Path(executor_input["outputs"]["outputFile"]).read_text())
+        written = json.loads(output_file.read_text())
         for output, artifacts in written.get("artifacts", {}).items():
             self.artifacts[name, output] = artifacts["artifacts"][0]
 

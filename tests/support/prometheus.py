@@ -3,12 +3,13 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, start_http_server
 
 from healthrisk.errors import SourceError
 from healthrisk.monitoring import traffic
@@ -52,3 +53,22 @@ def wait_for(url: str, query: str, least: int = 1) -> list[dict[str, Any]]:
         return []
 
     return until(samples, lambda: query)
+
+
+@pytest.fixture
+def scraping(tmp_path: Path) -> Callable[..., AbstractContextManager[str]]:
+    """Return a context: a real Prometheus that reads a registry every second, and rules; it gives its address."""
+
+    @contextmanager
+    def run(registry: CollectorRegistry, rules: dict[str, Any] | None = None) -> Iterator[str]:
+        (exporter,) = free_ports(1)
+        server, thread = start_http_server(exporter, "127.0.0.1", registry)
+        try:
+            with prometheus(tmp_path, [{"targets": [f"127.0.0.1:{exporter}"]}], json.dumps(rules or {})) as url:
+                yield url
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    return run

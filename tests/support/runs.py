@@ -1,0 +1,93 @@
+"""Finished runs of the real pipeline, the commands that make them, and an invented data set."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from healthrisk import spec as specs
+from tests.support.launcher import Launcher
+from tests.support.once import Once
+from tests.support.patience import run
+from tests.support.servers import ROOT, free_ports
+
+SPEC = ROOT / "tests" / "support" / "readmission.yaml"
+Pipeline = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def make(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make with the environment these tests run in, instead of one made anew."""
+    prefix = Path(sys.prefix)
+    command = ["make", f"VENV={prefix}", "--assume-old", prefix / ".ready", *arguments]
+    # What the make around these tests was told is not meant for this one.
+    outer = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "FAST"}
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
+    return run(command, cwd=ROOT, env={**environment, "HEALTHRISK_HOME": str(home)})
+
+
+@pytest.fixture(scope="session")
+def pipeline() -> Pipeline:
+    """Run pipelines/train_pipeline.py as a user does, with its files in a given folder."""
+
+    def train(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, ROOT / "pipelines/train_pipeline.py", *arguments]
+        return run(command, env={**os.environ, "HEALTHRISK_HOME": str(home), **environment}, cwd=ROOT)
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def home(once: Once) -> Path:
+    """A HEALTHRISK_HOME in which `make run` has run once; summary.txt and errors.txt hold what it printed."""
+
+    def first_run(folder: Path) -> None:
+        done = make(folder, "run", f"PORT={free_ports(4)[0]}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "summary.txt").write_text(done.stdout)
+        (folder / "errors.txt").write_text(done.stderr)
+
+    return once("home", first_run)
+
+
+def readmissions(rows: int, seed: int) -> pd.DataFrame:
+    """Invent patients: risk rises with age, nights and inflammation."""
+    rng = np.random.default_rng(seed)
+    years, nights = rng.integers(18, 100, rows), rng.exponential(6, rows).clip(0, 90).round(1)
+    crp = rng.exponential(40, rows).clip(0, 500).round(1)
+    ward = rng.choice(["medical", "surgical", "other"], rows)
+    risk = 1 / (
+        1 + np.exp(-(0.04 * (years - 60) + 0.15 * (nights - 6) + 0.01 * (crp - 40) - 0.5 * (ward == "surgical")))
+    )
+    outcome = np.where(rng.random(rows) < risk, "Y", "N")
+    crp[rng.random(rows) < 0.1] = -1
+    return pd.DataFrame({"years": years, "ward": ward, "nights": nights, "crp": crp, "readmitted": outcome})
+
+
+@pytest.fixture(scope="session")
+def own(once: Once) -> tuple[str, ...]:
+    """The arguments that name the invented spec, which trains in seconds, and a table of it."""
+    folder = once("own", lambda path: readmissions(400, 0).to_csv(path / "readmissions.csv", index=False))
+    return "--dataset", str(SPEC), "--data", str(folder / "readmissions.csv")
+
+
+@pytest.fixture(scope="session")
+def launched(own: tuple[str, ...], once: Once) -> Launcher:
+    """The compiled pipeline run on the invented data, task by task, as a cluster would."""
+    parameters = {"spec": specs.load(own[1]).to_json(), "data": own[3], "seed": 0, "level": "quick"}
+
+    def launch(folder: Path) -> None:
+        launcher = Launcher(parameters, folder)
+        launcher.run_all()
+        (folder / "artifacts.json").write_text(json.dumps([[*key, value] for key, value in launcher.artifacts.items()]))
+
+    folder = once("launched", launch)
+    launcher = Launcher(parameters, folder)
+    for task, output, artifact in json.loads((folder / "artifacts.json").read_text()):
+        launcher.artifacts[task, output] = artifact
+    return launcher
