@@ -23,6 +23,9 @@ from healthrisk.inference.scorer import risk_levels
 from tests.support import patience
 from tests.support.servers import Pair, free_ports
 
+# Every test starts commands.
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "healthrisk", "predict", *map(str, arguments), "--quiet"]
