@@ -8,7 +8,7 @@ from tests.support.servers import ROOT, free_ports
 
 pytest_plugins = [f"tests.support.{name}" for name in ("once", "runs", "bundles", "pairs", "prometheus")]
 # Whatever starts the pipeline, servers or a Prometheus.
-SLOW = {"pipeline", "home", "launched", "start_pair", "gateway", "scraping", "s3", "render", "kubernetes_schemas"}
+SLOW = {"pipeline", "home", "launched", "start_pair", "gateway", "scraping", "s3", "image", "kubernetes_schemas"}
 # What takes longest comes first, so that no worker ends long after the others; two of these never wait for one `home`.
 FIRST = ("pipelines/test_local", "serving/test_failures", "serving/test_clients", "pipelines", "test_readme", "serving")
 

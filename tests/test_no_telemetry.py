@@ -23,6 +23,8 @@ _ADDRESS = re.compile(
     r'sin6?_port=htons\((\d+)\).*?(?:inet_addr\("|inet_pton\(AF_INET6, ")([^"]+)"|sun_path=@?"([^"]+)"'
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def tracer() -> None:

@@ -24,6 +24,8 @@ from healthrisk.training.evaluate import evaluate
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 RECORD: dict[str, Any] = {"source": "uci", "uri": "https://host/table", "sha256": "0" * 64, "rows": 1, "columns": ()}
 
+pytestmark = pytest.mark.slow
+
 
 def judged(heart: Heart, level: Any, flips: float = 0.0, penalty: float = 0.3) -> tuple[Decision, EvidenceRecord]:
     """Train one family on a table with some labels flipped; return the judged decision and the evidence."""

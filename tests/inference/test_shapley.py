@@ -30,6 +30,7 @@ def test_base_and_values_add_up_to_the_served_probability(bundle_of: Make, datas
         assert np.abs(found.probability - served).max() <= 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The set_:PendingDeprecationWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_values_are_those_of_the_shap_package(

@@ -154,6 +154,7 @@ def three_classes() -> DatasetSpec:
     return DatasetSpec.parse(json.dumps(document))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("site", "moved", "still"),
     [
@@ -185,6 +186,7 @@ def test_the_training_data_do_not_drift_from_themselves(bundle: Bundle) -> None:
     assert drift.compare(known, current).verdict == "stable"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [("age,sex\n40,1\n", "has no column 'cp'"), ("", "cannot be read")],

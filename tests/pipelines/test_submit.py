@@ -15,6 +15,8 @@ from tests.support.patience import run
 
 TRAIN = Path(__file__).parents[2] / "pipelines" / "train_pipeline.py"
 
+pytestmark = pytest.mark.slow
+
 
 def submit(*words: str, **environment: str) -> str:
     """Submit, which must fail with one line; return it."""

@@ -21,6 +21,8 @@ from tests.support.servers import PATIENT, SMALL, Pair, Server, body_of, grpc_co
 # The time for a request, which only clients that are slow on purpose exceed.
 SECONDS = 3
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def lasting(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -> Iterator[Pair]:

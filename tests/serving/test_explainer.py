@@ -19,6 +19,8 @@ from tests.support.servers import PATIENT, Pair, Server
 
 Rows = Callable[..., list[dict[str, Any]]]
 
+pytestmark = pytest.mark.slow
+
 
 def started(bundle: Path, folder: Path) -> Server:
     # KServe injects the predictor's host; nothing listens there.
