@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import healthrisk
+from tests.support.patience import PROCESS
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -23,7 +24,7 @@ def test_actionlint_finds_nothing() -> None:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=120,
+        timeout=PROCESS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

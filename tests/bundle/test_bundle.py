@@ -73,16 +73,14 @@ def test_what_is_no_manifest_is_refused(path: Path, text: str) -> None:
         ("two", "its format is 'two'"),
     ],
 )
-def test_another_format_is_refused_with_what_to_do(home: Path, tmp_path: Path, written: object, advice: str) -> None:
-    path = copy(home, tmp_path)
+def test_another_format_is_refused_with_what_to_do(path: Path, written: object, advice: str) -> None:
     manifest = json.loads((path / MANIFEST).read_text())
     (path / MANIFEST).write_text(json.dumps(manifest | {"format": written}))
     with pytest.raises(BundleError, match=advice):
         Bundle.open(path)
 
 
-def test_a_manifest_without_an_origin_is_refused_by_the_field(home: Path, tmp_path: Path) -> None:
-    path = copy(home, tmp_path)
+def test_a_manifest_without_an_origin_is_refused_by_the_field(path: Path) -> None:
     manifest = json.loads((path / MANIFEST).read_text())
     del manifest["data"]["sha256"]
     (path / MANIFEST).write_text(json.dumps(manifest))

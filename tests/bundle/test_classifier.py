@@ -16,6 +16,7 @@ from healthrisk.errors import BundleError
 from healthrisk.registry import export
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing
+from tests.support.patience import PROCESS
 
 
 def breast_cancer() -> tuple[DatasetSpec, np.ndarray, np.ndarray]:
@@ -81,4 +82,4 @@ def test_a_linear_model_needs_no_onnxruntime(home: Path) -> None:
         "import sys, pathlib\nfrom healthrisk.bundle import Bundle\nfrom healthrisk.inference.scorer import Scorer\n"
         "Scorer(Bundle.open(pathlib.Path(sys.argv[1]))).replay_golden()\nassert 'onnxruntime' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script, str(bundle)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script, str(bundle)], check=True, timeout=PROCESS)

@@ -39,13 +39,8 @@ def test_every_script_stops_at_the_first_error() -> None:
 @pytest.mark.parametrize("name", ["kind/status", "manifests/install"])
 def test_no_cluster_is_one_line(name: str, tmp_path: Path) -> None:
     if shutil.which("kubectl") is None:
-<<<<<<< HEAD
-        pytest.skip("there is no kubectl here")
-    done = script(name, KUBECONFIG=str(tmp_path / "none"), KUBE_CONTEXT="nowhere")
-=======
         pytest.skip("there is no kubectl here: make test-tools")
-    done = run(script, KUBECONFIG=str(tmp_path / "none"), KUBE_CONTEXT="nowhere")
->>>>>>> 45079d8 (Run tests side by side, make what they share once a run, and let who edits leave the slow ones out)
+    done = script(name, KUBECONFIG=str(tmp_path / "none"), KUBE_CONTEXT="nowhere")
     assert done.returncode == 1
     assert "error: no cluster answers in context nowhere" in done.stderr.splitlines()[-1]
 
@@ -83,7 +78,6 @@ def test_an_images_tag_is_its_content() -> None:
     assert first.startswith("healthrisk/serving:python3.11-")
 
 
-<<<<<<< HEAD
 def engine(folder: Path, cgroup: int = 2, node: str = "", memory: str = "") -> str:
     """Put a docker into a folder; return a PATH on which it is the first."""
     program(folder / "docker", DOCKER.format(cgroup=cgroup, node=node, memory=memory))
@@ -137,20 +131,3 @@ def test_preflight_needs_linux(tmp_path: Path) -> None:
     assert verdict(done.stdout, "system").startswith("MISSING system: Darwin, needed is Linux")
     assert done.returncode == 1
     assert done.stderr == ""
-=======
-def test_every_image_is_listed_under_the_one_registry(kustomize: list[str]) -> None:
-    done = run(
-        "manifests/images",
-        PARTS="kind model-kind",
-        REGISTRY="registry.hospital.example/mirror",
-        KUSTOMIZE=" ".join(kustomize),
-    )
-    assert done.returncode == 0, done.stderr
-    listed = done.stdout.splitlines()
-    assert {name.partition("/mirror/")[0] for name in listed} == {"registry.hospital.example"}
-    names = {re.split("[:@]", name.partition("/mirror/")[2])[0] for name in listed}
-    assert names == {
-        *("healthrisk/pipeline", "healthrisk/serving", "kindest/node", "library/postgres"),
-        *("prom/prometheus", "prom/pushgateway", "grafana/grafana", "versity/versitygw"),
-    }
->>>>>>> 45079d8 (Run tests side by side, make what they share once a run, and let who edits leave the slow ones out)

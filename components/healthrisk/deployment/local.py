@@ -15,7 +15,7 @@ import urllib3
 from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
 
-READY_SECONDS = 120
+READY_SECONDS = 300
 STOP_SECONDS = 40
 # REST and gRPC of the transformer, then of the predictor; then the metrics of each.
 PORTS = 6
