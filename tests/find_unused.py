@@ -8,9 +8,9 @@ import sys
 from vulture import Vulture
 
 PLACES = ["components/healthrisk", "kserve", "pipelines"]
-# What others call by its name: pydantic; kserve's gRPC service; the protocols of asyncio, uvicorn and httptools.
+# What others call by its name: pydantic, logging, kserve's gRPC service, the protocols of asyncio, uvicorn, httptools.
 DECORATORS = ["@model_validator*", "@field_validator*", "@model_serializer*"]
-NAMES = ["Model*", "Server*", "capture_signals", "data_received", "on_body"]
+NAMES = ["Model*", "Server*", "capture_signals", "data_received", "flush", "on_body"]
 
 search = Vulture(ignore_names=NAMES, ignore_decorators=DECORATORS)
 search.scavenge(PLACES)

@@ -13,4 +13,4 @@ def test_breast_cancer_is_scikit_learns_copy() -> None:
     shipped = pd.read_csv(Path(datasets.__path__[0]) / "breast-cancer.csv")
     original = load_breast_cancer()
     np.testing.assert_array_equal(shipped.drop(columns="diagnosis").to_numpy(), original.data)
-    np.testing.assert_array_equal(shipped["diagnosis"] == "M", original.target == 0)
+    np.testing.assert_array_equal(shipped["diagnosis"] == "malignant", original.target == 0)

@@ -30,7 +30,7 @@ FEW_VALUES = 6
 MISSING_TOKENS = ("", "?", ".", "-", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "missing")
 # Numbers by which tables say that a value is missing.
 SENTINELS = (-9999.0, -999.0, -99.0, -9.0, -1.0, 99.0, 999.0, 9999.0, 99999.0)
-EVENT_WORDS = frozenset({"1", "y", "yes", "true", "positive", "pos", "case", "dead", "died", "malignant", "m", "t"})
+EVENT_WORDS = frozenset({"1", "y", "yes", "true", "positive", "pos", "case", "dead", "died", "t"})
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$|^\d{1,2}[./]\d{1,2}[./]\d{2,4}$")
 
 

@@ -177,6 +177,8 @@ class DatasetSpec(Document):
             "sensitive": [name for name in self.sensitive if name not in without],
             "foreign_encodings": (),
             "evidence": evidence,
+            # A baseline may need what is left out.
+            "gates": [gate for gate in self.gates if gate.metric != BASELINE_GAIN],
         }
         return type(self).model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
 
