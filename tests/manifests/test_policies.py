@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from healthrisk.serving.servers.model_server import METRICS_PORT
+from healthrisk.serving.servers.arguments import METRICS_PORT
 from tests.support.manifest_rules import OVERLAYS, PARTS, containers, pods, script
 
 ROOT = Path(__file__).parents[2]
