@@ -46,7 +46,7 @@ mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000; 
 test: lint ## check style and types, then run every test; FAST=1 only those that start no run, server or browser
 	@pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
 
-test-tools: .tools/load/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
+test-tools: .tools/load/.ready .tools/clients/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
 	@tests/install-tools
 
 lint: $(READY) ## check style, types, which room imports which, declared imports, and that nothing lies unused
@@ -130,9 +130,9 @@ load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION
 	@.tools/load/bin/locust --locustfile tests/load/locustfile.py --headless --only-summary --loglevel WARNING \
 	  --host $(URL) --users $(USERS) --spawn-rate $(USERS) --run-time $(DURATION) --stop-timeout 10
 
-.tools/load/.ready: tests/load/requirements.txt
-	@$(PYTHON) -m venv --clear .tools/load
-	@.tools/load/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/load/requirements.txt
+.tools/%/.ready: tests/%/requirements.txt
+	@$(PYTHON) -m venv --clear .tools/$*
+	@.tools/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 fuzz: $(READY) ## send at least 20,000 spoilt requests over REST and gRPC; it counts them

@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support import http
 from tests.support.patience import ANSWER, until
@@ -155,6 +156,9 @@ def check_draining(pair: Pair) -> None:
         draining = until(lambda: unready(pair.transformer))
         assert draining.json() == {"error": "draining"}
         assert draining.headers["retry-after"]
+        with grpc.insecure_channel(pair.transformer.grpc) as channel:
+            health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=ANSWER)
+        assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
         late = http.post(pair.predict_url, content=body_of(pair))
         assert (late.status_code, late.headers["connection"]) == (200, "close")
         assert pair.transformer.process is not None

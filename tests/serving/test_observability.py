@@ -256,7 +256,9 @@ def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -
         }
         pair = start_pair(make_bundle("heart-disease", "logistic_regression"), environment=environment)
         try:
-            ask(pair, pair.bundle.golden.rows[:1], traceparent=TRACEPARENT).raise_for_status()
+            headers = [("traceparent", TRACEPARENT), ("tracestate", "one=1"), ("tracestate", "two=2")]
+            rows = pair.bundle.golden.rows[:1]
+            http.post(pair.predict_url, json={"instances": rows}, headers=headers).raise_for_status()
             names = pair.bundle.spec.features
             assert ask(pair, [[987654.0] * len(names)], traceparent=TRACEPARENT).status_code == 400
             spans = wait_for_spans(server, 3)
@@ -267,6 +269,8 @@ def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -
     (inner,) = [span for span in spans if span.parent_span_id in by_id]
     assert by_id[inner.parent_span_id].parent_span_id.hex() == "00f067aa0ba902b7"
     (refused,) = [span for span in spans if span.attributes]
+    assert [span.trace_state for span in spans if span is not refused] == ["one=1,two=2"] * 2
+    assert refused.trace_state == ""
     assert {one.key: one.value.string_value for one in refused.attributes} == {"error.type": "range"}
     assert not any(b"987654" in body for body in server.bodies)
 

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 import orjson
 
 from healthrisk import __version__
-from healthrisk.serving import codec, parsing
+from healthrisk.serving import codec, compression, parsing
 from healthrisk.serving.errors import RETRY_AFTER_SECONDS, RequestError, bad_request, too_large
 from healthrisk.serving.service import Context, Service
-from healthrisk.serving.tracing import valid
+from healthrisk.serving.statistics import configuration, model_statistics
+from healthrisk.serving.tracing import valid, valid_state
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -53,9 +54,12 @@ class ServingApp:
             "/v2/health/ready": lambda: self._ready({"ready": True}),
             f"/v1/models/{name}": lambda: self._ready({"name": name, "ready": True}),
         }
+        tally = service.metrics.tally
         for path in (model, f"{model}/versions/{version}"):
             self._posts[f"{path}/{in_v2}"] = ("v2", self._infer)
             self._gets[path] = lambda: (200, service.model.metadata())
+            self._gets[f"{path}/config"] = lambda: (200, configuration(service.model.metadata(), self._limits.max_rows))
+            self._gets[f"{path}/stats"] = lambda: (200, model_statistics(name, version, tally))
             self._gets[f"{path}/ready"] = lambda: self._ready({"name": name, "ready": True})
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -66,7 +70,7 @@ class ServingApp:
         path, method = scope["path"], scope["method"]
         post = self._posts.get(path)
         if post is not None and method == "POST":
-            await self._answer(post[0], post[1], dict(scope["headers"]), receive, send)
+            await self._answer(post[0], post[1], _headers(scope["headers"]), receive, send)
         elif path in _FRAMEWORK and method in {"GET", "HEAD"}:
             # The framework knows no HEAD; of its answer to a GET the body is left out by the connection.
             await self._framework({**scope, "method": "GET"}, receive, send)
@@ -94,7 +98,9 @@ class ServingApp:
         self, protocol: str, handle: Callable[..., Awaitable[Message]], headers: Headers, receive: Receive, send: Send
     ) -> None:
         """Run an inference request and send its answer, or the error."""
-        context = Context(protocol, _request_id(headers), valid(headers.get(b"traceparent", b"").decode("latin-1")))
+        traceparent = valid(headers.get(b"traceparent", b"").decode("latin-1"))
+        tracestate = valid_state(traceparent, headers.get(b"tracestate", b"").decode("latin-1"))
+        context = Context(protocol, _request_id(headers), traceparent, tracestate)
         answer, failure = await self._service.run(context, lambda own: handle(own, headers, receive))
         if failure is not None:
             more = [(b"x-request-id", context.request_id.encode())] if context.request_id else []
@@ -105,6 +111,9 @@ class ServingApp:
         elif answer is not None:
             if context.request_id:
                 answer["headers"].append((b"x-request-id", context.request_id.encode()))
+            if encoding := compression.choose(headers.get(b"accept-encoding", b""), len(answer["body"])):
+                answer["body"] = await compression.pack(answer["body"], encoding)
+                answer["headers"] += [(b"content-encoding", encoding.encode()), (b"vary", b"accept-encoding")]
             await self._send(send, 200, answer["headers"], answer["body"])
 
     async def _infer(self, context: Context, headers: Headers, receive: Receive) -> Message:
@@ -177,7 +186,11 @@ class ServingApp:
                 if context.size > limit:
                     raise too_large(f"the body has more than {limit} bytes")
         await self._service.admission.turn(context.size)
-        return b"".join(parts)
+        if (encoding := headers.get(b"content-encoding", b"identity").decode().lower()) == "identity":
+            return b"".join(parts)
+        body = compression.unpack(b"".join(parts), encoding, limit)
+        context.hold_instead(len(body))
+        return body
 
     async def _respond(
         self, send: Send, status: int, document: dict[str, Any], headers: list[tuple[bytes, bytes]] | None = None
@@ -218,7 +231,11 @@ class ServingApp:
 
 def server_metadata() -> dict[str, Any]:
     """Describe the server as v2 server metadata."""
-    return {"name": "healthrisk", "version": __version__, "extensions": ["binary_tensor_data"]}
+    return {
+        "name": "healthrisk",
+        "version": __version__,
+        "extensions": ["binary_tensor_data", "model_configuration", "statistics"],
+    }
 
 
 def _protocol(path: str) -> str:
@@ -232,9 +249,19 @@ def _content_type(headers: Headers, accepted: tuple[bytes, ...]) -> bytes:
         raise RequestError(
             415, "content_type", f"content type {kind[:80].decode('latin-1')!r} is not accepted, expected {names}"
         )
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise RequestError(415, "content_type", "encoded bodies are not accepted; send the body as it is")
+    encoding = headers.get(b"content-encoding", b"identity").lower().decode("latin-1")
+    if encoding not in {"identity", *compression.ENCODINGS}:
+        names = " or ".join(sorted(compression.ENCODINGS))
+        raise RequestError(415, "content_type", f"content encoding {encoding[:80]!r} is not accepted, expected {names}")
     return kind
+
+
+def _headers(pairs: list[tuple[bytes, bytes]]) -> Headers:
+    """Return headers by name: of those that come more than once the last, but of `tracestate` all."""
+    headers = dict(pairs)
+    if b"tracestate" in headers:
+        headers[b"tracestate"] = b",".join(value for name, value in pairs if name == b"tracestate")
+    return headers
 
 
 def _request_id(headers: Headers) -> str:

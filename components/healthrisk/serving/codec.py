@@ -21,8 +21,11 @@ NUMPY_TYPES: dict[str, str] = {
     **{f"INT{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
     **{f"UINT{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
+    # Numpy has none: the upper half of an FP32.
+    "BF16": "<u2",
 }
 DATATYPES = ("BOOL", "BYTES", *sorted(NUMPY_TYPES))
+CONTENT_TYPE, JSON_ROWS = "content_type", "pd_json"
 _LENGTH = struct.Struct("<I")
 # What these ask for in Triton is not done here, and an answer that ignored them would be another than was asked for.
 UNSUPPORTED_PARAMETERS = frozenset(
@@ -50,15 +53,39 @@ class Tensor:
     shape: tuple[int, ...]
     data: NDArray[Any] | list[Any]
 
+    @property
+    def content_type(self) -> str:
+        """How MLServer's clients are to read it: as an array with its shape, as texts, or as texts of JSON."""
+        return "str" if self.datatype == "BYTES" else "np"
+
+
+class JsonRows(Tensor):
+    """A tensor of texts, each the JSON of one row: the form in which MLServer's data frames hold more than numbers."""
+
+    @property
+    def content_type(self) -> str:
+        """MLServer's name for it."""
+        return JSON_ROWS
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "JsonRows":
+        """Return the rows of a numeric tensor."""
+        rows = np.reshape(tensor.data, tensor.shape).tolist()
+        return cls(tensor.name, "BYTES", (len(rows), 1), [orjson.dumps(row).decode() for row in rows])
+
 
 @dataclass(slots=True)
 class Request:
-    """An inference request. `outputs` maps the names of wanted outputs to whether they are wanted binary."""
+    """An inference request.
+
+    `outputs` maps the names of wanted outputs to whether they are wanted binary; `json_rows` are wanted as such.
+    """
 
     inputs: list[Tensor]
     id: str | None = None
     outputs: dict[str, bool] | None = None
     binary_output: bool = False
+    json_rows: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -103,6 +130,9 @@ def parse_request(body: bytes, max_weight: int, json_length: int | None = None) 
     request.binary_output = _flag(_parameters(document), "binary_data_output", default=False)
     if document.get("outputs"):
         request.outputs = _parse_outputs(document["outputs"], request.binary_output)
+        request.json_rows = frozenset(
+            output["name"] for output in document["outputs"] if _parameters(output).get(CONTENT_TYPE) == JSON_ROWS
+        )
     return request
 
 
@@ -191,7 +221,8 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], raw: bytes | memo
     if expected != len(raw):
         message = f"input {name!r}: shape {list(shape)} of {datatype} takes {expected} bytes, not {len(raw)}"
         raise bad_request("shape", message)
-    return np.frombuffer(raw, dtype)
+    values = np.frombuffer(raw, dtype)
+    return (values.astype("<u4") << 16).view("<f4") if datatype == "BF16" else values
 
 
 def _texts_from_bytes(name: str, count: int, raw: bytes) -> list[str]:
@@ -225,11 +256,13 @@ def encode_response(response: Response, request: Request) -> tuple[bytes, int | 
         RequestError: the request asks for an output that there is not.
     """
     outputs, tail = [], []
-    for tensor in select(response.outputs, request.outputs):
+    for tensor in select(response.outputs, request):
+        parameters: dict[str, Any] = {CONTENT_TYPE: tensor.content_type}
         output: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+        output["parameters"] = parameters
         if request.outputs[tensor.name] if request.outputs else request.binary_output:
             raw = to_bytes(tensor)
-            output["parameters"] = {"binary_data_size": len(raw)}
+            parameters["binary_data_size"] = len(raw)
             tail.append(raw)
         else:
             output["data"] = tensor.data
@@ -243,15 +276,19 @@ def encode_response(response: Response, request: Request) -> tuple[bytes, int | 
     return (head + b"".join(tail), len(head)) if tail else (head, None)
 
 
-def select(outputs: list[Tensor], wanted: dict[str, bool] | None) -> list[Tensor]:
-    """Return the wanted outputs, or all where none is named.
+def select(outputs: list[Tensor], request: Request) -> list[Tensor]:
+    """Return the outputs that a request wants, or all where it names none, in the form that it wants.
 
     Raises:
         RequestError: there is no such output.
     """
+    wanted = request.outputs
     if not wanted:
         return outputs
     names = [tensor.name for tensor in outputs]
     if unknown := [name for name in wanted if name not in names]:
         raise bad_request("output", f"there is no output {unknown[0][:200]!r}; there are {', '.join(names)}")
-    return [tensor for tensor in outputs if tensor.name in wanted]
+    chosen = [tensor for tensor in outputs if tensor.name in wanted]
+    if not request.json_rows:
+        return chosen
+    return [JsonRows.of(tensor) if tensor.name in request.json_rows else tensor for tensor in chosen]

@@ -57,14 +57,17 @@ class PredictorClient:
         self._waiting: list[_Waiting] = []
         self._calls: set[asyncio.Task[None]] = set()
 
-    async def probabilities(self, inputs: NDArray[np.float32], traceparent: str = "") -> NDArray[np.float32]:
+    async def probabilities(
+        self, inputs: NDArray[np.float32], traceparent: str = "", tracestate: str = ""
+    ) -> NDArray[np.float32]:
         """Return class probabilities [rows, classes].
 
         Raises:
             RequestError: 503 if the predictor cannot be reached or refuses, 504 if it does not answer in time.
         """
         if traceparent:
-            return await self._call(inputs, f"traceparent: {traceparent}\r\n".encode())
+            state = f"tracestate: {tracestate}\r\n" if tracestate else ""
+            return await self._call(inputs, f"traceparent: {traceparent}\r\n{state}".encode())
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[NDArray[np.float32]] = loop.create_future()
         if not self._waiting:

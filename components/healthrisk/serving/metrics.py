@@ -5,7 +5,9 @@ over all replicas. No row is kept: rows wait in memory until the next scrape, or
 is made of the bins' middles: of exact values, the difference of two scrapes would be the value of whoever came between.
 """
 
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,36 @@ _SECONDS = (0.0005, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 _PENDING_ROWS = 1024
 
 
+@dataclass(slots=True)
+class Tally:
+    """What one model has answered and refused since the server started: requests, seconds, and rows answered."""
+
+    answered: int = 0
+    answered_seconds: float = 0.0
+    refused: int = 0
+    refused_seconds: float = 0.0
+    rows: int = 0
+    last_answer_ms: int = 0
+
+    def add(self, seconds: float, rows: int) -> None:
+        """Count an answer."""
+        self.answered += 1
+        self.answered_seconds += seconds
+        self.rows += rows
+        self.last_answer_ms = time.time_ns() // 1_000_000
+
+    def add_refusal(self, seconds: float) -> None:
+        """Count an error."""
+        self.refused += 1
+        self.refused_seconds += seconds
+
+
 class ServerMetrics:
     """Requests, latency, rejections and the hop to the predictor, for one model and version."""
 
     def __init__(self, model: str, bundle: Bundle, registry: CollectorRegistry = REGISTRY) -> None:
         self._model, self._version = model, bundle.version
+        self.tally = Tally()
         self._requests = Counter(
             "prediction_requests_total",
             "Prediction requests by HTTP status (gRPC statuses by their HTTP equivalent).",
@@ -68,8 +95,12 @@ class ServerMetrics:
             protocol: self._latency.labels(model, bundle.version, protocol) for protocol in ("v1", "v2", "grpc")
         }
 
-    def answered(self, protocol: str, code: int, seconds: float) -> None:
-        """Count one answered request."""
+    def answered(self, protocol: str, code: int, seconds: float, rows: int) -> None:
+        """Count one request that was answered, with an error or for so many rows."""
+        if code == 200:
+            self.tally.add(seconds, rows)
+        else:
+            self.tally.add_refusal(seconds)
         self._count(protocol, code)
         self._by_protocol[protocol].observe(seconds)
 

@@ -47,6 +47,8 @@ def document(metadata: dict[str, Any], spec: DatasetSpec, actions: tuple[str, st
     }
     for base in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"):
         paths[base] = {"get": _get("Model metadata")}
+        paths[f"{base}/config"] = {"get": _get("Model configuration, in Triton's form")}
+        paths[f"{base}/stats"] = {"get": _get("How many requests were answered, in Triton's form")}
         paths[f"{base}/ready"] = {"get": _get("Whether the model is ready", 503)}
         names = [tensor["name"] for tensor in metadata["inputs"]]
         paths[f"{base}/{actions[1]}"] = {

@@ -25,15 +25,17 @@ _QUIET_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Context:
-    """What a request brings besides its body. `traceparent` is the W3C header, valid or empty.
+    """What a request brings besides its body. `traceparent` and `tracestate` are the W3C headers, valid or empty.
 
-    `size` is what the request holds of the server's memory, in bytes.
+    `size` is what the request holds of the server's memory, in bytes; `rows` are known once it has been read.
     """
 
     protocol: str
     request_id: str = ""
     traceparent: str = ""
+    tracestate: str = ""
     size: int = 0
+    rows: int = 0
     # What a protocol keeps of the request until it is answered.
     kept: int = 0
     admission: AdmissionController | None = None
@@ -130,7 +132,7 @@ class Service:
 
     def _record(self, context: Context, failure: RequestError | None, seconds: float) -> None:
         code = failure.status if failure else 200
-        self.metrics.answered(context.protocol, code, seconds)
+        self.metrics.answered(context.protocol, code, seconds, context.rows)
         # Under overload a line for each refusal would make it worse; they are in the metrics.
         if failure and failure.reason != "overloaded":
             extra = self._fields(context) | {"code": code, "reason": failure.reason, "ms": round(seconds * 1000, 3)}

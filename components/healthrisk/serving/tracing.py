@@ -14,18 +14,26 @@ from typing import Any, Protocol
 from healthrisk.serving.errors import RequestError
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+# What each vendor writes is its own; the standard bounds it, and asks nobody to pass on more.
+_TRACESTATE = re.compile(r"[\t -~]{1,512}")
 
 
 class Carrier(Protocol):
-    """Whatever carries a request's `traceparent`."""
+    """Whatever carries a request's `traceparent` and `tracestate`."""
 
     protocol: str
     traceparent: str
+    tracestate: str
 
 
 def valid(traceparent: str) -> str:
     """Return a `traceparent` header that is of the standard's form, and an empty one otherwise."""
     return traceparent if _TRACEPARENT.fullmatch(traceparent) else ""
+
+
+def valid_state(traceparent: str, tracestate: str) -> str:
+    """Return a `tracestate` header that may be passed on beside a valid `traceparent`, and an empty one otherwise."""
+    return tracestate if traceparent and _TRACESTATE.fullmatch(tracestate) else ""
 
 
 class Tracer:
@@ -62,7 +70,7 @@ class OpenTelemetryTracer(Tracer):
 
         Of a failure only the kind is exported: its message may quote a value of a patient.
         """
-        parent = self._propagator.extract({"traceparent": carrier.traceparent})
+        parent = self._propagator.extract({"traceparent": carrier.traceparent, "tracestate": carrier.tracestate})
         with self._tracer.start_as_current_span(
             f"infer {carrier.protocol}",
             context=parent,
@@ -72,7 +80,7 @@ class OpenTelemetryTracer(Tracer):
         ) as span:
             headers: dict[str, str] = {}
             self._propagator.inject(headers)
-            carrier.traceparent = headers["traceparent"]
+            carrier.traceparent, carrier.tracestate = headers["traceparent"], headers.get("tracestate", "")
             try:
                 yield
             except RequestError as error:

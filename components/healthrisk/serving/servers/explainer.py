@@ -64,9 +64,10 @@ class Explainer(BundleModel):
             {"name": "standard_error", "datatype": "FP64", "shape": [-1, features, classes]},
         ]
 
-    async def infer(self, request: Request, context: Context) -> Response:  # noqa: ARG002 - the transformer needs it
+    async def infer(self, request: Request, context: Context) -> Response:
         """Answer a v2 request."""
         explanations = await self._explain(self._reader.read_tensors(request.inputs))
+        context.rows = len(explanations)
         parts = {
             "probability": np.stack([one.probability for one in explanations]),
             "base": np.stack([one.base for one in explanations]),
@@ -76,12 +77,13 @@ class Explainer(BundleModel):
         outputs = [Tensor(name, "FP64", values.shape, values.ravel()) for name, values in parts.items()]
         return Response(self.name, self.version, outputs, request.id, {"digest": self.bundle.digest})
 
-    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:  # noqa: ARG002
+    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:
         """Answer a v1 request in words. Of two classes the event is explained, of more the most probable one."""
         if not isinstance(document, dict):
             raise bad_request("protocol", "the body must be a JSON object with 'instances'")
         matrix = self._reader.read_instances(document.get("instances"))
         explanations = await self._explain(matrix)
+        context.rows = len(explanations)
         return {
             "explanations": [
                 self._describe(row, explanation) for row, explanation in zip(matrix, explanations, strict=True)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from healthrisk.serving import wire
 from healthrisk.serving.app import server_metadata
 from healthrisk.serving.codec import (
+    CONTENT_TYPE,
     DATATYPES,
     NUMPY_TYPES,
     Request,
@@ -32,8 +33,9 @@ from healthrisk.serving.codec import (
     to_bytes,
 )
 from healthrisk.serving.errors import RequestError, bad_request, shown, too_large
+from healthrisk.serving.servers.grpc_health import add_health_and_reflection
 from healthrisk.serving.service import Context, Service
-from healthrisk.serving.tracing import valid
+from healthrisk.serving.tracing import valid, valid_state
 
 _STATUS = {
     400: StatusCode.INVALID_ARGUMENT,
@@ -43,6 +45,7 @@ _STATUS = {
     503: StatusCode.UNAVAILABLE,
     504: StatusCode.DEADLINE_EXCEEDED,
 }
+_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 # Where a datatype's values are, and of which type: one field holds several datatypes.
 _CONTENTS = {
     "BOOL": ("bool_contents", np.bool_),
@@ -92,7 +95,9 @@ class InferenceService:
 
     async def ModelInfer(self, raw: bytes, context: aio.ServicerContext) -> Message:  # noqa: N802, D102
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        own = Context("grpc", metadata.get("x-request-id", "")[:128], valid(metadata.get("traceparent", "")))
+        traceparent = valid(metadata.get("traceparent", ""))
+        tracestate = valid_state(traceparent, metadata.get("tracestate", ""))
+        own = Context("grpc", metadata.get("x-request-id", "")[:128], traceparent, tracestate)
 
         async def answer(inner: Context) -> Message:
             # gRPC keeps the message until the call is answered.
@@ -198,7 +203,20 @@ def _from_message(message: Any, most_values: int) -> Request:
         else:
             data = from_bytes(name, datatype, shape, raw[position])
         tensors.append(Tensor(name, datatype, shape, data))
-    return Request(tensors, message.id or None, {output.name: True for output in message.outputs} or None)
+    request = Request(tensors, message.id or None, {output.name: True for output in message.outputs} or None)
+    request.binary_output = _binary_output(message)
+    return request
+
+
+def _binary_output(message: Any) -> bool:
+    """Return whether outputs are wanted raw, which clients read fastest. People with grpcurl want them typed."""
+    name = "binary_data_output"
+    if name not in message.parameters:
+        return True
+    given = message.parameters[name]
+    if not given.HasField("bool_param"):
+        raise bad_request("protocol", f"the parameter {name!r} must be a boolean")
+    return bool(given.bool_param)
 
 
 def _shape(given: Any, name: str, most_values: int) -> tuple[int, ...]:
@@ -244,15 +262,21 @@ def _narrowed(name: str, datatype: str, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _to_message(response: Response, request: Request) -> Message:
-    """Return the response with raw output contents, the form that clients read fastest."""
+    """Return the response with raw output contents, or typed ones where these are asked for."""
     message = pb.ModelInferResponse(
         model_name=response.model_name, model_version=response.model_version, id=response.id or ""
     )
     for name, value in response.parameters.items():
         message.parameters[name].string_param = value
-    for tensor in select(response.outputs, request.outputs):
-        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        message.raw_output_contents.append(to_bytes(tensor))
+    for tensor in select(response.outputs, request):
+        output = message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        output.parameters[CONTENT_TYPE].string_param = tensor.content_type
+        if request.binary_output:
+            message.raw_output_contents.append(to_bytes(tensor))
+            continue
+        field, _ = _CONTENTS[tensor.datatype]
+        values = (value.encode() for value in tensor.data) if tensor.datatype == "BYTES" else tensor.data
+        getattr(output.contents, field).extend(values)
     return message
 
 
@@ -268,7 +292,8 @@ def make_server(service: Service, path: str) -> aio.Server:
         ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
     ]
     server = aio.server(options=options)
-    name = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-    server.add_generic_rpc_handlers((method_handlers_generic_handler(name, InferenceService(service).handlers()),))
+    handlers = InferenceService(service).handlers()
+    server.add_generic_rpc_handlers((method_handlers_generic_handler(_SERVICE, handlers),))
+    add_health_and_reflection(server, service.admission, (_SERVICE,))
     server.add_insecure_port(f"unix:{path}")
     return server

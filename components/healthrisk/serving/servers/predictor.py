@@ -48,13 +48,14 @@ class Predictor(BundleModel):
         """Describe the one output."""
         return [{"name": "probability", "datatype": "FP32", "shape": [-1, len(self.bundle.spec.target.classes)]}]
 
-    async def infer(self, request: Request, context: Context) -> Response:  # noqa: ARG002 - the transformer needs it
+    async def infer(self, request: Request, context: Context) -> Response:
         """Answer a v2 request."""
         probabilities = await self.predict(self.preprocess(request))
+        context.rows = len(probabilities)
         output = Tensor("probability", "FP32", probabilities.shape, probabilities.ravel())
         return Response(self.name, self.version, [output], request.id, {"digest": self.bundle.digest})
 
-    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:  # noqa: ARG002
+    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:
         """Answer a v1 request whose instances are rows of the matrix."""
         instances = document.get("instances") if isinstance(document, dict) else None
         if not isinstance(instances, list) or not all(
@@ -62,6 +63,7 @@ class Predictor(BundleModel):
         ):
             raise bad_request("protocol", f"'instances' must be a list of rows of {self._width} numbers")
         inputs = self.preprocess(Request([Tensor(MATRIX, "FP32", (len(instances), self._width), instances)]))
+        context.rows = len(inputs)
         return {"predictions": list(await self.predict(inputs))}
 
     def preprocess(self, payload: Request) -> NDArray[np.float32]:

@@ -91,7 +91,7 @@ def _to_kserve(response: Response, request: Request) -> kserve.InferResponse:
             out.datatype,
             out.data if isinstance(out.data, list) else out.data.ravel().tolist(),
         )
-        for out in select(response.outputs, request.outputs)
+        for out in select(response.outputs, request)
     ]
     return kserve.InferResponse(
         response.id or "",

@@ -121,10 +121,11 @@ class Transformer(BundleModel):
 
     async def predict(self, payload: NDArray[np.float64], context: Context) -> NDArray[np.float32]:
         """Return class probabilities [rows, classes] of a encoded matrix, from the predictor."""
+        context.rows = len(payload)
         inputs = self.bundle.preprocessor.transform(payload)
         try:
             with self._metrics.hop_seconds.time():
-                return await self._predictor.probabilities(inputs, context.traceparent)
+                return await self._predictor.probabilities(inputs, context.traceparent, context.tracestate)
         except RequestError as error:
             self._metrics.hop_failed(error.reason)
             raise

@@ -1,0 +1,38 @@
+"""What gRPC's own tools ask of a server: grpc.health.v1 for probes and balancers, and reflection for grpcurl."""
+
+from typing import Any
+
+from grpc import StatusCode, aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from healthrisk.serving.admission import AdmissionController
+
+_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+
+class HealthService(health_pb2_grpc.HealthServicer):
+    """Says whether a service takes requests; the empty name stands for the whole server."""
+
+    def __init__(self, admission: AdmissionController, services: tuple[str, ...]) -> None:
+        self._admission = admission
+        self._services = frozenset(("", *services))
+
+    async def Check(self, request: Any, context: aio.ServicerContext) -> Any:  # noqa: N802, D102
+        if request.service not in self._services:
+            context.set_code(StatusCode.NOT_FOUND)
+            context.set_details("there is no such service")
+            return health_pb2.HealthCheckResponse()
+        state = "NOT_SERVING" if self._admission.draining else "SERVING"
+        return health_pb2.HealthCheckResponse(status=state)
+
+    async def Watch(self, request: Any, context: aio.ServicerContext) -> None:  # noqa: ARG002, N802
+        """Refuse: a watcher would hold a connection for as long as it likes."""
+        context.set_code(StatusCode.UNIMPLEMENTED)
+        context.set_details("ask by Check")
+
+
+def add_health_and_reflection(server: aio.Server, admission: AdmissionController, services: tuple[str, ...]) -> None:
+    """Let a server answer what is asked of its services, by their full names."""
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(admission, services), server)
+    reflection.enable_server_reflection((*services, _NAME, reflection.SERVICE_NAME), server)
