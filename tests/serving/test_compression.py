@@ -18,7 +18,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": z
 
 @pytest.fixture
 def rows(heart_pair: Pair) -> list[Any]:
-    return heart_pair.bundle.read_json("golden.json")["rows"]
+    return heart_pair.bundle.golden.rows
 
 
 @pytest.mark.parametrize("encoding", PACK)

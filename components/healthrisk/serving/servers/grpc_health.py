@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from google.protobuf import descriptor_pool
 from grpc import StatusCode, aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -32,7 +33,30 @@ class HealthService(health_pb2_grpc.HealthServicer):
         context.set_details("ask by Check")
 
 
+class _Symbols:
+    """protobuf's descriptors, in which a method is found as well: ghz asks for the method that it calls."""
+
+    def __init__(self) -> None:
+        self._pool = descriptor_pool.Default()
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:  # noqa: N802
+        """Return the file of a symbol.
+
+        Raises:
+            KeyError: there is no such symbol.
+        """
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            found = self._pool.FindServiceByName(service)
+            return found.methods_by_name[method].containing_service.file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+
 def add_health_and_reflection(server: aio.Server, admission: AdmissionController, services: tuple[str, ...]) -> None:
     """Let a server answer what is asked of its services, by their full names."""
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(admission, services), server)
-    reflection.enable_server_reflection((*services, _NAME, reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((*services, _NAME, reflection.SERVICE_NAME), server, pool=_Symbols())
