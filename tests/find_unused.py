@@ -11,7 +11,7 @@ PLACES = ["components/healthrisk", "kserve", "pipelines"]
 # What others call by its name: pydantic, logging, gRPC's services of kserve and of health, its reflection, and the
 # protocols of asyncio, uvicorn and httptools.
 DECORATORS = ["@model_validator*", "@field_validator*", "@model_serializer*"]
-NAMES = ["Model*", "Server*", "Watch", "FindFileContainingSymbol", "capture_signals", "data_received", "flush", "on_body"]
+NAMES = ["Model*", "Server*", "Watch", "FindFile*", "capture_signals", "data_received", "flush", "on_body"]
 
 search = Vulture(ignore_names=NAMES, ignore_decorators=DECORATORS)
 search.scavenge(PLACES)
