@@ -83,7 +83,8 @@ def _write(spec: DatasetSpec, batches: Iterator[pa.RecordBatch], path: Path) -> 
 
 def _schema(spec: DatasetSpec) -> pa.Schema:
     fields = [(column.name, pa.string() if column.is_text else pa.float64()) for column in spec.columns]
-    return pa.schema([*fields, (spec.target.name, pa.string() if spec.target.is_text else pa.int64())])
+    fields.append((spec.target.name, pa.string() if spec.target.is_text else pa.int64()))
+    return pa.schema([*fields, *((name, pa.string()) for name in spec.structure)])
 
 
 def _clean(spec: DatasetSpec, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
@@ -99,6 +100,11 @@ def _clean(spec: DatasetSpec, batch: pa.RecordBatch, first: int) -> pa.RecordBat
         marked = pc.is_in(values, value_set=pa.array([*absent, *column.missing.values], values.type))
         arrays.append(pc.if_else(marked, pa.scalar(None, values.type), values) if pc.any(marked).as_py() else values)
     arrays.append(_outcome(spec, batch.column(spec.target.name), first))
+    for name in spec.structure:
+        arrays.append(batch.column(name))
+        if arrays[-1].null_count:
+            place = arrays[-1].is_null().index(True).as_py()
+            raise SourceError(f"row {first + place}: {name} is missing, though rows are told apart by it")
     return pa.record_batch(arrays, schema=_schema(spec))
 
 
@@ -175,7 +181,7 @@ def _head(spec: DatasetSpec, fetched: sources.Fetched) -> tuple[list[str], int]:
         ) from error
     except csv.Error as error:
         raise SourceError(f"{fetched.uri} is not a CSV file: {error}") from error
-    expected = [*spec.features, spec.target.name]
+    expected = [*spec.features, spec.target.name, *spec.structure]
     if len(cells) == 1 and (mark := next((mark for mark in ",;\t|" if mark in cells[0]), None)):
         known = spec.csv.delimiter
         raise SourceError(
@@ -193,7 +199,7 @@ def _names(spec: DatasetSpec, header: list[str], where: str) -> list[str]:
         SourceError: a column is absent, unknown or there twice.
     """
     names = [spec.target.name if name in spec.target.aliases else name for name in header]
-    expected = [*spec.features, spec.target.name]
+    expected = [*spec.features, spec.target.name, *spec.structure]
     problems = [
         ("lacks", [name for name in expected if name not in names]),
         ("has the unknown", [name for name in names if name not in {*expected, *spec.ignore}]),

@@ -8,6 +8,7 @@ from healthrisk.evidence.documents import BaselineFigures
 from healthrisk.spec import Ablation, Baseline, DatasetSpec, Family
 from healthrisk.spec.metric import ACCURACY, F1_MACRO
 from healthrisk.training import cross_validation, estimators, metrics, search
+from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import proportion
 from healthrisk.training.record import CrossValidation, Parameters
 
@@ -53,11 +54,12 @@ class AblatedModel:
         self._family, self._seed = family, seed
         self._model: Pipeline = estimators.make_model(self.spec, family, seed, parameters)
 
-    def search(self, part: Part) -> "AblatedModel":
+    def search(self, part: Part, groups: Groups | None = None) -> "AblatedModel":
         """Take the parameters that a search on an encoded part of the full spec finds best."""
         matrix, y = part
         with estimators.parallel(self._family, len(y)):
-            searched = search.make_search(self.spec, self._family, self._seed).fit(matrix[:, self._kept], y)
+            unfitted = search.make_search(self.spec, self._family, self._seed, grouped=groups is not None)
+            searched = unfitted.fit(matrix[:, self._kept], y, groups=groups)
         self._model.set_params(**searched.best_params_)
         return self
 
@@ -71,10 +73,10 @@ class AblatedModel:
         result: NDArray[np.float64] = self._model.predict_proba(matrix[:, self._kept])
         return result
 
-    def cross_validate(self, part: Part, repeats: int) -> CrossValidation:
+    def cross_validate(self, part: Part, repeats: int, groups: Groups | None = None) -> CrossValidation:
         """Return the scores of repeated cross-validation on an encoded part of the full spec."""
         matrix, y = part
-        folds = cross_validation.splits(self.spec, y, self._seed + 1, repeats)
+        folds = cross_validation.splits(self.spec, y, self._seed + 1, repeats, groups)
         with estimators.parallel(self._family, len(y)):
             scores, _ = cross_validation.cross_validate(self.spec, self._model, matrix[:, self._kept], y, folds)
         return cross_validation.summarize(self.spec, scores)

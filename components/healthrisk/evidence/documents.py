@@ -182,12 +182,15 @@ class SiteFigures(Document):
 
 
 class Site(Document):
-    """Another site's rows, the columns it hardly ever recorded, and each model's figures, by the model's name."""
+    """A site's rows, the columns it hardly ever recorded, and each model's figures, by the model's name.
+
+    `uri` and `sha256` are empty where the site's rows are in the table itself.
+    """
 
     name: str
     label: str
-    uri: str
-    sha256: str
+    uri: str = ""
+    sha256: str = ""
     rows: int
     events: int
     unrecorded: tuple[str, ...]
@@ -251,6 +254,7 @@ class EvidenceRecord(Document):
     explanation: Explanation
     ablations: tuple[AblationFigures, ...]
     sites: tuple[Site | MissingSite, ...]
+    left_out: tuple[Site, ...] = ()
     stress: tuple[ConditionFigures, ...] | None = None
     detection: tuple[Detection, ...] | None = None
     nested: dict[Family, CrossValidation] | None = None

@@ -6,7 +6,7 @@ one. Recalibration in the large shifts all log-odds until as many events are exp
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,18 @@ from numpy.typing import NDArray
 from healthrisk.data import encoding, sources
 from healthrisk.errors import SourceError, ValidationError
 from healthrisk.evidence import calibration, event
+from healthrisk.evidence.cohort import Part
 from healthrisk.evidence.documents import MissingSite, Recalibrated, Site, SiteFigures
-from healthrisk.spec import DatasetSpec, Source
+from healthrisk.spec import DatasetSpec, Family, Gate, GateResult, Source, Verdict
 from healthrisk.spec.metric import ROC_AUC
-from healthrisk.training import metrics
+from healthrisk.training import estimators, metrics
 from healthrisk.training.intervals import proportion
+from healthrisk.training.record import Parameters
 
 # An encoded matrix [rows, features of the full spec] to probabilities [rows, classes].
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+# What the model is called that a left-out site is judged by.
+LEFT_OUT = "made on the others"
 
 
 def sites(
@@ -53,6 +57,53 @@ def _site(
         unrecorded=tuple(unrecorded),
         models={name: measure(spec, y, score(matrix), seed) for name, score in models.items()},
     )
+
+
+def left_out(
+    spec: DatasetSpec,
+    family: Family,
+    parameters: Parameters,
+    rows: Part,
+    places: NDArray[np.object_] | None,
+    seed: int,
+) -> tuple[Site, ...]:
+    """Return a record of each site of the table itself: how a model made on all others does there.
+
+    `places` says where each row is from; without it, or with one site alone, there is nothing to leave out.
+    """
+    if places is None or len(names := sorted(set(places.tolist()))) < 2:
+        return ()
+    matrix, y = rows
+    found = []
+    for name in names:
+        here = places == name
+        model = estimators.make_model(spec, family, seed, parameters)
+        with estimators.parallel(family, len(y)):
+            p = model.fit(matrix[~here], y[~here]).predict_proba(matrix[here])
+        site = Site(
+            name=name,
+            label=f"{name}, left out of training",
+            rows=int(here.sum()),
+            events=int(event.binarize(spec, y[here], p).happened.sum()),
+            unrecorded=(),
+            models={LEFT_OUT: measure(spec, y[here], p, seed)},
+        )
+        found.append(site)
+    return tuple(found)
+
+
+def judge(spec: DatasetSpec, gate: Gate, sites: Sequence[Site]) -> GateResult:
+    """Hold the left-out site at which ranks are worst against a gate; sites with too few cases are not judged."""
+    least = spec.evidence.min_cases
+    enough = [site for site in sites if min(site.events, site.rows - site.events) >= least]
+    areas = {site.name: area for site in enough if (area := site.models[LEFT_OUT].roc_auc)}
+    if len(areas) < 2:
+        reason = f"fewer than two sites have {least} cases"
+        return GateResult(gate=gate, value=None, verdict=Verdict.INCONCLUSIVE, reason=reason)
+    worst = min(areas, key=lambda name: areas[name].mean)
+    area = areas[worst]
+    verdict = gate.judge_interval(area.low, area.high)
+    return GateResult(gate=gate, value=area.mean, low=area.low, high=area.high, verdict=verdict, reason=worst)
 
 
 def measure(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64], seed: int) -> SiteFigures:

@@ -34,9 +34,10 @@ from healthrisk.evidence.documents import (
 )
 from healthrisk.inference.shapley import Explainer
 from healthrisk.spec import DatasetSpec, GateResult
-from healthrisk.spec.metric import SUSPECT_LABELS
+from healthrisk.spec.metric import SITE_ROC_AUC, SUSPECT_LABELS
 from healthrisk.training import metrics
 from healthrisk.training.decision import Decision
+from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import proportion
 from healthrisk.training.train import Trained
 
@@ -47,12 +48,21 @@ _log = logging.getLogger("healthrisk")
 
 
 def gather(
-    spec: DatasetSpec, models: Sequence[Trained], winner: str, train: Part, test: Part, seed: int, level: Level
+    spec: DatasetSpec,
+    models: Sequence[Trained],
+    winner: str,
+    train: Part,
+    test: Part,
+    seed: int,
+    level: Level,
+    groups: Groups | None = None,
+    places: NDArray[np.object_] | None = None,
 ) -> EvidenceRecord:
     """Return the evidence on the winner.
 
     Subgroups, calibration and net benefit are judged on every row: out-of-fold probabilities of the training part and
-    the hold-out's, so that no row is judged by a model that has seen it.
+    the hold-out's, so that no row is judged by a model that has seen it. `groups` and `places` say which rows belong
+    together and where they are from [training rows, then the hold-out's].
     """
     model = next(model for model in models if model.family == winner)
     rows = np.vstack([train[0], test[0]]), np.concatenate([train[1], test[1]])
@@ -64,7 +74,9 @@ def gather(
     _log.info("calibration, subgroups and labels are judged")
     explanation = _explanation(spec, model, rows[0], test[0], seed)
     _log.info("%s patients are explained", explanation.rows)
-    ablations, sites = _others(spec, model, train, test, seed, level)
+    ablations, sites = _others(
+        spec, model, train, test, seed, level, None if groups is None else groups[: len(train[1])]
+    )
     record = EvidenceRecord(
         level=level,
         event=event.name(spec),
@@ -81,19 +93,26 @@ def gather(
         explanation=explanation,
         ablations=ablations,
         sites=sites,
+        left_out=external.left_out(spec, model.family, model.record.parameters, rows, places, seed),
     )
-    return _add_full(spec, models, model, rows, seed, record) if level == "full" else record
+    return _add_full(spec, models, model, rows, seed, record, groups) if level == "full" else record
 
 
 def _add_full(
-    spec: DatasetSpec, models: Sequence[Trained], winner: Trained, rows: Part, seed: int, record: EvidenceRecord
+    spec: DatasetSpec,
+    models: Sequence[Trained],
+    winner: Trained,
+    rows: Part,
+    seed: int,
+    record: EvidenceRecord,
+    groups: Groups | None,
 ) -> EvidenceRecord:
     """Return the evidence with what takes fits of its own: robustness and nested cross-validation."""
     parameters = winner.record.parameters
-    stress = robustness.stress(spec, winner.family, parameters, rows, seed, STRESS_REPEATS)
-    detection = robustness.detect(spec, winner.family, parameters, rows, seed)
+    stress = robustness.stress(spec, winner.family, parameters, rows, seed, STRESS_REPEATS, groups)
+    detection = robustness.detect(spec, winner.family, parameters, rows, seed, groups)
     _log.info("%s conditions of wrong or missing data are measured", len(stress) - 1)
-    nested = nested_cv.nested(spec, [model.family for model in models], rows, seed, NESTED_REPEATS)
+    nested = nested_cv.nested(spec, [model.family for model in models], rows, seed, NESTED_REPEATS, groups)
     return record.model_copy(update={"stress": stress, "detection": detection, "nested": nested})
 
 
@@ -103,6 +122,8 @@ def add_gates(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -
     if gate := spec.gate(SUSPECT_LABELS):
         suspects = evidence.labels.suspects.mean
         added.append(GateResult(gate=gate, value=suspects, verdict=gate.judge(suspects)))
+    if gate := spec.gate(SITE_ROC_AUC):
+        added.append(external.judge(spec, gate, evidence.left_out))
     added += [comparison.gate for comparison in evidence.fairness if comparison.gate]
     return decision.model_copy(update={"gates": (*decision.gates, *added)})
 
@@ -162,7 +183,7 @@ def _example(spec: DatasetSpec, explainer: Explainer, p: NDArray[np.float64]) ->
 
 
 def _others(
-    spec: DatasetSpec, model: Trained, train: Part, test: Part, seed: int, level: Level
+    spec: DatasetSpec, model: Trained, train: Part, test: Part, seed: int, level: Level, groups: Groups | None
 ) -> tuple[tuple[AblationFigures, ...], tuple[Site | MissingSite, ...]]:
     """Return what ablated models score, and how all models do at the other sites."""
     scores: dict[str, external.Score] = {"full": lambda matrix: model.probabilities(spec, matrix)}
@@ -170,9 +191,9 @@ def _others(
     for each in spec.evidence.ablations:
         ablated = ablation.AblatedModel(spec, each, model.family, model.record.parameters, seed)
         if level == "full":
-            ablated.search(train)
+            ablated.search(train, groups)
         scores[each.name] = ablated.fit(train).probabilities
-        validated = ablated.cross_validate(train, spec.selection.repeats).intervals if level == "full" else None
+        validated = ablated.cross_validate(train, spec.selection.repeats, groups).intervals if level == "full" else None
         ablations.append(
             AblationFigures(
                 name=each.name,

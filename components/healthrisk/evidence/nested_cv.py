@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, clone
 
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.training import cross_validation, metrics, search
+from healthrisk.training.grouping import Groups
 from healthrisk.training.record import CrossValidation
 
 _log = logging.getLogger("healthrisk")
@@ -26,16 +27,18 @@ def nested(
     part: tuple[NDArray[np.float64], NDArray[np.int64]],
     seed: int,
     repeats: int,
+    groups: Groups | None = None,
 ) -> dict[Family, CrossValidation]:
     """Return each family's scores and intervals; logs a line a family and repeat."""
     matrix, y = part
-    outer = cross_validation.splits(spec, y, seed + 1, repeats)
-    models = {family: search.make_search(spec, family, seed, refit=True) for family in families}
+    outer = cross_validation.splits(spec, y, seed + 1, repeats, groups)
+    grouped = groups is not None
+    models = {family: search.make_search(spec, family, seed, refit=True, grouped=grouped) for family in families}
     began = time.monotonic()
     results: dict[Family, CrossValidation] = {}
     # Searches take seconds, so processes are worth their start; threads would wait for the interpreter in turn.
     with joblib.parallel_config("loky", n_jobs=joblib.cpu_count(), inner_max_num_threads=1):
-        jobs = (joblib.delayed(_judge)(model, matrix, y, fold) for model in models.values() for fold in outer)
+        jobs = (joblib.delayed(_judge)(model, matrix, y, groups, fold) for model in models.values() for fold in outer)
         answers = joblib.Parallel(return_as="generator")(jobs)
         for family in families:
             scores: list[dict[str, float]] = []
@@ -48,7 +51,13 @@ def nested(
 
 
 def _judge(
-    model: BaseEstimator, matrix: NDArray[np.float64], y: NDArray[np.int64], fold: cross_validation.Split
+    model: BaseEstimator,
+    matrix: NDArray[np.float64],
+    y: NDArray[np.int64],
+    groups: Groups | None,
+    fold: cross_validation.Split,
 ) -> dict[str, float]:
     fit_on, held_out = fold
-    return metrics.score_all(y[held_out], clone(model).fit(matrix[fit_on], y[fit_on]).predict_proba(matrix[held_out]))
+    together = None if groups is None else groups[fit_on]
+    fitted = clone(model).fit(matrix[fit_on], y[fit_on], groups=together)
+    return metrics.score_all(y[held_out], fitted.predict_proba(matrix[held_out]))

@@ -23,6 +23,7 @@ from healthrisk.evidence.documents import ConditionFigures, Detection, Effect
 from healthrisk.evidence.event import Event
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.training import cross_validation, estimators
+from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import Estimate, proportion, resampled
 from healthrisk.training.record import Parameters
 
@@ -66,13 +67,14 @@ def stress(
     part: tuple[Matrix, Labels],
     seed: int,
     repeats: int,
+    together: Groups | None = None,
 ) -> tuple[ConditionFigures, ...]:
     """Return scores, their changes and calibration, with intervals, under each condition; the first condition is none.
 
     What flips are targeted at has its sensitivity told as well: overall scores hide what happens to a small group.
     """
     matrix, y = part
-    folds = cross_validation.splits(spec, y, seed + 1, repeats)
+    folds = cross_validation.splits(spec, y, seed + 1, repeats, together)
     model = estimators.make_model(spec, family, seed, parameters)
     groups = targets(spec, matrix)
     figures: list[ConditionFigures] = []
@@ -124,6 +126,7 @@ def detect(
     parameters: Parameters,
     part: tuple[Matrix, Labels],
     seed: int,
+    together: Groups | None = None,
 ) -> tuple[Detection, ...]:
     """Return, for each share of labels flipped, of everybody's or a group's, how many are found, and how often rightly.
 
@@ -136,7 +139,7 @@ def detect(
         wrong = flip(y, target.holds(matrix), share, len(spec.target.classes), np.random.default_rng(seed))
         with estimators.parallel(family, len(y)):
             _, pooled = cross_validation.cross_validate(
-                spec, model, matrix, wrong, cross_validation.splits(spec, wrong, seed + 1, 1)
+                spec, model, matrix, wrong, cross_validation.splits(spec, wrong, seed + 1, 1, together)
             )
         flagged, flipped = suspects(wrong, pooled), wrong != y
         hits = int((flagged & flipped).sum())

@@ -17,7 +17,7 @@ from healthrisk.errors import SpecError
 from healthrisk.spec import yaml_text
 from healthrisk.spec.columns import Column
 from healthrisk.spec.gate import DEFAULT_GATES, EVERY_CLASS, Gate
-from healthrisk.spec.metric import BASELINE_GAIN, LEAST_RECALL, Metric
+from healthrisk.spec.metric import BASELINE_GAIN, LEAST_RECALL, SITE_ROC_AUC, Metric
 from healthrisk.spec.outcome import RiskLevel, Target
 from healthrisk.spec.policies import CsvFormat, Evidence, Family, ForeignEncoding, Selection, Source, Validation
 
@@ -38,6 +38,11 @@ class DatasetSpec(Document):
     columns: tuple[Column, ...] = Field(min_length=1)
     # Columns that a table may have and that nothing reads, such as identifiers.
     ignore: tuple[str, ...] = ()
+    # Columns that say what rows have in common and that no model sees: whose rows they are (a patient's, never in both
+    # training and hold-out), when they were (train before, test after), and where (each site is left out once).
+    group: str = ""
+    time: str = ""
+    site: str = ""
     target: Target
     sensitive: tuple[str, ...] = ()
     validation: Validation = Validation()
@@ -65,7 +70,7 @@ class DatasetSpec(Document):
 
     def _check_unique(self) -> None:
         listed: dict[str, list[str]] = {
-            "column": [*self.features, self.target.name, *self.target.aliases, *self.ignore],
+            "column": [*self.features, self.target.name, *self.target.aliases, *self.ignore, *self.structure],
             "source": [source.name for source in (*self.sources, *self.external)],
             "class": [cls.name for cls in self.target.classes],
             "gate": [gate.metric.name + f" at {gate.at}" * (gate.at is not None) for gate in self.gates],
@@ -93,6 +98,8 @@ class DatasetSpec(Document):
     def _check_bands(self, numbers: set[str]) -> None:
         if (limits := self.evidence.acting_from) and not 0 < limits[0] <= limits[1] < 1:
             raise ValueError(f"acting_from: expected two rising risks between 0 and 1, got {list(limits)}")
+        if SITE_ROC_AUC in {gate.metric for gate in self.gates} and not self.site:
+            raise ValueError("gate 'site_roc_auc': the spec names no column `site`")
         if BASELINE_GAIN in {gate.metric for gate in self.gates} and not self.evidence.baselines:
             raise ValueError("gate 'baseline_gain': the evidence names no baseline")
         if unknown := sorted(set(self.evidence.bands) - (set(self.sensitive) & numbers)):
@@ -131,6 +138,11 @@ class DatasetSpec(Document):
     def features(self) -> tuple[str, ...]:
         """The feature names, in the order of every matrix."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def structure(self) -> tuple[str, ...]:
+        """The columns that say what rows have in common: group, time and site, those that there are."""
+        return tuple(filter(None, dict.fromkeys((self.group, self.time, self.site))))
 
     @cached_property
     def by_name(self) -> dict[str, Column]:

@@ -56,6 +56,7 @@ NET_BENEFIT = Metric("net_benefit", "Net benefit above acting on all or nobody",
 LOG_LOSS_GAIN = Metric("log_loss_gain", "Log loss saved beside the class frequencies", range=_ANY)
 ACCURACY_GAIN = Metric("accuracy_gain", "Accuracy above the no-information rate", range=_ANY)
 BASELINE_GAIN = Metric("baseline_gain", "Accuracy above the best rule", range=_ANY)
+SITE_ROC_AUC = Metric("site_roc_auc", "ROC AUC at the site where it is least, left out of training")
 LEAST_RECALL = Metric("least_recall", "Recall of the class found least")
 
 # Computed from probabilities, in every fold: what models may be chosen by.
@@ -75,7 +76,7 @@ JUDGED = (
     LEAST_RECALL,
 )
 # Figures of the evidence, which a gate may bound.
-EVIDENCE = (SUSPECT_LABELS, SENSITIVITY_DIFFERENCE, *JUDGED)
+EVIDENCE = (SUSPECT_LABELS, SENSITIVITY_DIFFERENCE, SITE_ROC_AUC, *JUDGED)
 # Shown in reports in this order.
 REPORTED = (
     ACCURACY,

@@ -51,6 +51,7 @@ class Validation(Document):
     """The rules of a table. Types, ranges, codes and unlisted columns always fail."""
 
     min_rows: int = Field(default=50, ge=10)
+    # Equal rows are taken for one patient's, and stay together, unless they are ignored.
     duplicates: Rule = Rule(action="warn")
     missing: Rule = Rule(action="fail", limit=0.3)
     class_balance: Rule = Rule(action="warn", limit=0.1)

@@ -51,7 +51,7 @@ def evidence(
     from healthrisk.steps import titles
     from healthrisk.steps.context import step_context
     from healthrisk.training.decision import Decision
-    from healthrisk.training.split import read_split
+    from healthrisk.training.split import read_common, read_split
     from healthrisk.training.train import Trained
 
     with step_context(titles.EVIDENCE) as log:
@@ -59,7 +59,8 @@ def evidence(
         models = [Trained.load(Path(each.path)) for each in (logistic_regression, random_forest, gradient_boosting)]
         parts = read_split(parsed, Path(train.path)), read_split(parsed, Path(test.path))
         decided = Decision.read(Path(decision.path))
-        gathered = gather(parsed, models, decided.winner, *parts, seed, read_level(level))
+        groups, sites = read_common(Path(train.path), Path(test.path))
+        gathered = gather(parsed, models, decided.winner, *parts, seed, read_level(level), groups, sites)
         decided = add_gates(parsed, decided, gathered)
         data = IngestRecord.read(Path(record.path))
         decided.write(Path(judged.path))

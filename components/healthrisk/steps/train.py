@@ -32,13 +32,14 @@ def train(
     from healthrisk.spec import DatasetSpec, Family
     from healthrisk.steps import titles
     from healthrisk.steps.context import step_context
-    from healthrisk.training.split import read_split
+    from healthrisk.training.split import read_groups, read_split
     from healthrisk.training.train import train
 
     with step_context(titles.train(cast(Family, family))) as log:
         parsed = DatasetSpec.parse(Path(spec.path).read_text())
         fitted = joblib.load(Path(preprocessor.path) / "preprocessor.joblib")
-        trained = train(parsed, cast(Family, family), fitted, read_split(parsed, Path(table.path)), seed)
+        part, groups = read_split(parsed, Path(table.path)), read_groups(Path(table.path))
+        trained = train(parsed, cast(Family, family), fitted, part, seed, groups)
         trained.save(Path(model.path))
         metric = parsed.selection.metric.name
         score = trained.record.cross_validation.intervals[metric]

@@ -6,19 +6,31 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection import RepeatedStratifiedKFold
+from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedGroupKFold
 
 from healthrisk.spec import DatasetSpec
 from healthrisk.spec.metric import SCORES
 from healthrisk.training import metrics
+from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import resampled
 from healthrisk.training.record import CrossValidation
 
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
-def splits(spec: DatasetSpec, y: NDArray[np.int64], seed: int, repeats: int | None = None) -> list[Split]:
-    """Return the spec's repeated stratified folds, as rows to fit on and rows held out."""
+def splits(
+    spec: DatasetSpec, y: NDArray[np.int64], seed: int, repeats: int | None = None, groups: Groups | None = None
+) -> list[Split]:
+    """Return the spec's repeated stratified folds, as rows to fit on and rows held out.
+
+    Rows of one of the `groups` are never on both sides.
+    """
+    if groups is not None:
+        found: list[Split] = []
+        for repeat in range(repeats or spec.selection.repeats):
+            grouped = StratifiedGroupKFold(spec.selection.folds, shuffle=True, random_state=seed * 1000 + repeat)
+            found += grouped.split(np.zeros((len(y), 1)), y, groups)
+        return found
     folds = RepeatedStratifiedKFold(
         n_splits=spec.selection.folds, n_repeats=repeats or spec.selection.repeats, random_state=seed
     )

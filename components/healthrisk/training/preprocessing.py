@@ -7,19 +7,24 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from healthrisk.bundle.preprocessor import Preprocessor
 from healthrisk.errors import TrainingError
 from healthrisk.spec import DatasetSpec
+from healthrisk.training.grouping import Groups, latest
 
 HOLD_OUT = 0.2
 
 
-def split(target: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """Return a mask [rows], true for the hold-out: a seeded fifth, stratified by class.
+def split(
+    target: NDArray[np.int64], seed: int, groups: Groups | None = None, times: NDArray[np.float64] | None = None
+) -> NDArray[np.bool_]:
+    """Return a mask [rows], true for the hold-out: a seeded fifth, stratified by class, or with `times` the latest.
+
+    Rows of one of the `groups` stand in one part.
 
     Raises:
         TrainingError: a class has too few rows to stand in both parts.
@@ -27,6 +32,14 @@ def split(target: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     counts = np.bincount(target)
     if (counts > 0).sum() < 2:
         raise TrainingError(f"only one class occurs in {len(target)} rows: a model needs at least two")
+    if times is not None:
+        mask = latest(times, groups, HOLD_OUT)
+        return _both_have_all(target, mask, "by time")
+    if groups is not None:
+        folds = StratifiedGroupKFold(round(1 / HOLD_OUT), shuffle=True, random_state=seed)
+        mask = np.zeros(len(target), dtype=bool)
+        mask[next(folds.split(target, target, groups))[1]] = True
+        return _both_have_all(target, mask, "by group")
     try:
         _, held_out = train_test_split(np.arange(len(target)), test_size=HOLD_OUT, stratify=target, random_state=seed)
     except ValueError as error:
@@ -34,6 +47,13 @@ def split(target: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     mask = np.zeros(len(target), dtype=bool)
     mask[held_out] = True
     return mask
+
+
+def _both_have_all(target: NDArray[np.int64], held_out: NDArray[np.bool_], how: str) -> NDArray[np.bool_]:
+    for name, part in (("training part", target[~held_out]), ("hold-out", target[held_out])):
+        if absent := sorted(set(target.tolist()) - set(part.tolist())):
+            raise TrainingError(f"split {how}: the {name} has no row of class {absent[0]} (counted from 0)")
+    return held_out
 
 
 def make_preprocessor(spec: DatasetSpec) -> ColumnTransformer:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from healthrisk.errors import TrainingError
@@ -24,8 +24,12 @@ DEFAULT_SEARCH: dict[Family, dict[str, list[Any]]] = {
 _STEP = "classifier__"
 
 
-def make_search(spec: DatasetSpec, family: Family, seed: int, *, refit: bool = False) -> GridSearchCV:
+def make_search(
+    spec: DatasetSpec, family: Family, seed: int, *, refit: bool = False, grouped: bool = False
+) -> GridSearchCV:
     """Return the unfitted search of a family's hyper-parameters; with `refit` it is a model that tunes itself.
+
+    A grouped one wants `groups` when it is fitted.
 
     Raises:
         TrainingError: the search space names what the family lacks.
@@ -39,7 +43,8 @@ def make_search(spec: DatasetSpec, family: Family, seed: int, *, refit: bool = F
     def scorer(model: Pipeline, x: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
         return metric.sign * metrics.score(metric, truth, model.predict_proba(x))
 
-    folds = StratifiedKFold(spec.selection.folds, shuffle=True, random_state=seed)
+    kind = StratifiedGroupKFold if grouped else StratifiedKFold
+    folds = kind(spec.selection.folds, shuffle=True, random_state=seed)
     return GridSearchCV(pipeline, grid, scoring=scorer, cv=folds, refit=refit, error_score="raise")
 
 

@@ -1,6 +1,7 @@
 """The training part and the hold-out as files: encoded Parquet tables, written and read in bounded memory."""
 
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from healthrisk.data import encoding, tables
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing
+from healthrisk.training.grouping import ROWS_AT_ONCE, Groups, groups_of, times_of
 
-ROWS_AT_ONCE = 250_000
 # A larger training part is sampled for fitting: medians and means of half a million rows no longer move, and the
 # memory needed stays the same however long the table is.
 FIT_ROWS = 500_000
+# No column of a spec begins like these.
+_GROUP, _SITE = "_group", "_site"
 
 
 def write_split(
@@ -30,16 +33,22 @@ def write_split(
     """
     source = pq.ParquetFile(table, pre_buffer=False)
     target = encoding.encode_target(spec, source.read([spec.target.name]))
-    held_out = preprocessing.split(target, seed)
-    schema = pa.schema([*((name, pa.float64()) for name in spec.features), (spec.target.name, pa.int64())])
+    groups = groups_of(spec, source)
+    held_out = preprocessing.split(target, seed, groups, times_of(spec, source))
+    common = ([(_GROUP, pa.int64())] if groups is not None else []) + ([(_SITE, pa.string())] if spec.site else [])
+    fields = [*((name, pa.float64()) for name in spec.features), (spec.target.name, pa.int64()), *common]
+    schema = pa.schema(fields)
     sampled = _sample(~held_out, seed)
     kept, begin = [], 0
     with tables.scratch_writer(train, schema) as to_train, tables.scratch_writer(test, schema) as to_test:
         for batch in source.iter_batches(ROWS_AT_ONCE):
             matrix, end = encoding.encode(spec, batch), begin + batch.num_rows
             mask, y = held_out[begin:end], target[begin:end]
-            _write(to_train, schema, matrix[~mask], y[~mask])
-            _write(to_test, schema, matrix[mask], y[mask])
+            columns = [*matrix.T, y]
+            columns += [groups[begin:end]] if groups is not None else []
+            columns += [batch.column(spec.site).to_numpy(zero_copy_only=False)] if spec.site else []
+            _write(to_train, schema, columns, ~mask)
+            _write(to_test, schema, columns, mask)
             kept.append(matrix[sampled[begin:end]])
             begin = end
     fitted, serving = preprocessing.fit(spec, np.concatenate(kept))
@@ -59,8 +68,26 @@ def read_split(spec: DatasetSpec, path: Path) -> tuple[NDArray[np.float64], NDAr
     return matrix, np.asarray(table.column(spec.target.name).to_numpy(), dtype=np.int64)
 
 
-def _write(writer: pq.ParquetWriter, schema: pa.Schema, matrix: NDArray[np.float64], y: NDArray[np.int64]) -> None:
-    writer.write_table(pa.table([*matrix.T, y], schema=schema))
+def read_groups(path: Path) -> Groups | None:
+    """Return which group each row of a part belongs to [rows]; None where every row is a group of its own."""
+    if _GROUP not in pq.read_schema(path).names:
+        return None
+    return np.asarray(pq.read_table(path, columns=[_GROUP]).column(0).to_numpy(), dtype=np.int64)
+
+
+def read_common(*parts: Path) -> tuple[Groups | None, NDArray[np.object_] | None]:
+    """Return which group and which site each row of all parts belongs to [rows]; None where the parts do not say."""
+    groups, sites = None, None
+    names = pq.read_schema(parts[0]).names
+    if _GROUP in names:
+        groups = np.concatenate([read_groups(part) for part in parts])
+    if _SITE in names:
+        sites = np.concatenate([pq.read_table(part, columns=[_SITE]).column(0).to_numpy() for part in parts])
+    return groups, sites
+
+
+def _write(writer: pq.ParquetWriter, schema: pa.Schema, columns: list[Any], mask: NDArray[np.bool_]) -> None:
+    writer.write_table(pa.table([column[mask] for column in columns], schema=schema))
 
 
 def _sample(training: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:

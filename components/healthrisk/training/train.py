@@ -19,6 +19,7 @@ from healthrisk.spec import DatasetSpec, Family
 from healthrisk.training import preprocessing
 from healthrisk.training.cross_validation import cross_validate, splits, summarize
 from healthrisk.training.estimators import make_model, parallel
+from healthrisk.training.grouping import Groups
 from healthrisk.training.record import TrainingRecord
 from healthrisk.training.search import best_parameters, make_search, record_of
 
@@ -76,10 +77,12 @@ def train(
     fitted: ColumnTransformer,
     part: tuple[NDArray[np.float64], NDArray[np.int64]],
     seed: int,
+    groups: Groups | None = None,
 ) -> Trained:
     """Search, cross-validate and fit one family on an encoded matrix [rows, features] with class positions [rows].
 
-    `fitted` is the preprocessing fitted on the same part; the final classifier stands on it.
+    `fitted` is the preprocessing fitted on the same part; the final classifier stands on it. Rows of one of the
+    `groups` are never on both sides of a fold.
 
     Raises:
         TrainingError: a class has fewer rows than there are folds, or the search space names what the family lacks.
@@ -87,11 +90,11 @@ def train(
     matrix, y = part
     _check_classes(spec, y)
     with parallel(family, len(y)):
-        searched = make_search(spec, family, seed).fit(matrix, y)
+        searched = make_search(spec, family, seed, grouped=groups is not None).fit(matrix, y, groups=groups)
         parameters = best_parameters(searched)
         best = make_model(spec, family, seed, parameters)
         # Other folds than the search's, so that the figures are not those it was tuned on.
-        scores, out_of_fold = cross_validate(spec, best, matrix, y, splits(spec, y, seed + 1))
+        scores, out_of_fold = cross_validate(spec, best, matrix, y, splits(spec, y, seed + 1, groups=groups))
         inputs = preprocessing.extract(spec, fitted).transform(matrix).astype(np.float64)
         classifier = clone(best["classifier"]).fit(inputs, y)
     record = TrainingRecord(
