@@ -57,7 +57,10 @@ def is_answered(pair: Pair) -> bool:
     return grpc_code(pair) is grpc.StatusCode.OK
 
 
-@pytest.mark.parametrize("start", [b"", b"GET /v2 HTT", b"POST /v2 HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1"])
+@pytest.mark.parametrize(
+    "start",
+    [b"", b"GET /v2 HTT", b"POST /v2/models/heart-disease/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1"],
+)
 def test_connections_that_wait_make_room(few: Pair, start: bytes) -> None:
     """One client holds all there may be, twice over; whoever asks for health is answered."""
     with ExitStack() as stack:

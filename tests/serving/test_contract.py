@@ -60,7 +60,8 @@ def test_model_ready(heart_pair: Any, client: httpx.Client, path: str) -> None:
 
 def test_server_metadata_and_health(heart_pair: Any, client: httpx.Client) -> None:
     for url in (heart_pair.transformer.url, heart_pair.predictor.url):
-        assert client.get(f"{url}/v2").json()["extensions"] == ["binary_tensor_data"]
+        extensions = client.get(f"{url}/v2").json()["extensions"]
+        assert extensions == ["binary_tensor_data", "model_configuration", "statistics"]
         assert client.get(f"{url}/v2/health/live").json() == {"live": True}
         assert client.get(f"{url}/v2/health/ready").json() == {"ready": True}
     with grpc.insecure_channel(heart_pair.transformer.grpc) as channel:

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.support import framework_server
+from tests.serving import framework_server
 from tests.support.servers import Pair, Server
 
 
@@ -58,12 +58,14 @@ def test_v2(
 
 
 def plain(document: Any) -> Any:
-    """Return an answer without the fields that the framework sends as null, and FP32 in its own precision.
+    """Return an answer without the fields that the framework sends as null, without our content types, which the
+    framework does not send, and FP32 in its own precision.
 
     The framework writes a float32 with the digits of a float64.
     """
     if isinstance(document, dict):
-        return {key: plain(value) for key, value in document.items() if value not in (None, {})}
+        fields = {key: plain(value) for key, value in document.items() if key != "content_type"}
+        return {key: value for key, value in fields.items() if value not in (None, {})}
     if isinstance(document, float):
         return float(np.float32(document))
     return [plain(value) for value in document] if isinstance(document, list) else document

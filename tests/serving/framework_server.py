@@ -4,12 +4,13 @@ from pathlib import Path
 
 import kserve
 from healthrisk.bundle import Bundle
-from healthrisk.serving.servers.model_server import BundleServer, arguments
+from healthrisk.serving.servers.arguments import arguments, check
+from healthrisk.serving.servers.model_server import BundleServer
 from healthrisk.serving.servers.transformer import make
 
 if __name__ == "__main__":
     args = arguments()
     bundle = Bundle.open(Path(args.bundle))
-    model = make(BundleServer(args, bundle), bundle)
+    model = make(BundleServer(args, check(args), bundle), bundle)
     model.load()
     kserve.ModelServer(http_port=args.http_port, grpc_port=args.grpc_port).start([model])
