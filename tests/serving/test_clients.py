@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
 from pathlib import Path
 
 import grpc
@@ -59,6 +60,18 @@ def test_large_bodies(lasting: Pair) -> None:
             assert connection.recv(12) == b"HTTP/1.1 413"
     assert lasting.transformer.rss() - before < 40
     http.post(lasting.predict_url, content=body_of(lasting)).raise_for_status()
+
+
+def test_a_refused_body_that_came_in_leaves_its_connection(lasting: Pair) -> None:
+    """Only where more of a body may come is the connection given up; a client that sent all of it goes on."""
+    with socket.create_connection(("127.0.0.1", lasting.transformer.ports[0]), timeout=ANSWER) as connection:
+        for body in (b'{"instances": [' + b"{}," * 340_000 + b"{}]}", body_of(lasting)):
+            head = f"POST /v1/models/{lasting.bundle.spec.name}:predict HTTP/1.1\r\nhost: x\r\n"
+            connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+            answer = HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, answer.will_close) == (413 if len(body) > 1000 else 200, False)
+            answer.read()
 
 
 def test_refused_bodies_are_not_kept(make_bundle: Callable[..., Path], tmp_path: Path) -> None:

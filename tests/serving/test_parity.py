@@ -14,7 +14,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 import kserve
 from healthrisk.inference.scorer import risk_levels
-from healthrisk.serving import codec
+from healthrisk.serving.tensors import NUMPY_TYPES
 from healthrisk.spec import Column
 from tests.support.patience import ANSWER
 
@@ -83,6 +83,12 @@ def test_v1(pair: Any, rows: Any, expected: np.ndarray, client: httpx.Client) ->
     assert [row["probability"] for row in lists] == [row["probability"] for row in answer]
 
 
+def number_bytes(values: list[float], datatype: str) -> bytes:
+    if datatype == "BF16":
+        return (np.array(values, "<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    return np.array(values, dtype=float).astype(NUMPY_TYPES[datatype]).tobytes()
+
+
 def binary_body(
     bundle: Any, rows: list[dict[str, Any]], numbers: str = "FP64", **document: Any
 ) -> tuple[bytes, dict[str, str]]:
@@ -93,7 +99,7 @@ def binary_body(
             texts = [str(value or "").encode() for value in values]
             raw = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
         else:
-            raw = np.array(values, dtype=float).astype(codec.NUMPY_TYPES[numbers]).tobytes()
+            raw = number_bytes(values, numbers)
         datatype = "BYTES" if column.is_text else numbers
         parameters = {"binary_data_size": len(raw)}
         inputs.append({"name": column.name, "datatype": datatype, "shape": [len(rows), 1], "parameters": parameters})
@@ -141,7 +147,7 @@ def test_every_datatype(pair: Any, rows: Any, offline: Any, client: httpx.Client
     given = next(row for row in rows if None not in row.values())
     row = {column.name: whole(column, given[column.name]) for column in pair.bundle.spec.columns}
     expected = offline(pair.bundle, [row])[0]
-    for datatype in codec.NUMPY_TYPES:
+    for datatype in NUMPY_TYPES:
         body, headers = binary_body(pair.bundle, [row], datatype)
         tensors = as_tensors(pair.bundle, [row])
         for tensor in tensors:
@@ -151,7 +157,7 @@ def test_every_datatype(pair: Any, rows: Any, offline: Any, client: httpx.Client
             client.post(pair.infer_url, json={"inputs": tensors}),
         ]
         served = [outputs_of(answer.raise_for_status().json())["probability"] for answer in answers]
-        if datatype != "FP16":
+        if datatype not in {"FP16", "BF16"}:
             inputs = [kserve.InferInput(**tensor) for tensor in tensors]
             message = kserve.InferRequest(pair.bundle.spec.name, inputs).to_grpc()
             with grpc.insecure_channel(pair.transformer.grpc) as channel:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk.errors import StoreError
-from healthrisk.serving.codec import Tensor, to_bytes
+from healthrisk.serving.tensors import Tensor, to_bytes
 from healthrisk.spec import DatasetSpec
 
 _ATTEMPTS = 5

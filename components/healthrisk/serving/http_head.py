@@ -1,4 +1,9 @@
-"""What a request's head may not hold, and what may be left out of it."""
+"""Heads of HTTP messages: what a request's may not hold, what may be left out of it, and a refusal's."""
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from healthrisk.serving.errors import RETRY_AFTER_SECONDS
 
 Headers = list[tuple[bytes, bytes]]
 _OFFERS = frozenset({b"upgrade", b"http2-settings"})
@@ -30,3 +35,12 @@ def without_offer(headers: Headers) -> bytes:
         elif name not in _OFFERS:
             kept.append(b"%b: %b\r\n" % (name, value))
     return b"".join(kept)
+
+
+def refusal(status: int, message: str) -> bytes:
+    """Return an answer after which the connection closes."""
+    body = orjson.dumps({"error": message})
+    head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+    if status == 503:
+        head += b"retry-after: %d\r\n" % RETRY_AFTER_SECONDS
+    return b"%b%b\r\n%b" % (STATUS_LINE[status], head, body)

@@ -6,13 +6,11 @@ import asyncio
 from typing import Any
 
 import httptools
-import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from healthrisk.serving import http_head
 from healthrisk.serving.admission import AdmissionController
 from healthrisk.serving.connection_table import ConnectionTable
-from healthrisk.serving.errors import RETRY_AFTER_SECONDS
 
 _LINGER_SECONDS = 0.3
 _HEAD_END = b"\r\n\r\n"
@@ -253,9 +251,5 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _answer_last(self, status: int, message: str) -> None:
         """Answer, and close."""
-        body = orjson.dumps({"error": message})
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
-        if status == 503:
-            head += b"retry-after: %d\r\n" % RETRY_AFTER_SECONDS
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
+        self.transport.write(http_head.refusal(status, message))
         self.transport.close()

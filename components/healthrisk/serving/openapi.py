@@ -3,7 +3,7 @@
 from typing import Any
 
 from healthrisk import __version__
-from healthrisk.serving.codec import DATATYPES
+from healthrisk.serving.tensors import DATATYPES
 from healthrisk.spec import Column, DatasetSpec
 
 _ERROR = {

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk.data.rules import NUMBER, Rules
-from healthrisk.serving.codec import NUMPY_TYPES, Tensor
 from healthrisk.serving.errors import Fault, RequestError, ValueRefusedError, bad_request, too_large
+from healthrisk.serving.tensors import NUMPY_TYPES, Tensor
 from healthrisk.spec import Column, DatasetSpec
 
 # A whole table as one tensor has this name in the metadata; a client may call it what it likes.

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from healthrisk.serving.admission import AdmissionController
-from healthrisk.serving.codec import Request, Response
 from healthrisk.serving.errors import RequestError
 from healthrisk.serving.logs import REQUESTS
 from healthrisk.serving.metrics import ServerMetrics
+from healthrisk.serving.tensors import Request, Response
 from healthrisk.serving.tracing import Tracer
 
 Answer = TypeVar("Answer")

@@ -7,9 +7,9 @@ from kserve.model import InferenceVerb
 
 import kserve
 from healthrisk.bundle import Bundle
-from healthrisk.serving.codec import Request, Response, Tensor, from_bytes, select
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.service import Context
+from healthrisk.serving.tensors import Request, Response, Tensor, from_bytes, select
 
 
 class BundleModel(kserve.Model):

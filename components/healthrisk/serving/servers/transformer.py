@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle
 from healthrisk.inference.scorer import Scorer, risk_levels
-from healthrisk.serving.codec import Request, Response, Tensor
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.hop import PredictorClient
 from healthrisk.serving.metrics import Distributions, ServerMetrics
@@ -17,6 +16,7 @@ from healthrisk.serving.rows import RowReader
 from healthrisk.serving.servers.model_server import BundleServer, serve
 from healthrisk.serving.servers.served_model import BundleModel
 from healthrisk.serving.service import Context
+from healthrisk.serving.tensors import Request, Response, Tensor
 
 
 class Transformer(BundleModel):
