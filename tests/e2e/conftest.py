@@ -23,7 +23,7 @@ from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.deployment.deploy import READY_SECONDS
 from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 from healthrisk.registry import versions
-from tests.support import patience
+from tests.support import patience, sample_bundle
 
 NAMESPACE = "healthrisk"
 ROOT = Path(__file__).parents[2]
@@ -108,9 +108,7 @@ def register(platform: None, tmp_path_factory: pytest.TempPathFactory) -> Callab
         assert done.returncode == 0, done.stderr
         bundle = Bundle.open(Path(done.stdout.strip()))
         uri = store.put(bundle, os.environ["HEALTHRISK_BUNDLES"])
-        metric, family = bundle.spec.selection.metric, "logistic_regression"
-        scored = {"cross_validation": {"intervals": {metric: {"mean": 0.5 + seed / 1000}}}}
-        decision = {"metric": metric, "winner": family, "models": {family: scored}}
+        decision = sample_bundle.decision(bundle.spec, "logistic_regression", 0.5 + seed / 1000, seed)
         version, _ = versions.register(bundle, uri, decision, "", "nothing to compare")
         versions.client().set_registered_model_alias(bundle.spec.name, "champion", version.number)
         return bundle, Deployed(version.number, uri, bundle.digest)

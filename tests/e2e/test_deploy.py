@@ -18,13 +18,14 @@ from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.inference.scorer import golden_matrix
 from healthrisk.registry import versions
+from healthrisk.registry.registration import Registration
 from tests.support.patience import ANSWER, run
 
 NAME = "readmission"
 STEP = """
-import json
 from healthrisk.deployment.deploy import deploy
-print(deploy(json.loads({registration!r}), "healthrisk"))
+from healthrisk.registry.registration import Registration
+print(deploy(Registration.model_validate_json({registration!r}), "healthrisk"))
 """
 # Deploys a version, and holds its answers against the golden rows of the bundle at `proof`.
 CHAMPION = """
@@ -39,13 +40,18 @@ deploy.champion(KubernetesCluster(), bundle, {version!r}, url, seconds={seconds}
 """
 
 
+def registration(alias: str, version: Deployed) -> str:
+    """What the register step would have written of a version."""
+    what = {"name": NAME, "version": version.number, "bundle": version.bundle, "digest": version.digest}
+    return Registration(alias=alias, reason="a test", run="", **what).to_json()
+
+
 @pytest.fixture(scope="module")
 def served(first: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any) -> tuple[Bundle, Deployed]:
     """The first version, deployed from nothing by a pod with the pipeline's account."""
     cluster.delete(NAME)
     _, version = first
-    registration = {"version": version.number, "alias": "champion", "bundle": version.bundle, "digest": version.digest}
-    phase, printed = in_cluster("e2e-deploy", STEP.format(registration=json.dumps(registration)))
+    phase, printed = in_cluster("e2e-deploy", STEP.format(registration=registration("champion", version)))
     assert phase == "Succeeded", printed
     assert f"version {version.number} is served" in printed
     return first
@@ -113,13 +119,7 @@ def test_a_challenger_is_served_beside_the_champion(
     served: tuple[Bundle, Deployed], second: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any
 ) -> None:
     _, version = second
-    registration = {
-        "version": version.number,
-        "alias": "challenger",
-        "bundle": version.bundle,
-        "digest": version.digest,
-    }
-    phase, printed = in_cluster("e2e-challenger", STEP.format(registration=json.dumps(registration)))
+    phase, printed = in_cluster("e2e-challenger", STEP.format(registration=registration("challenger", version)))
     assert phase == "Succeeded", printed
     assert f"version {version.number} is served beside the champion as {NAME}-challenger" in printed
     assert cluster.deployed(NAME) == served[1]

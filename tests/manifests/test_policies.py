@@ -146,6 +146,26 @@ def test_a_model_has_a_way_in_where_there_is_a_gateway(render: Render) -> None:
         assert [one["kind"] for one in render(overlay) if one["kind"] == "HTTPRoute"] == []
 
 
+@pytest.mark.parametrize("overlay", ["kind", "production"])
+def test_grpc_finds_its_model_by_a_header(overlay: str, render: Render) -> None:
+    documents = render(f"{overlay}/model")
+    route, service = _one(documents, "HTTPRoute"), _one(documents, "Service")
+    (rule,) = [one for one in route["spec"]["rules"] if "headers" in one["matches"][0]]
+    assert rule["matches"] == [
+        {
+            "path": {"type": "PathPrefix", "value": "/inference.GRPCInferenceService"},
+            "headers": [{"type": "Exact", "name": "x-model-name", "value": "model-name"}],
+        }
+    ]
+    (port,) = service["spec"]["ports"]
+    assert port["appProtocol"] == "kubernetes.io/h2c"
+    assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": port["port"]}]
+    policies = {one["metadata"]["name"]: one["spec"] for one in render(overlay) if one["kind"] == "NetworkPolicy"}
+    (rule,) = policies["transformer"]["ingress"]
+    assert {"port": port["targetPort"]} in rule["ports"]
+    assert service["spec"]["selector"].items() > policies["transformer"]["podSelector"]["matchLabels"].items()
+
+
 def test_the_deploy_step_may_do_what_it_does_and_no_more(render: Render) -> None:
     granted = {
         (group, resource): set(rule["verbs"])
@@ -158,6 +178,7 @@ def test_the_deploy_step_may_do_what_it_does_and_no_more(render: Render) -> None
     assert granted == {
         ("serving.kserve.io", "inferenceservices"): {"get", "list", "create", "patch", "delete"},
         ("gateway.networking.k8s.io", "httproutes"): {"get", "create", "patch", "delete"},
+        ("", "services"): {"get", "create", "patch", "delete"},
         ("", "configmaps"): {"get"},
         ("apps", "deployments"): {"get"},
         ("", "pods"): {"list"},

@@ -68,8 +68,9 @@ class KubernetesCluster:
     def delete(self, name: str) -> None:
         """Remove all that the site's template has for a model, the way in before what it leads to."""
         for document in reversed(self._template(name)):
-            with _translated(f"{document['kind']} {name!r} cannot be removed"), suppress(NotFoundError):
-                self._kind(document).delete(name, self.namespace)
+            kind, called = document["kind"], document["metadata"]["name"]
+            with _translated(f"{kind} {called!r} cannot be removed"), suppress(NotFoundError):
+                self._kind(document).delete(called, self.namespace)
 
     def wait(self, name: str, version: Deployed, seconds: float) -> None:
         """Wait until every replica of every server runs a version and is ready."""
