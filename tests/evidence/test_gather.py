@@ -105,11 +105,11 @@ def test_the_full_report_tells_what_only_full_evidence_knows(
 ) -> None:
     text = words(heart[0], *full)
     inside = full[1].nested["logistic_regression"].intervals["roc_auc"]
-    assert f"{inside['mean']:.3f} {inside['low']:.3f} to {inside['high']:.3f}" in text
+    assert f"{inside.mean:.3f} {inside.low:.3f} to {inside.high:.3f}" in text
     assert "By nested cross-validation" in text
     for row in full[1].stress[1:]:
         change = row.effects["roc_auc"].change
-        assert f"{change['mean']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})" in text
+        assert f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})" in text
     assert "20 %, everybody" in text
     assert "fails the gate" in text
     assert "parameters searched for itself" in text

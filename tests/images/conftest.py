@@ -1,10 +1,12 @@
 """Our two images, run as a cluster runs them: another user, nothing to write to but /tmp, no capability."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from healthrisk.registry.provenance import git_revision
 from tests.support.patience import run
 
 # What a restricted pod gets, said in docker's words.
@@ -13,16 +15,19 @@ RESTRICTED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=n
 
 @pytest.fixture(scope="session")
 def image() -> Callable[[str], str]:
-    """Return the id of one of our images, built by `make images`."""
+    """Return the id of one of our images, built by `make images` of what is checked out here."""
 
     def find(name: str) -> str:
         try:
-            found = run(["docker", "image", "inspect", "--format", "{{.Id}}", f"healthrisk/{name}"])
+            found = run(["docker", "image", "inspect", "--format", "{{json .}}", f"healthrisk/{name}"])
         except FileNotFoundError:
             pytest.skip("there is no docker here: install it, then make images")
         if found.returncode:
             pytest.skip(f"there is no image healthrisk/{name} here: make images")
-        return found.stdout.strip()
+        about = json.loads(found.stdout)
+        if f"HEALTHRISK_REVISION={git_revision()}" not in about["Config"]["Env"]:
+            pytest.skip(f"healthrisk/{name} here was built of another revision: make images")
+        return str(about["Id"])
 
     return find
 

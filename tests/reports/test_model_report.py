@@ -71,6 +71,8 @@ class Page(html.parser.HTMLParser):
         if tag == "td":
             self.in_cell = True
             self.rows[-1].append("")
+        if tag == "br" and self.in_cell:
+            self.rows[-1][-1] += " "
         assert tag not in {"script", "link", "iframe"}
 
     def handle_data(self, data: str) -> None:
@@ -137,7 +139,7 @@ def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> Non
     evidence = EvidenceRecord.read(artifact(home, "evidence", "found"))
     decision = Decision.read(artifact(home, "evidence", "judged"))
     for column in evidence.fairness:
-        for row in column["groups"]:
+        for row in column.groups:
             assert row.group in page.words
     for gate in decision.gates:
         said = f"{gate.verdict} {gate.reason}".strip()
@@ -146,7 +148,7 @@ def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> Non
         assert site.label in page.words
     assert page.words.count("is missing: not on this machine") == len(evidence.sites) == 3
     age = evidence.cohort.predictors[0].lines[0].sides[1]
-    assert f"{age['median']:.3g} ({age['low']:.3g} to {age['high']:.3g})" in page.words
+    assert f"{age.median:.3g} ({age.low:.3g} to {age.high:.3g})" in page.words
     assert evidence.level == "quick"
     assert "EVIDENCE=full" in page.words
 

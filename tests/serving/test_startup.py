@@ -140,7 +140,12 @@ def test_nothing_is_imported_that_no_server_needs(copy: Path, tmp_path: Path) ->
 
 def serve(bundle: Path, port: int) -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "kserve" / "serve.py"), f"--bundle={bundle}", f"--port={port}"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # In the background of a shell interrupts are ignored, and children inherit that, but no handler.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
