@@ -7,8 +7,9 @@ They register models of an invented data set with the cluster's MLflow and objec
 import base64
 import json
 import os
-import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from healthrisk.deployment.deploy import READY_SECONDS
 from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 from healthrisk.registry import versions
 from tests.support import patience, sample_bundle
+from tests.support.servers import free_ports
 
 NAMESPACE = "healthrisk"
 ROOT = Path(__file__).parents[2]
@@ -59,19 +61,28 @@ def kubectl() -> Kubectl:
 
 @pytest.fixture(scope="session")
 def forward(kubectl: Kubectl) -> Iterator[Callable[[str, int], str]]:
-    """Return a port of this machine that leads to a service's: HOST:PORT."""
+    """Return a port of this machine that leads to a service's, through all pods that it has in time: HOST:PORT."""
     with ExitStack() as stack:
 
         def start(service: str, port: int, namespace: str = NAMESPACE) -> str:
-            command = ["kubectl", "--context", os.environ["KUBE_CONTEXT"], "--namespace", namespace]
-            command += ["port-forward", f"service/{service}", f":{port}"]
-            process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-            stack.callback(process.terminate)
-            found = re.search(r"127\.0\.0\.1:\d+", next(iter(process.stdout or ()), ""))
-            assert found, f"{service} cannot be reached"
-            return found[0]
+            (local,) = free_ports(1)
+            words = ["kubectl", "--context", os.environ["KUBE_CONTEXT"], "--namespace", namespace]
+            words += ["port-forward", f"service/{service}", f"{local}:{port}"]
+            # It ends with the pod that it leads to.
+            again = ["sh", "-c", 'while :; do "$@"; sleep 1; done', "sh", *words]
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            process = stack.enter_context(subprocess.Popen(again, start_new_session=True, **quiet))
+            stack.callback(os.killpg, process.pid, signal.SIGTERM)
+            patience.until(lambda: listens(local), lambda: f"{service} cannot be reached")
+            return f"127.0.0.1:{local}"
 
         yield start
+
+
+def listens(port: int) -> bool:
+    """Tell whether something takes connections on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 
 from healthrisk.bundle import Bundle
-from healthrisk.data import encoding
 from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import Cluster, Deployed
-from healthrisk.inference.scorer import golden_matrix
 from healthrisk.registry import versions
 from healthrisk.registry.registration import Registration
-from tests.support.patience import ANSWER, run
+from tests.support import golden_grpc
+from tests.support.patience import run
 
 NAME = "readmission"
 STEP = """
@@ -85,34 +84,16 @@ def test_rest_answers_as_offline(served: tuple[Bundle, Deployed], url: Callable[
 
 
 def test_grpc_answers_as_offline(served: tuple[Bundle, Deployed], kubectl: Callable[..., str]) -> None:
-    from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-    from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
-
-    bundle = served[0]
-    golden = bundle.golden
-    rows = encoding.decode(bundle.spec, golden_matrix(bundle.spec, golden.rows))
-    request = pb.ModelInferRequest(model_name=NAME)
-    for column, values in zip(bundle.spec.columns, zip(*rows, strict=True), strict=True):
-        tensor = request.inputs.add(
-            name=column.name, shape=[len(values)], datatype="BYTES" if column.is_text else "FP64"
-        )
-        if column.is_text:
-            tensor.contents.bytes_contents.extend(("" if value is None else value).encode() for value in values)
-        else:
-            tensor.contents.fp64_contents.extend(np.nan if value is None else value for value in values)
     # KServe's service has the REST port only; gRPC is asked of the pod itself.
     command = ["kubectl", "--context", os.environ["KUBE_CONTEXT"], "--namespace", "healthrisk"]
     command += ["port-forward", f"deployment/{NAME}-transformer", ":8081"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            address = next(iter(process.stdout or ())).split()[2]
-            with grpc.insecure_channel(address) as channel:
-                answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=ANSWER)
+            with grpc.insecure_channel(next(iter(process.stdout or ())).split()[2]) as channel:
+                found = golden_grpc.probabilities(channel, served[0])
         finally:
             process.terminate()
-    place = [output.name for output in answer.outputs].index("probability")
-    found = np.frombuffer(answer.raw_output_contents[place], "<f4").reshape(len(rows), -1)
-    np.testing.assert_allclose(found, golden.probability, atol=1e-6)
+    np.testing.assert_allclose(found, served[0].golden.probability, atol=1e-6)
 
 
 def test_a_challenger_is_served_beside_the_champion(

@@ -2,14 +2,19 @@
 
 import base64
 import json
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
+import numpy as np
 import pytest
 
 from healthrisk.bundle import Bundle
 from healthrisk.deployment.cluster import Cluster, Deployed
-from tests.support.patience import run, until
+from tests.support import golden_grpc
+from tests.support.patience import ANSWER, run, until
 
 NAME, HOST = "readmission", "healthrisk.localhost"
 PRODUCTION = Path(__file__).parents[2] / "manifests" / "overlays" / "production"
@@ -28,11 +33,17 @@ def gateway(kubectl: Kubectl, forward: Callable[..., str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def ask(kubectl: Kubectl, gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    """Ask for a path as kind/status tells to, trusting the gateway's own certificate alone: status and HTTP version."""
+def trusted(kubectl: Kubectl, gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The gateway's own certificate."""
     where = ("--namespace", "healthrisk", "get", "secret", "gateway-tls", "--output")
-    trusted = tmp_path_factory.mktemp("tls") / "gateway.crt"
-    trusted.write_bytes(base64.b64decode(kubectl(*where, r"jsonpath={.data.tls\.crt}")))
+    path = tmp_path_factory.mktemp("tls") / "gateway.crt"
+    path.write_bytes(base64.b64decode(kubectl(*where, r"jsonpath={.data.tls\.crt}")))
+    return path
+
+
+@pytest.fixture(scope="module")
+def ask(gateway: str, trusted: Path) -> Ask:
+    """Ask for a path as kind/status tells to, trusting the gateway's own certificate alone: status and HTTP version."""
     port = gateway.rpartition(":")[2]
     command = [
         "curl",
@@ -75,6 +86,31 @@ def test_a_served_model_is_let_in_over_tls_and_http2(served: tuple[Bundle, Deplo
     assert ask("/metrics")[0] == 404, "what no route names stays inside"
 
 
+def test_grpc_goes_to_the_model_that_its_header_names(
+    served: tuple[Bundle, Deployed], gateway: str, trusted: Path, ask: Ask
+) -> None:
+    until(lambda: ask(f"/v2/models/{NAME}")[0] == 200)
+    credentials = grpc.ssl_channel_credentials(trusted.read_bytes())
+    options = [("grpc.ssl_target_name_override", HOST), ("grpc.default_authority", HOST)]
+    with grpc.secure_channel(gateway, credentials, options) as channel:
+        found = golden_grpc.probabilities(channel, served[0], x_model_name=NAME)
+        np.testing.assert_allclose(found, served[0].golden.probability, atol=1e-6)
+        with pytest.raises(grpc.RpcError) as caught:
+            golden_grpc.probabilities(channel, served[0])
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_request_that_never_ends_is_given_up(served: tuple[Bundle, Deployed], gateway: str, trusted: Path) -> None:
+    host, _, port = gateway.partition(":")
+    context = ssl.create_default_context(cafile=trusted)
+    with (
+        socket.create_connection((host, int(port)), timeout=ANSWER) as plain,
+        context.wrap_socket(plain, server_hostname=HOST) as sent,
+    ):
+        sent.sendall(f"POST /v2/models/{NAME}/infer HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9\r\n\r\n{{".encode())
+        assert sent.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
 def test_a_model_that_is_removed_has_no_way_in(
     served: tuple[Bundle, Deployed], cluster: Cluster, kubectl: Kubectl, ask: Ask
 ) -> None:
@@ -84,7 +120,8 @@ def test_a_model_that_is_removed_has_no_way_in(
     until(lambda: ask(f"/v2/models/{other}")[0] != 404)
     cluster.delete(other)
     until(lambda: ask(f"/v2/models/{other}")[0] == 404)
-    assert kubectl("--namespace", "healthrisk", "get", "httproute", other, "--ignore-not-found") == ""
+    for kind, name in (("httproute", other), ("service", f"{other}-grpc"), ("inferenceservice", other)):
+        assert kubectl("--namespace", "healthrisk", "get", kind, name, "--ignore-not-found") == "", kind
 
 
 def test_a_key_is_asked_for(

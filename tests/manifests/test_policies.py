@@ -138,6 +138,18 @@ def test_overlays_differ(render: Render) -> None:
     ]
 
 
+def test_a_cluster_can_be_given_another_overlay(render: Render) -> None:
+    """What Kubernetes refuses to change of a stateful set is the same in each."""
+    claims: dict[str, Any] = {}
+    for part in OVERLAYS:
+        for one in render(part):
+            if one["kind"] == "StatefulSet":
+                spec = one["spec"]
+                fixed = (spec["volumeClaimTemplates"], spec["serviceName"], spec["selector"])
+                assert claims.setdefault(one["metadata"]["name"], fixed) == fixed, part
+    assert set(claims) == {"postgres", "object-store"}
+
+
 def test_a_model_has_a_way_in_where_there_is_a_gateway(render: Render) -> None:
     assert {one["kind"] for one in render("small/model")} == {"InferenceService"}
     for overlay in ("kind", "production"):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.manifest_rules import ROOT, Document, build, script
 from tests.support.published import IMAGES, publish
@@ -51,7 +52,15 @@ def test_kserve_has_its_custom_resources_once_its_namespace_and_our_settings(
 def test_a_mirror_of_the_sources_reaches_what_they_refer_to(sources: str, stage: Stage, kustomize: list[str]) -> None:
     staged = stage("pipelines", SOURCES=sources)
     documents = named(build(kustomize, staged / "manifests" / "upstream" / "pipelines"))
-    assert {name for _, name in documents} == {"ml-pipeline", "workflow-controller", "seaweedfs"}
+    assert {name for _, name in documents} == {"ml-pipeline", "workflow-controller", "seaweedfs", "kfp-launcher"}
+
+
+def test_a_step_bears_the_absence_of_the_pipelines_store(sources: str, stage: Stage, kustomize: list[str]) -> None:
+    staged = stage("pipelines", SOURCES=sources)
+    launcher = named(build(kustomize, staged / "manifests" / "upstream" / "pipelines"))["ConfigMap", "kfp-launcher"]
+    assert launcher["data"]["defaultPipelineRoot"] == "", "what upstream says stays"
+    # Waits double up to twenty seconds.
+    assert yaml.safe_load(launcher["data"]["providers"])["minio"]["default"]["maxRetries"] >= 20
 
 
 def test_the_pipelines_store_reports_nothing(sources: str, stage: Stage, kustomize: list[str]) -> None:

@@ -85,6 +85,12 @@ spec:
             - name: V2_DRIVER_IMAGE
               value: ghcr.io/kubeflow/kfp-driver:1
 ---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kfp-launcher, namespace: kubeflow}
+data:
+  defaultPipelineRoot: ""
+---
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: seaweedfs}

@@ -1,0 +1,105 @@
+"""What is taken away comes back, and meanwhile models answer, waiting commands wait, and nothing is lost."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healthrisk.bundle import Bundle, store
+from healthrisk.deployment import deploy
+from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.registry import versions
+from tests.support.patience import PROCESS, run, until
+
+NAME = "readmission"
+TRAIN = Path(__file__).parents[2] / "pipelines" / "train_pipeline.py"
+Kubectl = Callable[..., str]
+
+
+@pytest.fixture
+def replay(served: tuple[Bundle, Deployed], forward: Callable[[str, int], str]) -> Callable[[], object]:
+    """Hold the served model's answers against its golden rows."""
+    url = f"http://{forward(f'{NAME}-transformer', 80)}"
+    return lambda: deploy.replay(served[0], url, served[0].spec)
+
+
+@contextmanager
+def away(kubectl: Kubectl, namespace: str, workload: str) -> Iterator[None]:
+    """Take a workload's only pod away, and give it back."""
+    where = ("--namespace", namespace)
+    kubectl(*where, "scale", workload, "--replicas=0")
+    selector = kubectl(*where, "get", workload, "--output", "jsonpath={.spec.selector.matchLabels}")
+    labels = ",".join(f"{key}={value}" for key, value in json.loads(selector).items())
+    try:
+        until(lambda: not kubectl(*where, "get", "pods", "--selector", labels, "--output=name"))
+        yield
+    finally:
+        kubectl(*where, "scale", workload, "--replicas=1")
+        kubectl(*where, "rollout", "status", workload, "--timeout=600s")
+
+
+def test_a_model_answers_without_the_store_and_a_new_pod_waits_for_it(
+    served: tuple[Bundle, Deployed], kubectl: Kubectl, replay: Callable[[], object]
+) -> None:
+    where = ("--namespace", "healthrisk")
+    pods = ("get", "pods", f"--selector=serving.kserve.io/inferenceservice={NAME},component=explainer")
+    with away(kubectl, "healthrisk", "statefulset/object-store"):
+        replay()
+        kubectl(*where, "delete", kubectl(*where, *pods, "--output=name").split()[0])
+        state = "jsonpath={.items[0].status.initContainerStatuses[0].state.running}"
+        until(lambda: kubectl(*where, *pods, "--output", state))
+    kubectl(*where, "rollout", "status", f"deployment/{NAME}-explainer", "--timeout=600s")
+    restarts = kubectl(*where, *pods, "--output", "jsonpath={.items[0].status.initContainerStatuses[0].restartCount}")
+    assert restarts == "0", "the pod bears the store's absence within one try"
+    replay()
+
+
+def test_a_killed_database_keeps_the_registry(
+    served: tuple[Bundle, Deployed], kubectl: Kubectl, replay: Callable[[], object]
+) -> None:
+    before = versions.champion(NAME)
+    kubectl("--namespace", "healthrisk", "delete", "pod", "postgres-0", "--grace-period=0", "--force")
+    replay()
+    assert versions.champion(NAME) == before, "asked while the database comes up"
+
+
+def test_a_run_goes_on_through_stores_and_a_server_that_are_away(
+    platform: None, kubectl: Kubectl, cluster: Cluster, forward: Callable[..., str], tmp_path: Path
+) -> None:
+    before = cluster.deployed("heart-disease")
+    command = [sys.executable, "-u", str(TRAIN), "--submit", "--context", os.environ["KUBE_CONTEXT"]]
+    with subprocess.Popen([*command, "--timeout", str(PROCESS)], stdout=subprocess.PIPE, text=True) as process:
+        said = iter(process.stdout or ())
+        lines = [next(line for line in said if "Ingest" in line and "running" in line)]
+        with (
+            away(kubectl, "kubeflow", "deployment/seaweedfs"),
+            away(kubectl, "healthrisk", "statefulset/object-store"),
+            away(kubectl, "kubeflow", "deployment/ml-pipeline"),
+        ):
+            lines.append(next(line for line in said if "the server does not answer" in line))
+        lines += list(said)
+    assert process.returncode == 0, "".join(lines)
+    served = cluster.deployed("heart-disease")
+    assert served
+    bundle = store.fetch(served.bundle, served.digest, tmp_path)
+    deploy.replay(bundle, f"http://{forward('heart-disease-transformer', 80)}", bundle.spec)
+    if before is None:
+        cluster.delete("heart-disease")
+
+
+def test_bad_input_is_not_tried_again(kubectl: Kubectl, platform: None) -> None:
+    command = [sys.executable, str(TRAIN), "--submit", "--context", os.environ["KUBE_CONTEXT"], "--experiment", "e2e"]
+    done: Any = run([*command, "--data", "s3://healthrisk/nothing.csv"])
+    assert done.returncode == 1
+    (workflow,) = re.findall(r"^run +(\S+)$", done.stdout, re.MULTILINE)
+    selector = ("get", "workflows", f"--selector=pipeline/runid={workflow}", "--output=json")
+    (found,) = json.loads(kubectl("--namespace", "kubeflow", *selector))["items"]
+    tries = [node for node in found["status"]["nodes"].values() if node["type"] == "Pod" and node["phase"] == "Failed"]
+    assert len(tries) == 1
