@@ -91,6 +91,7 @@ def render(
         names={name: metric.label_for(len(spec.target.classes)) for name, metric in BY_NAME.items()},
         cross_validated={family: figures.cross_validation for family, figures in models.items()},
         family_name=family_name,
+        weighted=family_name(decision.winner) if winner.parameters.get("class_weight") else "",
         plots={name: plots.data_uri(png) for name, png in shown.items()},
         data=data,
         provenance=provenance,

@@ -32,6 +32,15 @@ class Metric:
         """The factor that makes a higher value a better one."""
         return -1 if self.better == "lower" else 1
 
+    @property
+    def phrase(self) -> str:
+        """The label within a sentence: an acronym keeps its capitals."""
+        return (
+            self.label
+            if self.label[1:2].isupper() or self.label[1:2].isdigit()
+            else self.label[0].lower() + self.label[1:]
+        )
+
     def label_for(self, classes: int) -> str:
         """The label for so many classes."""
         return f"{self.label}, {self.averaged}" if self.averaged and classes > 2 else self.label

@@ -41,7 +41,7 @@ def train(
         part, groups = read_split(parsed, Path(table.path)), read_groups(Path(table.path))
         trained = train(parsed, cast(Family, family), fitted, part, seed, groups)
         trained.save(Path(model.path))
-        metric = parsed.selection.metric.name
-        score = trained.record.cross_validation.intervals[metric]
-        log.info("cross-validated %s %.3f (%.3f to %.3f)", metric, score.mean, score.low, score.high)
-        model.metadata.update(family=family, **{metric: score.mean})
+        metric = parsed.selection.metric
+        score = trained.record.cross_validation.intervals[metric.name]
+        log.info("cross-validated %s %.3f (%.3f to %.3f)", metric.phrase, score.mean, score.low, score.high)
+        model.metadata.update(family=family, **{metric.name: score.mean})

@@ -39,7 +39,7 @@ def evaluate(
         metric=spec.selection.metric,
         seed=seed,
         rows=SplitRows(train=len(train[1]), test=len(test[1])),
-        rule=RULE.format(metric=spec.selection.metric.name),
+        rule=RULE.format(metric=spec.selection.metric.phrase),
         best=best,
         winner=winner,
         gates=check_gates(spec, measured[winner].test),
