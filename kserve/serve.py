@@ -1,7 +1,7 @@
 """Serve a bundle on this machine: `python kserve/serve.py [--dataset NAME] [--bundle ADDRESS] [--port N]`.
 
-Starts predictor and transformer as a cluster would, from one verified bundle, and ends both when told to stop.
-Other arguments go to both servers.
+Starts predictor, transformer and explainer as a cluster would, from one verified bundle, and ends them when told to
+stop. Other arguments go to all servers.
 """
 
 import argparse
@@ -19,10 +19,17 @@ from healthrisk.registry.lookup import find_bundle
 def main() -> int:
     """Serve until told to stop. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--dataset", default="heart-disease", help="whose champion to serve (default: %(default)s)")
+    parser.add_argument(
+        "--dataset",
+        default="heart-disease",
+        help="whose champion to serve: a name, or the path of a spec (default: %(default)s)",
+    )
     parser.add_argument("--bundle", help="serve this bundle instead: a folder, file:///FOLDER or s3://BUCKET/PREFIX")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8080, help="first of six ports (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="first of eight ports (default: %(default)s)")
+    parser.add_argument(
+        "--explain", action=argparse.BooleanOptionalAction, default=True, help="start an explainer, too (default: yes)"
+    )
     args, others = parser.parse_known_args()
     where = local.Address(args.host, args.port)
     try:
@@ -31,7 +38,8 @@ def main() -> int:
         bundle = find_bundle(args.bundle, args.dataset, settings().home / "cache")
         # A stop is an exception from here on, wherever it arrives.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with local.served(bundle, where, Path(__file__).resolve().parent, others) as servers:
+        scripts = Path(__file__).resolve().parent
+        with local.served(bundle, where, scripts, others, explain=args.explain) as servers:
             print(local.describe(bundle, where), flush=True)
             local.wait_for_an_end(servers)
     except HealthriskError as error:

@@ -33,7 +33,7 @@ class ServingError(HealthriskError):
 def main() -> int:
     """Run the main job; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=8080, help="the transformer's REST port; five more follow it")
+    parser.add_argument("--port", type=int, default=8080, help="the transformer's REST port; seven more follow it")
     port = parser.parse_args().port
     # Before a minute of training, not after it.
     processes.require_free_ports("127.0.0.1", port, local.PORTS)

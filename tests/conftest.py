@@ -34,5 +34,5 @@ def uci() -> Path:
 
 @pytest.fixture
 def port() -> int:
-    """The first of six ports that nothing listens on."""
-    return free_ports(6)[0]
+    """The first of eight ports that nothing listens on."""
+    return free_ports(8)[0]

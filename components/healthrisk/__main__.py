@@ -70,7 +70,11 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="where rows go with their predictions: .csv or .parquet"
     )
-    parser.add_argument("--dataset", default="heart-disease", help="whose champion to use, or the spec behind --url")
+    parser.add_argument(
+        "--dataset",
+        default="heart-disease",
+        help="whose champion to use, or the spec behind --url: a name, or the path of a spec",
+    )
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--bundle", help="use this bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX")
     model.add_argument("--url", help="ask a served model at http://HOST:PORT instead")
@@ -115,7 +119,11 @@ def _add_drift(parser: argparse.ArgumentParser) -> None:
     what.add_argument("file", type=Path, nargs="?", help="a table: .csv and .parquet with a header, or a spec's source")
     what.add_argument("--prometheus", help="compare live traffic, as counted by the Prometheus at http://HOST:PORT")
     parser.add_argument("--reference", help="the bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX")
-    parser.add_argument("--dataset", default="heart-disease", help="whose champion to use without --reference")
+    parser.add_argument(
+        "--dataset",
+        default="heart-disease",
+        help="whose champion to use without --reference: a name, or the path of a spec",
+    )
     parser.add_argument("--model", help="the served model's name (default: the data set's)")
     parser.add_argument("--window", default="1d", help="how far to look back in Prometheus (default: %(default)s)")
     parser.add_argument("--exposition", type=Path, help="write gauges for Prometheus to this file, too")

@@ -149,20 +149,28 @@ def serve(bundle: Path, port: int) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_starts_and_ends_both(copy: Path, number: signal.Signals, port: int) -> None:
+def test_serve_starts_and_ends_all(copy: Path, number: signal.Signals, port: int) -> None:
     with serve(copy, port) as process:
         try:
             assert process.stdout is not None
-            lines = [process.stdout.readline() for _ in range(7)]
+            lines = [process.stdout.readline() for _ in range(9)]
             assert re.search(f"transformer  http://127.0.0.1:{port} ", "".join(lines)), lines
-            command = "".join(lines[5:]).strip().removeprefix("ask").strip()
+            assert lines[3].split() == ["explainer", f"http://127.0.0.1:{port + 6}"]
+            command = "".join(lines[6:8]).strip().removeprefix("ask").strip()
             answer = json.loads(run(["bash", "-c", command]).stdout)
             assert answer["predictions"][0]["risk_level"]
+            predict, explain = re.search(r"http\S+:predict", command), re.search(r"http\S+:explain", lines[8])
+            assert predict
+            assert explain
+            answer = json.loads(run(["bash", "-c", command.replace(predict[0], explain[0])]).stdout)
+            (told,) = answer["explanations"]
+            total = told["base"] + sum(each["contribution"] for each in told["contributions"])
+            assert total == pytest.approx(told["probability"], abs=1e-6)
             process.send_signal(number)
             assert process.wait(ANSWER) == 0
         finally:
             process.terminate()
-    for offset in (0, 2):
+    for offset in (0, 2, 6):
         with pytest.raises(httpx.TransportError):
             http.get(f"http://127.0.0.1:{port + offset}/v2/health/live")
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import yaml
 from numpy.typing import NDArray
 
-from healthrisk.data import tables
+from healthrisk.data import derive, tables
 from healthrisk.errors import SourceError, SpecError
 from healthrisk.spec import CsvFormat, DatasetSpec
 
@@ -167,7 +167,7 @@ def _unusable(column: _Values, rows: int) -> str:
         unique = whole and len(column.texts) == rows and rows > MOST_CODES
         return "a different whole number in every row: an identifier" if unique else ""
     if all(_DATE.match(text) for text in column.texts[:50]):
-        return "dates"
+        return "dates; a number column with `between: {first: .., last: .., unit: years}` has the time between two"
     if len(column.texts) > MOST_CODES:
         return f"{len(column.texts)} different texts: an identifier, or free text"
     return ""
@@ -187,7 +187,10 @@ def _describe(column: _Values) -> list[str]:
     numbers = column.numbers
     entry: dict[str, Any] = {"name": column.name, "label": column.name.replace("_", " ").strip() or column.name}
     sentinels: list[float] = []
-    if numbers is None or _few_whole(numbers):
+    if numbers is None and derive.are_booleans(column.texts):
+        entry |= {"kind": "boolean"}
+        seen = "two words for yes and no"
+    elif numbers is None or _few_whole(numbers):
         entry |= _codes(column, numbers)
         seen = f"{len(column.texts)} values, so codes: say what each one means"
     else:

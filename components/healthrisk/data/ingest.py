@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from healthrisk.data import sources, tables
+from healthrisk.data import derive, sources, tables
 from healthrisk.documents import Document
 from healthrisk.errors import SourceError
-from healthrisk.spec import DatasetSpec
+from healthrisk.spec import Column, DatasetSpec
 
 BLOCK_BYTES = 8 * 2**20
 _HEAD_BYTES = 2**20
@@ -94,18 +94,33 @@ def _clean(spec: DatasetSpec, batch: pa.RecordBatch, first: int) -> pa.RecordBat
     """
     arrays = []
     for column in spec.columns:
-        values = batch.column(column.name)
+        values = _feature(spec, column, batch, first)
         # Texts were parsed with the tokens; numbers may also say missing by NaN.
         absent: list[object] = [*spec.missing_tokens] if column.is_text else [np.nan]
         marked = pc.is_in(values, value_set=pa.array([*absent, *column.missing.values], values.type))
         arrays.append(pc.if_else(marked, pa.scalar(None, values.type), values) if pc.any(marked).as_py() else values)
     arrays.append(_outcome(spec, batch.column(spec.target.name), first))
     for name in spec.structure:
-        arrays.append(batch.column(name))
+        arrays.append(batch.column(name).cast(pa.string()))
         if arrays[-1].null_count:
             place = arrays[-1].is_null().index(True).as_py()
             raise SourceError(f"row {first + place}: {name} is missing, though rows are told apart by it")
     return pa.record_batch(arrays, schema=_schema(spec))
+
+
+def _feature(spec: DatasetSpec, column: Column, batch: pa.RecordBatch, first: int) -> pa.Array:
+    """Return a feature's values; what cannot be read is named, with its row."""
+    values = derive.feature(spec, column, batch)
+    if not (column.boolean or column.between):
+        return values
+    unread = pc.fill_null(pc.is_inf(values), fill_value=False)
+    if pc.any(unread).as_py():
+        place = unread.index(True).as_py()
+        names = [column.between.first, column.between.last] if column.between else [column.name]
+        shown = " and ".join(repr(batch.column(name)[place].as_py()) for name in names)
+        expected = f"two dates as {column.between.format}" if column.between else column.allowed
+        raise SourceError(f"row {first + place}: {column.name} is {shown}, expected {expected}")
+    return values
 
 
 def _outcome(spec: DatasetSpec, values: pa.Array, first: int) -> pa.Array:
@@ -131,23 +146,35 @@ def _parquet(spec: DatasetSpec, fetched: sources.Fetched) -> Iterator[pa.RecordB
     try:
         file = pq.ParquetFile(fetched.path, pre_buffer=False)
         names = _names(spec, file.schema_arrow.names, fetched.uri)
-        schema = _parsed_schema(spec)
+        schema = _parsed_schema(spec, names)
+        # Dates stay what they are.
+        kept = dict(zip(names, file.schema_arrow.types, strict=True))
+        typed = [
+            kept[field.name] if pa.types.is_temporal(kept[field.name]) and field.name in spec.dates else field.type
+            for field in schema
+        ]
+        schema = pa.schema(list(zip(schema.names, typed, strict=True)))
         for batch in file.iter_batches():
             yield batch.rename_columns(names).select(schema.names).cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise SourceError(f"{fetched.uri} is not a table of the spec's types: {error}") from error
 
 
-def _parsed_schema(spec: DatasetSpec) -> pa.Schema:
-    """Return the types that values are parsed as: a whole number may be spelled 3.0."""
-    return pa.schema([field.with_type(pa.float64()) if field.type == pa.int64() else field for field in _schema(spec)])
+def _parsed_schema(spec: DatasetSpec, names: list[str]) -> pa.Schema:
+    """Return what is read of a table with these columns, and as what: a whole number may be spelled 3.0, booleans and
+    dates are words.
+    """
+    types = {field.name: pa.float64() if field.type == pa.int64() else field.type for field in _schema(spec)}
+    types |= {column.name: pa.string() for column in spec.columns if column.boolean}
+    read = [*derive.needed(spec, names), spec.target.name, *spec.structure]
+    return pa.schema([(name, types.get(name, pa.string())) for name in dict.fromkeys(read)])
 
 
 def _csv(spec: DatasetSpec, fetched: sources.Fetched) -> Iterator[pa.RecordBatch]:
     names, skip = _head(spec, fetched)
     read, parse = tables.csv_options(spec.csv)
     read.column_names, read.skip_rows, read.block_size = names, skip, BLOCK_BYTES
-    schema = _parsed_schema(spec)
+    schema = _parsed_schema(spec, names)
     convert = pa.csv.ConvertOptions(
         column_types=schema,
         include_columns=schema.names,
@@ -181,13 +208,14 @@ def _head(spec: DatasetSpec, fetched: sources.Fetched) -> tuple[list[str], int]:
         ) from error
     except csv.Error as error:
         raise SourceError(f"{fetched.uri} is not a CSV file: {error}") from error
-    expected = [*spec.features, spec.target.name, *spec.structure]
+    cells = derive.safe_names(spec, cells)
+    expected = list(dict.fromkeys([*derive.needed(spec, cells), spec.target.name, *spec.structure]))
     if len(cells) == 1 and (mark := next((mark for mark in ",;\t|" if mark in cells[0]), None)):
         known = spec.csv.delimiter
         raise SourceError(
             f"{fetched.uri} has its columns separated by {mark!r}, expected {known!r}: see `csv: delimiter`"
         )
-    if not {*expected, *spec.target.aliases} & {*cells} and len(cells) == len(expected):
+    if not {*expected} & {*cells} and len(cells) == len(expected):
         return expected, blank
     return _names(spec, cells, fetched.uri), blank + 1
 
@@ -198,11 +226,11 @@ def _names(spec: DatasetSpec, header: list[str], where: str) -> list[str]:
     Raises:
         SourceError: a column is absent, unknown or there twice.
     """
-    names = [spec.target.name if name in spec.target.aliases else name for name in header]
-    expected = [*spec.features, spec.target.name, *spec.structure]
+    names = derive.safe_names(spec, header)
+    expected = list(dict.fromkeys([*derive.needed(spec, names), spec.target.name, *spec.structure]))
     problems = [
         ("lacks", [name for name in expected if name not in names]),
-        ("has the unknown", [name for name in names if name not in {*expected, *spec.ignore}]),
+        ("has the unknown", [name for name in names if name not in {*expected, *spec.ignore, *spec.dates}]),
         ("has twice the", sorted({name for name in names if names.count(name) > 1})),
     ]
     faults = [f"{verb} column {', '.join(map(repr, columns[:5]))}" for verb, columns in problems if columns]
@@ -223,7 +251,11 @@ def _fault(spec: DatasetSpec, path: Path, read: pa.csv.ReadOptions) -> str:
     texts = pa.csv.ConvertOptions(column_types=dict.fromkeys(read.column_names, pa.string()))
     parse = pa.csv.ParseOptions(delimiter=spec.csv.delimiter, invalid_row_handler=note)
     tokens = pa.array(spec.missing_tokens, pa.string())
-    numeric = {column.name: column.allowed for column in spec.columns if not column.is_text}
+    numeric = {
+        column.name: column.allowed
+        for column in spec.columns
+        if column.name in read.column_names and not (column.is_text or column.boolean)
+    }
     if not spec.target.is_text:
         numeric[spec.target.name] = "one of " + ", ".join(map(str, spec.target.index))
     first = 1

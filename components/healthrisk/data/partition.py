@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from healthrisk.data import derive
 from healthrisk.data.rules import NUMBER, Rules
 from healthrisk.errors import SourceError
 from healthrisk.spec import Column, DatasetSpec
@@ -32,7 +33,6 @@ class Screen:
     def __init__(self, spec: DatasetSpec) -> None:
         self._spec = spec
         self._rules = Rules(spec)
-        self._tokens = pa.array(list(spec.missing_tokens))
 
     def sort(self, batch: pa.RecordBatch, first_row: int) -> Screened:
         """Return a batch's rows sorted. `first_row` is the number of its first row in the table, from 1.
@@ -40,8 +40,11 @@ class Screen:
         Raises:
             SourceError: the table lacks a column of the spec, or one holds neither numbers nor texts.
         """
-        if absent := [name for name in self._spec.features if name not in batch.schema.names]:
-            raise SourceError(f"the table has no column {absent[0]!r}; it needs {', '.join(self._spec.features)}")
+        names = derive.safe_names(self._spec, batch.schema.names)
+        wanted = derive.needed(self._spec, names)
+        if absent := [name for name in wanted if name not in names]:
+            raise SourceError(f"the table has no column {absent[0]!r}; it needs {', '.join(wanted)}")
+        batch = self._prepared(batch.rename_columns(names))
         table = np.empty((len(self._spec.columns), batch.num_rows))
         for position, column in enumerate(self._spec.columns):
             table[position] = self._numbers(column, batch.column(column.name))
@@ -52,12 +55,19 @@ class Screen:
             return Screened(good, table.T, pa.RecordBatch.from_pylist([], schema=REJECTS))
         return Screened(good, table[:, good].T, self._faults(batch, bad, first_row))
 
+    def _prepared(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return a batch with the features that follow from other columns: out of words and dates."""
+        added = [column for column in self._spec.columns if column.boolean or column.between]
+        if not added:
+            return batch
+        known = dict(zip(batch.schema.names, batch.columns, strict=True))
+        return pa.RecordBatch.from_pydict(
+            known | {column.name: derive.feature(self._spec, column, batch) for column in added}
+        )
+
     def _numbers(self, column: Column, values: pa.Array) -> NDArray[np.float64]:
         """Return a column's encoded values, NaN where missing and infinite where they cannot be read."""
-        if pa.types.is_dictionary(values.type):
-            values = values.dictionary_decode()
-        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-            values = pc.if_else(pc.is_in(values, value_set=self._tokens.cast(values.type)), None, values)
+        values = derive.without_tokens(self._spec, values)
         if column.is_text:
             texts = _texts(column, values)
             missing = [*(str(value) for value in column.missing.values), *self._spec.missing_tokens]

@@ -1,4 +1,4 @@
-"""A bundle served on this machine: transformer and predictor in processes, started as a cluster starts them."""
+"""A bundle served on this machine: transformer, predictor and explainer in processes, as a cluster starts them."""
 
 import contextlib
 import json
@@ -17,8 +17,9 @@ from healthrisk.errors import HealthriskError
 
 READY_SECONDS = 300
 STOP_SECONDS = 40
-# REST and gRPC of the transformer, then of the predictor; then the metrics of each.
-PORTS = 6
+# REST and gRPC of the transformer, then of the predictor; the metrics of each; then the explainer's REST and metrics.
+PORTS = 8
+_EXPLAINER, _EXPLAINER_METRICS = 6, 7
 Server = subprocess.Popen[bytes]
 
 
@@ -28,7 +29,7 @@ class LocalServingError(HealthriskError):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a bundle is served: the first of six ports."""
+    """Where a bundle is served: the first of eight ports."""
 
     host: str
     port: int
@@ -40,16 +41,23 @@ class Address:
 
 @contextlib.contextmanager
 def served(
-    bundle: Bundle, where: Address, scripts: Path, arguments: Sequence[str] = (), output: IO[str] | None = None
+    bundle: Bundle,
+    where: Address,
+    scripts: Path,
+    arguments: Sequence[str] = (),
+    output: IO[str] | None = None,
+    *,
+    explain: bool = False,
 ) -> Iterator[list[Server]]:
-    """Serve a bundle; yield its two processes once both are ready, and end them afterwards.
+    """Serve a bundle; yield its processes once all are ready, and end them afterwards.
 
     Args:
         bundle: What to serve; each server verifies it again for itself.
-        where: The host and the first of six free ports.
-        scripts: The folder with transformer.py and predictor.py.
-        arguments: What both servers are told besides.
+        where: The host and the first of eight free ports.
+        scripts: The folder with transformer.py, predictor.py and explainer.py.
+        arguments: What all servers are told besides.
         output: A file for what they print; else their streams are this process's.
+        explain: Whether an explainer is started, too.
 
     Raises:
         LocalServingError: a server ended, or is not ready in time.
@@ -57,10 +65,16 @@ def served(
     hop = f"--predictor_host={where.host}:{where.port + 2}"
     servers: list[Server] = []
     try:
-        servers.append(_start(scripts / "transformer.py", bundle, where, 0, [hop, *arguments], output))
+        servers.append(_start(scripts / "transformer.py", bundle, _ports(where, 0), [hop, *arguments], output))
         # It ends when the transformer has ended, of which nobody else need learn.
-        servers.append(_start(scripts / "predictor.py", bundle, where, 1, ["--drain_seconds=0", *arguments], output))
-        _wait_until_ready(servers, [where.url(0), where.url(2)])
+        stops = ["--drain_seconds=0", *arguments]
+        servers.append(_start(scripts / "predictor.py", bundle, _ports(where, 1), stops, output))
+        urls = [where.url(0), where.url(2)]
+        if explain:
+            own = _listen(where, _EXPLAINER, _EXPLAINER_METRICS, "--enable_grpc=false")
+            servers.append(_start(scripts / "explainer.py", bundle, own, arguments, output))
+            urls.append(where.url(_EXPLAINER))
+        _wait_until_ready(servers, urls)
         yield servers
     finally:
         _stop(servers)
@@ -88,23 +102,28 @@ def describe(bundle: Bundle, where: Address) -> str:
             f"serving {name} {bundle.version} from {bundle.path}",
             f"  transformer  {where.url()}  grpc {where.host}:{where.port + 1}",
             f"  predictor    {where.url(2)}  grpc {where.host}:{where.port + 3}",
-            f"  metrics      {where.url(4)}/metrics  {where.url(5)}/metrics",
+            f"  explainer    {where.url(_EXPLAINER)}",
+            f"  metrics      {where.url(4)}/metrics  {where.url(5)}/metrics  {where.url(_EXPLAINER_METRICS)}/metrics",
             f"  metadata     curl {where.url()}/v2/models/{name}",
             f"  ask          curl -H 'content-type: application/json' -d '{request}' \\",
             f"                 {where.url()}/v1/models/{name}:predict",
+            f"  explain      the same to {where.url(_EXPLAINER)}/v1/models/{name}:explain",
         ]
     )
 
 
+def _ports(where: Address, place: int) -> list[str]:
+    """Return the arguments that give the transformer, 0, or the predictor, 1, its ports."""
+    return _listen(where, 2 * place, 4 + place, f"--grpc_port={where.port + 2 * place + 1}")
+
+
+def _listen(where: Address, rest: int, metrics: int, grpc: str) -> list[str]:
+    return [f"--host={where.host}", f"--http_port={where.port + rest}", f"--metrics_port={where.port + metrics}", grpc]
+
+
 def _start(
-    script: Path, bundle: Bundle, where: Address, place: int, arguments: Sequence[str], output: IO[str] | None
+    script: Path, bundle: Bundle, ports: Sequence[str], arguments: Sequence[str], output: IO[str] | None
 ) -> Server:
-    ports = [
-        f"--host={where.host}",
-        f"--http_port={where.port + 2 * place}",
-        f"--grpc_port={where.port + 2 * place + 1}",
-        f"--metrics_port={where.port + 4 + place}",
-    ]
     common = [f"--bundle={bundle.path}", f"--digest={bundle.digest}"]
     # A session of its own: Ctrl-C reaches this process alone, which then stops the two in order.
     return subprocess.Popen(

@@ -20,6 +20,7 @@ from healthrisk.spec import Column, DatasetSpec
 # A whole table as one tensor has this name in the metadata; a client may call it what it likes.
 MATRIX = "features"
 _NUMBERS: frozenset[type] = frozenset({int, float, type(None)})
+_BOOLEANS: frozenset[type] = frozenset({bool, type(None)})
 _INTEGERS: frozenset[type] = frozenset({int, type(None)})
 _TEXTS: frozenset[type] = frozenset({str, type(None)})
 _NUMBER = re.compile(NUMBER)
@@ -113,6 +114,8 @@ class RowReader:
             raise bad_request("shape", f"input {column.name!r}: {len(data)} values do not fill shape [{rows}]")
         if mixed and datatype == "BYTES" and not column.is_text:
             return self._values(position, [_number(value) for value in data], _NUMBERS)
+        if datatype == "BOOL" and column.boolean and isinstance(data, list):
+            return self._values(position, data, _BOOLEANS)
         if datatype == "BOOL" or (datatype == "BYTES") is not column.is_text:
             expected = "BYTES" if column.is_text else "an INT, UINT or FP type"
             raise bad_request("datatype", f"input {column.name!r} has datatype {datatype}, expected {expected}")
@@ -128,7 +131,7 @@ class RowReader:
     def _values(self, position: int, data: list[Any], types: frozenset[type]) -> list[Any]:
         """Return a column's JSON values as numbers or None, refusing what is neither of a fit type nor a known code."""
         column, lookup = self.spec.columns[position], self._texts[position]
-        types = types if lookup is None else _TEXTS
+        types = _TEXTS if lookup is not None else types | _BOOLEANS if column.boolean else types
         if not set(map(type, data)) <= types:
             self._check_types(column, data, types)
         if lookup is None:

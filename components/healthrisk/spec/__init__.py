@@ -1,7 +1,7 @@
 """What a table means, as data: columns, outcome, sources, rules and gates, read from YAML. Imports the root only."""
 
 from healthrisk.spec.columns import Column
-from healthrisk.spec.document import DatasetSpec, builtin_names, load
+from healthrisk.spec.document import DatasetSpec, builtin_names, load, name_of
 from healthrisk.spec.gate import Gate, GateResult, Verdict
 from healthrisk.spec.metric import Metric
 from healthrisk.spec.policies import FAMILIES, Ablation, Baseline, CsvFormat, Family, ForeignEncoding, Rule, Source
@@ -23,4 +23,5 @@ __all__ = [
     "Verdict",
     "builtin_names",
     "load",
+    "name_of",
 ]

@@ -2,14 +2,14 @@
 
 import math
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from healthrisk.documents import Document
+from healthrisk.spec.names import Header, Name
 
 Scalar = int | float | str
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=63)]
 
 
 class Missing(Document):
@@ -19,10 +19,27 @@ class Missing(Document):
     values: tuple[Scalar, ...] = ()
 
 
+class Between(Document):
+    """How a table without the column gives it: the time from one of its dates to another.
+
+    Years are completed ones, as an age is told; dates are written as `format` says, in the words of strftime.
+    """
+
+    first: Header
+    last: Header
+    unit: Literal["years", "days"]
+    format: str = "%Y-%m-%d"
+
+
 class Column(Document):
-    """One feature: a number within a range, or a code out of a closed list."""
+    """One feature: a number within a range, or a code out of a closed list.
+
+    `name` is what requests call it, `header` what tables do, where that is something else. The kind `boolean` is short
+    for the codes 0 and 1 of a column that tables may also spell true and false, or yes and no.
+    """
 
     name: Name
+    header: Header = ""
     label: str
     kind: Literal["number", "integer", "code"]
     unit: str = ""
@@ -30,8 +47,18 @@ class Column(Document):
     # Pairs of code and meaning; YAML writes them as a mapping, but JSON would turn number keys into strings.
     codes: tuple[tuple[int | str, str], ...] = ()
     missing: Missing = Missing()
+    boolean: bool = False
+    between: Between | None = None
     # Whether a higher value is known to go with more or with less risk; signals inverted labels.
     risk_direction: Literal["rises", "falls"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("kind") == "boolean":
+            codes = fields.get("codes") or {0: "no", 1: "yes"}
+            return fields | {"kind": "code", "codes": codes, "boolean": True}
+        return fields
 
     @field_validator("codes", mode="before")
     @classmethod
@@ -49,6 +76,10 @@ class Column(Document):
                 raise ValueError(f"column {self.name!r}: codes must be all whole numbers or all strings (quote yes/no)")
         elif self.range is None or self.codes or self.range[0] >= self.range[1]:
             raise ValueError(f"column {self.name!r}: {self.kind} columns need a range [low, high] and no codes")
+        if self.boolean and set(self.meanings) != {0, 1}:
+            raise ValueError(f"column {self.name!r}: a boolean column has the codes 0 and 1")
+        if self.between and self.kind == "code":
+            raise ValueError(f"column {self.name!r}: the time between two dates is a number, not a code")
         self._check_missing()
         return self
 
@@ -61,6 +92,11 @@ class Column(Document):
                 not isinstance(value, str) and self.range and self.range[0] <= value <= self.range[1]
             ):
                 raise ValueError(f"column {self.name!r}: {value!r} cannot mean a value and mean that it is missing")
+
+    @property
+    def in_table(self) -> str:
+        """What tables call it."""
+        return self.header or self.name
 
     @cached_property
     def meanings(self) -> dict[int | str, str]:

@@ -14,12 +14,16 @@ from pydantic import Field, ValidationError, model_validator
 
 from healthrisk.documents import Document
 from healthrisk.errors import SpecError
-from healthrisk.spec import yaml_text
+from healthrisk.spec import hyperparameters, yaml_text
 from healthrisk.spec.columns import Column
 from healthrisk.spec.gate import DEFAULT_GATES, EVERY_CLASS, Gate
 from healthrisk.spec.metric import BASELINE_GAIN, LEAST_RECALL, SITE_ROC_AUC, Metric
+from healthrisk.spec.names import Header, with_safe_names
 from healthrisk.spec.outcome import RiskLevel, Target
+from healthrisk.spec.study import Study
 from healthrisk.spec.policies import CsvFormat, Evidence, Family, ForeignEncoding, Selection, Source, Validation
+
+_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class DatasetSpec(Document):
@@ -31,18 +35,19 @@ class DatasetSpec(Document):
     citation: str = ""
     license: str = ""
     caveats: tuple[str, ...] = ()
+    study: Study = Study()
     sources: tuple[Source, ...] = ()
     external: tuple[Source, ...] = ()
     csv: CsvFormat = CsvFormat()
     missing_tokens: tuple[str, ...] = ("",)
     columns: tuple[Column, ...] = Field(min_length=1)
     # Columns that a table may have and that nothing reads, such as identifiers.
-    ignore: tuple[str, ...] = ()
+    ignore: tuple[Header, ...] = ()
     # Columns that say what rows have in common and that no model sees: whose rows they are (a patient's, never in both
     # training and hold-out), when they were (train before, test after), and where (each site is left out once).
-    group: str = ""
-    time: str = ""
-    site: str = ""
+    group: Header = ""
+    time: Header = ""
+    site: Header = ""
     target: Target
     sensitive: tuple[str, ...] = ()
     validation: Validation = Validation()
@@ -53,9 +58,15 @@ class DatasetSpec(Document):
     risk_levels: tuple[RiskLevel, ...] = Field(min_length=1)
     evidence: Evidence = Evidence()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _safely_named(cls, fields: Any) -> Any:
+        return with_safe_names(fields) if isinstance(fields, dict) else fields
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_unique()
+        hyperparameters.check(self.search)
         mentioned = [*self.sensitive, *(name for foreign in self.foreign_encodings for name in foreign.columns)]
         if unknown := sorted(set(mentioned) - set(self.features)):
             raise ValueError(f"{unknown[0]!r} is named as sensitive or in a foreign encoding, but is not a column")
@@ -71,6 +82,7 @@ class DatasetSpec(Document):
     def _check_unique(self) -> None:
         listed: dict[str, list[str]] = {
             "column": [*self.features, self.target.name, *self.target.aliases, *self.ignore, *self.structure],
+            "header": [*(column.in_table for column in self.columns), self.target.in_table],
             "source": [source.name for source in (*self.sources, *self.external)],
             "class": [cls.name for cls in self.target.classes],
             "gate": [gate.metric.name + f" at {gate.at}" * (gate.at is not None) for gate in self.gates],
@@ -143,6 +155,12 @@ class DatasetSpec(Document):
     def structure(self) -> tuple[str, ...]:
         """The columns that say what rows have in common: group, time and site, those that there are."""
         return tuple(filter(None, dict.fromkeys((self.group, self.time, self.site))))
+
+    @cached_property
+    def dates(self) -> frozenset[str]:
+        """The columns with dates out of which features follow."""
+        spans = [column.between for column in self.columns if column.between]
+        return frozenset(name for span in spans for name in (span.first, span.last))
 
     @cached_property
     def by_name(self) -> dict[str, Column]:
@@ -218,6 +236,15 @@ def builtin_names() -> tuple[str, ...]:
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
+def name_of(dataset: str) -> str:
+    """Return the name of a data set that is given by its name, or by the path of its spec.
+
+    Raises:
+        SpecError: the path holds no spec.
+    """
+    return load(dataset).name if Path(dataset).suffix in _SUFFIXES else dataset
+
+
 def load(dataset: str) -> DatasetSpec:
     """Load a shipped spec by name, or a user's own by the path of its YAML file.
 
@@ -229,7 +256,7 @@ def load(dataset: str) -> DatasetSpec:
             (importlib.resources.files("healthrisk") / "datasets" / f"{dataset}.yaml").read_text("utf-8")
         )
     path = Path(dataset)
-    if path.suffix not in {".yaml", ".yml", ".json"}:
+    if path.suffix not in _SUFFIXES:
         raise SpecError(f"unknown data set {dataset!r}: expected one of {', '.join(builtin_names())}, or a .yaml file")
     try:
         return DatasetSpec.parse(path.read_text("utf-8"))

@@ -1,12 +1,12 @@
 """What is predicted: the target, its classes, and the levels of risk."""
 
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from healthrisk.documents import Document
-from healthrisk.spec.columns import Name
+from healthrisk.spec.names import Header, Name
 
 
 class OutcomeClass(Document):
@@ -21,12 +21,24 @@ class Target(Document):
     """The outcome, and how raw values become classes. With two classes the second is the event."""
 
     name: Name
+    header: Header = ""
     label: str
     # Names by which other files of the same schema call the outcome.
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[Header, ...] = ()
     classes: tuple[OutcomeClass, ...] = Field(min_length=2)
     # True if the classes stand in order of severity.
     ordered: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_classes(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "classes" not in fields:
+            name = fields.get("name")
+            raise ValueError(
+                f"target {name!r} has no classes: healthrisk does classification only, neither regression nor survival"
+                " (for those, name classes such as an event within 30 days)"
+            )
+        return fields
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -37,6 +49,11 @@ class Target(Document):
             if len({isinstance(value, str) for value in values}) > 1:
                 raise ValueError(f"target {self.name!r}: {what}s must be all whole numbers or all strings")
         return self
+
+    @property
+    def in_table(self) -> str:
+        """What tables call it."""
+        return self.header or self.name
 
     @property
     def is_text(self) -> bool:

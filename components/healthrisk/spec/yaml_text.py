@@ -1,5 +1,6 @@
 """A spec's text: YAML or JSON in which every key stands once, and what is wrong with it in words."""
 
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -63,3 +64,22 @@ class _UniqueKeys(yaml.SafeLoader):
                     node.start_mark,
                 )
         return super().construct_mapping(node, deep)
+
+    def construct_plain_number(self, node: yaml.ScalarNode) -> int:
+        """Read a whole number as it stands: 010 is 8 to YAML, 0x10 16, 1:30 90 and 1_000 a thousand."""
+        if not re.fullmatch("[-+]?(0|[1-9][0-9]*)", node.value):
+            means = self.construct_yaml_int(node)
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                f"{node.value} is {means} to YAML: write {means}, or put it in quotes if it is a text",
+                node.start_mark,
+            )
+        return int(node.value)
+
+
+_UniqueKeys.add_constructor("tag:yaml.org,2002:int", _UniqueKeys.construct_plain_number)
+# YAML 1.1 takes 1e-05, which JSON and Python write, for a text.
+_UniqueKeys.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
-from healthrisk.errors import TrainingError
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.training import metrics
 from healthrisk.training.estimators import make_model
@@ -30,14 +29,9 @@ def make_search(
     """Return the unfitted search of a family's hyper-parameters; with `refit` it is a model that tunes itself.
 
     A grouped one wants `groups` when it is fitted.
-
-    Raises:
-        TrainingError: the search space names what the family lacks.
     """
     pipeline = make_model(spec, family, seed, {})
     grid = {f"{_STEP}{name}": list(values) for name, values in spec.search.get(family, DEFAULT_SEARCH[family]).items()}
-    if unknown := sorted(set(grid) - set(pipeline.get_params())):
-        raise TrainingError(f"search space of {family}: there is no parameter {unknown[0].removeprefix(_STEP)!r}")
     metric = spec.selection.metric
 
     def scorer(model: Pipeline, x: NDArray[np.float64], truth: NDArray[np.int64]) -> float:

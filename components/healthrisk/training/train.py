@@ -85,7 +85,7 @@ def train(
     `groups` are never on both sides of a fold.
 
     Raises:
-        TrainingError: a class has fewer rows than there are folds, or the search space names what the family lacks.
+        TrainingError: a class has fewer rows than there are folds.
     """
     matrix, y = part
     _check_classes(spec, y)
