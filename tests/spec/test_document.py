@@ -138,8 +138,10 @@ def test_no_data_set_stands_in_the_code(root: Path) -> None:
         words |= {str(value) for cls in spec.target.classes for value in cls.raw if isinstance(value, str)}
     # Words of the language that are also column names stand in code for other reasons; quoted, they would be a column.
     pattern = re.compile("|".join(rf"[\"']{re.escape(word)}[\"']" for word in sorted(words)))
+    # The invented hospital table is made by a module: its columns stand there.
+    invented = root / "components" / "healthrisk" / "data" / "hospital.py"
     modules = [
-        *(root / "components").rglob("*.py"),
+        *(path for path in (root / "components").rglob("*.py") if path != invented),
         *(root / "pipelines").glob("*.py"),
         *(root / "kserve").glob("*.py"),
     ]

@@ -20,8 +20,8 @@ from healthrisk.spec.gate import DEFAULT_GATES, EVERY_CLASS, Gate
 from healthrisk.spec.metric import BASELINE_GAIN, LEAST_RECALL, SITE_ROC_AUC, Metric
 from healthrisk.spec.names import Header, with_safe_names
 from healthrisk.spec.outcome import RiskLevel, Target
-from healthrisk.spec.study import Study
 from healthrisk.spec.policies import CsvFormat, Evidence, Family, ForeignEncoding, Selection, Source, Validation
+from healthrisk.spec.study import Study
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
