@@ -77,7 +77,7 @@ def test_a_run_goes_on_through_stores_and_a_server_that_are_away(
     command = [sys.executable, "-u", str(TRAIN), "--submit", "--context", os.environ["KUBE_CONTEXT"]]
     with subprocess.Popen([*command, "--timeout", str(PROCESS)], stdout=subprocess.PIPE, text=True) as process:
         said = iter(process.stdout or ())
-        lines = [next(line for line in said if "Ingest" in line and "running" in line)]
+        lines = [next(line for line in said if line.endswith("  ingest: running\n"))]
         with (
             away(kubectl, "kubeflow", "deployment/seaweedfs"),
             away(kubectl, "healthrisk", "statefulset/object-store"),
