@@ -53,7 +53,7 @@ def test_a_linear_model_agrees_on_any_row_of_a_wide_table(classes: int) -> None:
     rows = parity.generate_rows(spec, 20_000, 0)
     expected = classifier.predict_proba(fitted.transform(rows).astype(np.float32).astype(np.float64))
     # Half a unit in the last place of a float32 near one.
-    assert parity.check_parity(expected, preprocessor, form, rows) <= 3.1e-8
+    assert parity.check_form(expected, preprocessor, form, rows) <= 3.1e-8
 
 
 def test_certain_rows_do_not_overflow() -> None:

@@ -1,4 +1,6 @@
-"""Whether the serving form answers as scikit-learn does: on rows that were seen, and on generated ones."""
+"""Whether probabilities are those of the model that was trained: of its serving form, of golden rows, of a server."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,7 @@ from healthrisk.bundle.preprocessor import Preprocessor
 from healthrisk.errors import BundleError
 from healthrisk.spec import DatasetSpec
 
-PARITY_TOLERANCE = 1e-6
+TOLERANCE = 1e-6
 GENERATED_ROWS = 10_000
 
 
@@ -31,23 +33,28 @@ def generate_rows(spec: DatasetSpec, rows: int, seed: int) -> NDArray[np.float64
     return np.column_stack(columns)
 
 
-def check_parity(
-    reference: NDArray[np.float64], preprocessor: Preprocessor, serving: ServingForm, matrix: NDArray[np.float64]
-) -> float:
-    """Compare the serving form with scikit-learn's probabilities [rows, classes] for the same encoded matrix.
+def check(answers: NDArray[np.floating[Any]], expected: NDArray[np.float64], what: str, source: str) -> float:
+    """Compare probabilities [rows, classes], or several engines' [engines, rows, classes], with those expected.
 
     Returns the largest difference.
 
     Raises:
-        BundleError: it exceeds 1e-6; the message names the row.
+        BundleError: it exceeds 1e-6; the message names the row, calls it `what`, and says whose answer is the other.
     """
+    difference = np.abs(answers - expected).max(axis=-1)
+    if difference.ndim > 1:
+        difference = difference.max(axis=0)
+    worst = int(difference.argmax())
+    if not difference[worst] <= TOLERANCE:
+        shown = f"{difference[worst]:.2g}, more than {TOLERANCE:g},"
+        raise BundleError(f"{what} {worst} of {len(difference)} is answered {shown} away from {source}")
+    return float(difference[worst])
+
+
+def check_form(
+    reference: NDArray[np.float64], preprocessor: Preprocessor, serving: ServingForm, matrix: NDArray[np.float64]
+) -> float:
+    """Check every engine of a serving form against scikit-learn's probabilities for the same encoded matrix."""
     inputs = preprocessor.transform(matrix)
     answers = np.stack([engine.probabilities(inputs) for engine in serving.load().engines()])
-    difference = np.abs(answers - reference).max(axis=(0, 2))
-    worst = int(difference.argmax())
-    if not difference[worst] <= PARITY_TOLERANCE:
-        raise BundleError(
-            f"the serving form disagrees with scikit-learn by {difference[worst]:.2g} in row {worst} of {len(matrix)};"
-            f" at most {PARITY_TOLERANCE:g} is allowed"
-        )
-    return float(difference[worst])
+    return check(answers, reference, "row", "scikit-learn's model")

@@ -17,6 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from healthrisk.data import derive, sources, tables
+from healthrisk.data.rules import NUMBER
 from healthrisk.documents import Document
 from healthrisk.errors import SourceError
 from healthrisk.spec import Column, DatasetSpec
@@ -24,7 +25,8 @@ from healthrisk.spec import Column, DatasetSpec
 BLOCK_BYTES = 8 * 2**20
 _HEAD_BYTES = 2**20
 _GZIP = b"\x1f\x8b"
-_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(nan|inf|infinity)\s*$"
+# What the reader of CSV takes for a number: what every other part does, and the values that are none.
+_NUMBER = rf"^{NUMBER}$|^[ \t]*[+-]?(nan|inf|infinity)[ \t]*$"
 
 
 class IngestRecord(Document):
@@ -132,8 +134,7 @@ def _outcome(spec: DatasetSpec, values: pa.Array, first: int) -> pa.Array:
     if pc.any(wrong).as_py():
         place = wrong.index(True).as_py()
         shown = "missing" if absent[place].as_py() else values[place].as_py()
-        allowed = ", ".join(map(str, spec.target.index))
-        raise SourceError(f"row {first + place}: {spec.target.name} is {shown}, expected one of {allowed}")
+        raise SourceError(f"row {first + place}: {spec.target.name} is {shown}, expected {spec.target.allowed}")
     return values.cast(_schema(spec).field(spec.target.name).type)
 
 
@@ -257,7 +258,7 @@ def _fault(spec: DatasetSpec, path: Path, read: pa.csv.ReadOptions) -> str:
         if column.name in read.column_names and not (column.is_text or column.boolean)
     }
     if not spec.target.is_text:
-        numeric[spec.target.name] = "one of " + ", ".join(map(str, spec.target.index))
+        numeric[spec.target.name] = spec.target.allowed
     first = 1
     try:
         for batch in pa.csv.open_csv(path, read_options=read, parse_options=parse, convert_options=texts):

@@ -37,6 +37,18 @@ class Rules:
         self._missing_values = np.array([[float(value)] for _, value in means_missing]).reshape(-1, 1)
         self._required = np.array([[not column.missing.allowed] for column in columns])
 
+    def allows(self, place: int, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which values [rows] of one feature are within its range, and whole or a code where they must be.
+
+        None of them is missing: that is a rule of its own.
+        """
+        fine: NDArray[np.bool_] = (values >= self._low[place]) & (values <= self._high[place])
+        if place in self._integers:
+            fine &= values == np.floor(values)
+        if place in self._code_rows:
+            fine &= np.isin(values, self._codes[:, np.flatnonzero(self._code_rows == place)[0]])
+        return fine
+
     def violations(self, table: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Turn values that mean missing into NaN, in place, and return where [features, rows] the spec is broken."""
         if self._means_missing.size:

@@ -1,17 +1,19 @@
-"""A spec's columns as a pandera schema: types, ranges, codes, and which values may be missing."""
+"""A spec as a pandera schema: types, which values may be missing, and the very rules that servers hold rows against."""
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
+from healthrisk.data.rules import Rules
 from healthrisk.spec import Column, DatasetSpec
 
 
 def schema(spec: DatasetSpec) -> pa.DataFrameSchema:
     """Return the schema of an ingested table; numbers are float64, missing values NaN or None."""
-    outcome = pa.Check.isin(list(spec.target.index), name="allowed")
+    rules, outcome = Rules(spec), pa.Check.isin(list(spec.target.index), name="allowed")
     return pa.DataFrameSchema(
         {
-            **{column.name: _column(column) for column in spec.columns},
+            **{column.name: _column(rules, place, column) for place, column in enumerate(spec.columns)},
             spec.target.name: pa.Column(object if spec.target.is_text else "int64", outcome),
         },
         strict=True,
@@ -19,15 +21,14 @@ def schema(spec: DatasetSpec) -> pa.DataFrameSchema:
     )
 
 
-def _column(column: Column) -> pa.Column:
-    if column.range is None:
-        checks = [pa.Check.isin(list(column.meanings), name="allowed")]
-    else:
-        checks = [pa.Check.in_range(*column.range, name="allowed")]
-        if column.kind == "integer":
-            checks.append(pa.Check(_whole, name="whole"))
-    return pa.Column(object if column.is_text else "float64", checks, nullable=column.missing.allowed)
+def _column(rules: Rules, place: int, column: Column) -> pa.Column:
+    if column.is_text:
+        return pa.Column(object, pa.Check.isin(list(column.meanings), name="allowed"), nullable=column.missing.allowed)
 
+    def allowed(values: "pd.Series[float]") -> "pd.Series[bool]":
+        fine: pd.Series[bool] = pd.Series(
+            rules.allows(place, np.asarray(values, dtype=np.float64)), values.index, "bool"
+        )
+        return fine
 
-def _whole(values: "pd.Series[float]") -> "pd.Series[bool]":
-    return values == values.round()
+    return pa.Column("float64", pa.Check(allowed, name="allowed"), nullable=column.missing.allowed)

@@ -103,7 +103,7 @@ class _Faults:
         """Yield a check for the features and one for the outcome."""
         target = self._spec.target
         allowed = {column.name: column.allowed for column in self._spec.columns}
-        allowed[target.name] = "one of " + ", ".join(map(str, target.index))
+        allowed[target.name] = target.allowed
         for name, count in self._counts.items():
             others = f", and {count - 1} rows more," if count > 1 else ","
             yield _check("values", "fail", f"{self._first[name]}{others} expected {allowed[name]}")

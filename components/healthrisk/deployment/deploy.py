@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from healthrisk.bundle import Bundle, store
+from healthrisk.bundle import Bundle, parity, store
 from healthrisk.config import settings
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 from healthrisk.errors import HealthriskError, StoreError
-from healthrisk.inference.scorer import GOLDEN_TOLERANCE, golden_matrix, risk_levels
+from healthrisk.inference.scorer import golden_matrix, risk_levels
 from healthrisk.registry import versions
 from healthrisk.registry.registration import Registration
 from healthrisk.serving.client import ServedModel
@@ -130,14 +130,11 @@ def replay(bundle: Bundle, url: str, served: DatasetSpec) -> NDArray[np.float32]
     """Ask a live endpoint for a bundle's golden rows and return its answers [rows, classes].
 
     Raises:
-        DeployError: an answer differs from the recorded one by more than 1e-6.
+        BundleError: an answer differs from the recorded one by more than 1e-6.
         StoreError: the endpoint does not answer.
     """
     answers = _ask(url, served, _golden_rows(bundle))
-    difference = np.abs(answers - np.asarray(bundle.golden.probability)).max(axis=1)
-    worst = int(difference.argmax())
-    if not difference[worst] <= GOLDEN_TOLERANCE:
-        raise DeployError(f"golden row {worst} is answered {difference[worst]:.2g} away from what was trained")
+    parity.check(answers, np.asarray(bundle.golden.probability), "golden row", "what was trained")
     _log.info("%s golden rows are answered as trained", len(answers))
     return answers
 

@@ -5,11 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from healthrisk.bundle import Bundle
-from healthrisk.errors import BundleError
+from healthrisk.bundle import Bundle, parity
 from healthrisk.spec import DatasetSpec
-
-GOLDEN_TOLERANCE = 1e-6
 
 
 class Scorer:
@@ -32,11 +29,7 @@ class Scorer:
         golden = self.bundle.golden
         inputs = self.bundle.preprocessor.transform(golden_matrix(self.bundle.spec, golden.rows))
         answers = np.stack([engine.probabilities(inputs) for engine in self.model.engines()])
-        difference = np.abs(answers - np.asarray(golden.probability)).max(axis=(0, 2))
-        if (worst := int(difference.argmax())) >= 0 and not difference[worst] <= GOLDEN_TOLERANCE:
-            raise BundleError(
-                f"bundle {self.bundle.path}: golden row {worst} is scored {difference[worst]:.2g} away from golden.json"
-            )
+        parity.check(answers, np.asarray(golden.probability), f"bundle {self.bundle.path}: golden row", "golden.json")
 
 
 def golden_matrix(spec: DatasetSpec, rows: Sequence[Sequence[float | str | None]]) -> NDArray[np.float64]:

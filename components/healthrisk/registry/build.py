@@ -44,7 +44,7 @@ def build_bundle(
     serving = export.serving_form(trained.classifier, preprocessor.outputs)
     rows = np.vstack([matrix, parity.generate_rows(spec, parity.GENERATED_ROWS, trained.record.seed)])
     expected = trained.classifier.predict_proba(_independent(trained, rows))
-    difference = parity.check_parity(expected, preprocessor, serving, rows)
+    difference = parity.check_form(expected, preprocessor, serving, rows)
 
     def fill(path: Path) -> Provenance:
         for name in ("model.joblib", "preprocessor.joblib"):

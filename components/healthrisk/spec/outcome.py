@@ -60,6 +60,11 @@ class Target(Document):
         """True if the raw outcome is a string."""
         return isinstance(self.classes[0].raw[0], str)
 
+    @property
+    def allowed(self) -> str:
+        """The raw values that the outcome may have, in words fit for an error message."""
+        return "one of " + ", ".join(map(str, self.index))
+
     @cached_property
     def index(self) -> dict[int | str, int]:
         """The class position of each raw value."""
