@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument(
         "--explain", action=argparse.BooleanOptionalAction, default=True, help="start an explainer, too (default: yes)"
     )
-    args, others = parser.parse_known_args()
+    args, server_arguments = parser.parse_known_args()
     where = local.Address(args.host, args.port)
     try:
         # Before MLflow is imported and a bundle fetched, which takes seconds.
@@ -39,7 +39,7 @@ def main() -> int:
         # A stop is an exception from here on, wherever it arrives.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         scripts = Path(__file__).resolve().parent
-        with local.served(bundle, where, scripts, others, explain=args.explain) as servers:
+        with local.served(bundle, where, scripts, server_arguments, explain=args.explain) as servers:
             print(local.describe(bundle, where), flush=True)
             local.wait_for_an_end(servers)
     except HealthriskError as error:

@@ -9,8 +9,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -44,11 +44,11 @@ def main() -> int:
     print("serving the champion", flush=True)
     bundle = find_bundle(None, spec.name, settings().home / "cache")
     with _served(bundle, port) as url:
-        request, response, offline = _ask(bundle, url, folder / "preprocess" / "test")
+        exchange = _ask(bundle, url, folder / "preprocess" / "test")
     import summary
 
     print(summary.of_run(spec, folder))
-    print(_exchange(url, request, response, offline))
+    print(exchange)
     return 0
 
 
@@ -66,8 +66,33 @@ def _served(bundle: Bundle, port: int) -> Iterator[str]:
             raise ServingError(f"{error}: {lines[-1] if lines else 'it printed nothing'}") from error
 
 
-def _ask(bundle: Bundle, url: str, held_out: Path) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
-    """Send the first patient of the hold-out; return the request, the response and the offline probabilities."""
+@dataclass(frozen=True)
+class Exchange:
+    """One patient's values by feature, the served outputs by name, and the probabilities computed offline."""
+
+    url: str
+    values: dict[str, float | str | None]
+    served: dict[str, list[float | str]]
+    offline: list[float]
+
+    def __str__(self) -> str:
+        """Show it, and what can be done next."""
+        return "\n".join(
+            [
+                "",
+                f"POST {self.url}",
+                f"asked     {json.dumps(self.values)}",
+                f"served    {json.dumps(self.served)}",
+                f"offline   {json.dumps({'probability': self.offline})}",
+                "",
+                "next      make serve    serve the champion on this machine",
+                "          make mlflow   browse runs, plots and versions",
+            ]
+        )
+
+
+def _ask(bundle: Bundle, url: str, held_out: Path) -> Exchange:
+    """Send the first patient of the hold-out."""
     # Only now: scikit-learn would otherwise lie in memory while the steps run.
     from healthrisk.data import encoding
     from healthrisk.inference.scorer import Scorer
@@ -80,30 +105,17 @@ def _ask(bundle: Bundle, url: str, held_out: Path) -> tuple[dict[str, Any], dict
         {"name": column.name, "shape": [1], "datatype": "BYTES" if column.is_text else "FP64", "data": [value]}
         for column, value in zip(spec.columns, row, strict=True)
     ]
-    request = {"inputs": tensors}
-    answer = httpx.post(url, json=request, timeout=60)
-    if answer.status_code != httpx.codes.OK:
-        raise ServingError(f"{url} answered {answer.status_code}: {answer.text}")
-    if (version := answer.json()["model_version"]) != bundle.version:
+    response = httpx.post(url, json={"inputs": tensors}, timeout=60)
+    if response.status_code != httpx.codes.OK:
+        raise ServingError(f"{url} answered {response.status_code}: {response.text}")
+    answer = response.json()
+    if (version := answer["model_version"]) != bundle.version:
         raise ServingError(f"{url} answered with version {version!r}, expected the champion {bundle.version!r}")
-    offline = Scorer(bundle).probabilities(patient)[0]
-    return request, answer.json(), [float(value) for value in offline]
-
-
-def _exchange(url: str, request: dict[str, Any], response: dict[str, Any], offline: list[float]) -> str:
-    row = {tensor["name"]: tensor["data"][0] for tensor in request["inputs"]}
-    answer = {tensor["name"]: tensor["data"] for tensor in response["outputs"]}
-    return "\n".join(
-        [
-            "",
-            f"POST {url}",
-            f"asked     {json.dumps(row)}",
-            f"served    {json.dumps(answer)}",
-            f"offline   {json.dumps({'probability': offline})}",
-            "",
-            "next      make serve    serve the champion on this machine",
-            "          make mlflow   browse runs, plots and versions",
-        ]
+    return Exchange(
+        url,
+        dict(zip(spec.features, row, strict=True)),
+        {tensor["name"]: tensor["data"] for tensor in answer["outputs"]},
+        [float(value) for value in Scorer(bundle).probabilities(patient)[0]],
     )
 
 

@@ -18,7 +18,7 @@ from healthrisk.errors import HealthriskError
 from healthrisk.steps.events import Event, Reader
 from pipeline import training
 
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 class PipelineError(HealthriskError):
@@ -26,7 +26,7 @@ class PipelineError(HealthriskError):
 
 
 class Progress:
-    """Tells a person what the steps report."""
+    """Shows a person what the steps report."""
 
     def __init__(self, events: Path, terminal: TextIO) -> None:
         self._reader, self._terminal = Reader(events), terminal
@@ -34,8 +34,8 @@ class Progress:
         self._began = time.monotonic()
         self.last: Event | None = None
 
-    def look(self) -> None:
-        """Tell what was reported since the last look."""
+    def show(self) -> None:
+        """Print what was reported since the last call."""
         for event in self._reader.read():
             self.last = event
             if event.kind == "began":
@@ -86,12 +86,12 @@ def run(spec: str, data: str, seed: int, level: str) -> Path:
 
 @contextmanager
 def _watched(progress: Progress) -> Iterator[None]:
-    """Tell progress while the steps run, and the rest of it when they have ended."""
+    """Show progress while the steps run, and the rest of it when they have ended."""
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(_LOOK_SECONDS):
-            progress.look()
+        while not over.wait(_POLL_SECONDS):
+            progress.show()
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -100,15 +100,15 @@ def _watched(progress: Progress) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
-        progress.look()
+        progress.show()
 
 
 def _explain(last: Event | None, log: Path, runs: Path) -> str:
     """Say which step failed and why, by the last thing it reported; keep the log where that is not enough."""
     if last is not None and last.kind == "failed":
         return f"step '{last.step}' failed: {last.text}"
-    kept = log.replace(runs / f"failed-{time.strftime('%Y%m%d-%H%M%S')}.log")
+    saved = log.replace(runs / f"failed-{time.strftime('%Y%m%d-%H%M%S')}.log")
     if last is None or last.kind == "ended":
-        return f"a step's process could not be started; see {kept}"
+        return f"a step's process could not be started; see {saved}"
     cause = last.text if last.kind == "crashed" else "its process ended"
-    return f"step '{last.step}' failed: {cause}; see {kept}"
+    return f"step '{last.step}' failed: {cause}; see {saved}"

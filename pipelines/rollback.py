@@ -47,10 +47,10 @@ def _registry(namespace: str, context: str | None) -> Iterator[None]:
     with subprocess.Popen(kubectl, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as forward:
         try:
             line = next(iter(forward.stdout or ()), "")
-            found = re.search(r"127\.0\.0\.1:(\d+)", line)
-            if not found:
+            match = re.search(r"127\.0\.0\.1:(\d+)", line)
+            if not match:
                 raise ClusterError(f"MLflow in namespace {namespace} cannot be reached: {line.strip()}")
-            os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{found[1]}"
+            os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{match[1]}"
             yield
         finally:
             forward.terminate()

@@ -12,7 +12,7 @@ import time
 import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import httpx
 import kfp
@@ -30,6 +30,14 @@ NAMESPACE = "kubeflow"
 ANSWERS_WITHIN = 5.0
 POLL_SECONDS = 5.0
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
+
+
+class Started(TypedDict):
+    """What a run, now or at its time, is started with: the pipeline's parameters, and which version of it."""
+
+    params: dict[str, str | int]
+    pipeline_id: str
+    version_id: str
 
 
 class SubmitError(HealthriskError):
@@ -50,9 +58,9 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
     try:
         if arguments.cancel:
             client.terminate_run(arguments.cancel)
-            print(f"run {arguments.cancel} is told to stop")
+            print(f"run {arguments.cancel} is asked to stop")
             return 0
-        parameters = {
+        parameters: dict[str, str | int] = {
             "spec": spec.to_json(),
             "data": arguments.data,
             "seed": arguments.seed,
@@ -63,13 +71,13 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
             experiment = client.create_experiment(arguments.experiment or spec.name).experiment_id
             image = _image(arguments)
             pipeline, version = _upload(client, image)
-        what = {"params": parameters, "pipeline_id": pipeline, "version_id": version}
+        started = Started(params=parameters, pipeline_id=pipeline, version_id=version)
         if arguments.schedule:
-            print(_schedule(client, spec, experiment, arguments.schedule, what))
+            print(_schedule(client, spec, experiment, arguments.schedule, started))
             return 0
         name = f"{spec.name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
         with redirect_stdout(io.StringIO()):
-            run = client.run_pipeline(experiment, name, **what).run_id
+            run = client.run_pipeline(experiment, name, **started).run_id
     except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError) as error:
         raise SubmitError(f"Kubeflow Pipelines refused: {_reason(error)}") from error
     try:
@@ -120,7 +128,7 @@ def follow(client: kfp.Client, run: str, timeout: float) -> int:
         SubmitError: the run ended otherwise, or goes on after `timeout` seconds.
     """
     began, seen = time.monotonic(), dict[str, str]()
-    while (state := _look(client, run, seen)) not in _ENDED:
+    while (state := _poll(client, run, seen)) not in _ENDED:
         if time.monotonic() - began > timeout:
             raise SubmitError(f"run {run} is {state or 'waiting'} after {timeout:.0f} s; it goes on. {_how(run)}")
         time.sleep(POLL_SECONDS)
@@ -132,20 +140,20 @@ def follow(client: kfp.Client, run: str, timeout: float) -> int:
     return 0
 
 
-def _look(client: kfp.Client, run: str, seen: dict[str, str]) -> str:
-    """Return the state of a run, after printing what has changed since the last look."""
+def _poll(client: kfp.Client, run: str, seen: dict[str, str]) -> str:
+    """Return the state of a run, after printing what has changed since it was asked last."""
     try:
-        found = client.get_run(run)
+        record = client.get_run(run)
     except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError) as error:
         # A server that restarts is asked again until the time is up.
         print(f"{time.strftime('%H:%M:%S')}  the server does not answer: {_reason(error)}", flush=True)
         return ""
-    for task in (found.run_details and found.run_details.task_details) or ():
+    for task in (record.run_details and record.run_details.task_details) or ():
         name, state = task.display_name or "", task.state or ""
         if state and seen.get(name) != state and _is_step(name):
             seen[name] = state
             print(f"{time.strftime('%H:%M:%S')}  {name}: {state.lower()}", flush=True)
-    return found.state or ""
+    return record.state or ""
 
 
 def _is_step(name: str) -> bool:
@@ -202,24 +210,24 @@ def _upload(client: kfp.Client, image: str) -> tuple[str, str]:
         if pipeline is None:
             pipeline = client.upload_pipeline(str(path), NAME).pipeline_id
         wanted = {"key": "name", "operation": "EQUALS", "stringValue": version}
-        found = client.list_pipeline_versions(pipeline, filter=json.dumps({"predicates": [wanted]})).pipeline_versions
-        if not found:
-            found = [client.upload_pipeline_version(str(path), version, pipeline_id=pipeline)]
-    return pipeline, found[0].pipeline_version_id
+        same = client.list_pipeline_versions(pipeline, filter=json.dumps({"predicates": [wanted]})).pipeline_versions
+        if not same:
+            same = [client.upload_pipeline_version(str(path), version, pipeline_id=pipeline)]
+    return pipeline, same[0].pipeline_version_id
 
 
-def _schedule(client: kfp.Client, spec: DatasetSpec, experiment: str, cron: str, what: dict[str, Any]) -> str:
+def _schedule(client: kfp.Client, spec: DatasetSpec, experiment: str, cron: str, started: Started) -> str:
     """Make the recurring run of a data set, in place of the one it has; return what was done, in words."""
     name = schedule_name(spec.name)
     wanted = {"key": "name", "operation": "EQUALS", "stringValue": name}
-    found = client.list_recurring_runs(experiment_id=experiment, filter=json.dumps({"predicates": [wanted]}))
-    former = found.recurring_runs or ()
+    listed = client.list_recurring_runs(experiment_id=experiment, filter=json.dumps({"predicates": [wanted]}))
+    previous = listed.recurring_runs or ()
     made = client.create_recurring_run(
-        experiment, name, cron_expression=cron, max_concurrency=1, no_catchup=True, **what
+        experiment, name, cron_expression=cron, max_concurrency=1, no_catchup=True, **started
     ).recurring_run_id
-    for one in former:
+    for one in previous:
         client.delete_recurring_run(one.recurring_run_id)
-    return f"{'changed' if former else 'made'} the schedule {cron!r} of {name!r}: {made}"
+    return f"{'changed' if previous else 'made'} the schedule {cron!r} of {name!r}: {made}"
 
 
 def _page(client: kfp.Client, run: str) -> str:
@@ -238,7 +246,7 @@ def _how(run: str) -> str:
 def _reason(error: Exception) -> str:
     """Return the server's own words, on one line."""
     try:
-        told = json.loads(getattr(error, "body", "") or "")
-        return " ".join(str(told.get("message") or told.get("error_message") or told)[:500].split())
+        body = json.loads(getattr(error, "body", "") or "")
+        return " ".join(str(body.get("message") or body.get("error_message") or body)[:500].split())
     except ValueError:
         return " ".join(str(getattr(error, "reason", None) or error).split())

@@ -1,12 +1,12 @@
 """The command line: `python -m healthrisk predict FILE --out FILE`, `drift --reference BUNDLE FILE` and `watch`."""
 
 import argparse
-import json
 import re
 import sys
 import tempfile
 from pathlib import Path
 
+from healthrisk.documents import Document
 from healthrisk.errors import HealthriskError
 
 
@@ -21,7 +21,8 @@ def main() -> int:
     _add_watch(commands.add_parser("watch", help="push the drift of what is served; retrain where alerts ask"))
     args = parser.parse_args()
     try:
-        sys.stdout.write(f"{json.dumps(args.run(args), indent=1)}\n")
+        document: Document = args.run(args)
+        sys.stdout.write(f"{document.model_dump_json(indent=1, exclude_unset=True)}\n")
     except HealthriskError as error:
         sys.stderr.write(f"healthrisk: {error}\n")
         return 1
@@ -38,9 +39,9 @@ def _add_spec(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_spec)
 
 
-def _spec(args: argparse.Namespace) -> dict[str, object]:
+def _spec(args: argparse.Namespace) -> Document:
     from healthrisk import atomic
-    from healthrisk.data.draft import draft
+    from healthrisk.data.draft import Drafted, draft
     from healthrisk.errors import SpecError
 
     name = args.name or re.sub(r"[^a-z0-9]+", "-", args.table.stem.lower()).strip("-")
@@ -48,7 +49,7 @@ def _spec(args: argparse.Namespace) -> dict[str, object]:
     if out.exists():
         raise SpecError(f"{out} is there already: give another place with --out")
     atomic.write_text(out, draft(args.table, args.target, name))
-    return {"spec": str(out), "next": f"read and correct it, then train with --dataset {out} --data {args.table}"}
+    return Drafted(spec=out, next=f"read and correct it, then train with --dataset {out} --data {args.table}")
 
 
 def _add_hospital(parser: argparse.ArgumentParser) -> None:
@@ -58,11 +59,11 @@ def _add_hospital(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_hospital)
 
 
-def _hospital(args: argparse.Namespace) -> dict[str, object]:
-    from healthrisk.data.hospital import write_table
+def _hospital(args: argparse.Namespace) -> Document:
+    from healthrisk.data.hospital import WrittenTable, write_table
 
     write_table(args.out, args.rows, args.seed)
-    return {"table": str(args.out), "rows": args.rows}
+    return WrittenTable(table=args.out, rows=args.rows)
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +93,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _predict(args: argparse.Namespace) -> dict[str, object]:
+def _predict(args: argparse.Namespace) -> Document:
     from healthrisk import spec
     from healthrisk.inference import batch
 
@@ -104,14 +105,16 @@ def _predict(args: argparse.Namespace) -> dict[str, object]:
 
         chosen = spec.load(args.dataset)
         served = ServedModel(args.url, chosen)
-        return {**batch.predict(job, chosen, served.probabilities), "served": served.summary()}
+        summary = batch.predict(job, chosen, served.probabilities)
+        return summary.model_copy(update={"served": served.summary()})
     from healthrisk.inference.scorer import Scorer
     from healthrisk.registry.lookup import find_bundle
 
     with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
         bundle = find_bundle(args.bundle, args.dataset, Path(cache))
         scorer = Scorer(bundle, args.threads)
-    return {**batch.predict(job, bundle.spec, scorer.probabilities), "version": bundle.version}
+    summary = batch.predict(job, bundle.spec, scorer.probabilities)
+    return summary.model_copy(update={"version": bundle.version})
 
 
 def _add_drift(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +133,7 @@ def _add_drift(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_drift)
 
 
-def _drift(args: argparse.Namespace) -> dict[str, object]:
+def _drift(args: argparse.Namespace) -> Document:
     from healthrisk.monitoring import drift, gauges, traffic
     from healthrisk.monitoring.table_counts import counts
     from healthrisk.registry.lookup import find_bundle
@@ -145,7 +148,7 @@ def _drift(args: argparse.Namespace) -> dict[str, object]:
         report = drift.compare(bundle.reference, current)
     if args.exposition:
         gauges.write(report, model, bundle.version, args.exposition)
-    return {**report.model_dump(mode="json"), "refused_rows": current.refused_rows, "version": bundle.version}
+    return drift.VersionDrift(**vars(report), refused_rows=current.refused_rows, version=bundle.version)
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
@@ -158,14 +161,13 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_watch)
 
 
-def _watch(args: argparse.Namespace) -> dict[str, object]:
+def _watch(args: argparse.Namespace) -> Document:
     from healthrisk.monitoring import watch
 
-    verdicts = watch.push_drift(args.prometheus, args.push, args.window)
-    return {
-        "drift": verdicts,
-        "retraining": watch.trigger_retraining(args.prometheus, args.retrain) if args.retrain else {},
-    }
+    return watch.Watched(
+        drift=watch.push_drift(args.prometheus, args.push, args.window),
+        retraining=watch.trigger_retraining(args.prometheus, args.retrain) if args.retrain else {},
+    )
 
 
 if __name__ == "__main__":

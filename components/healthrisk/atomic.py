@@ -11,14 +11,14 @@ _PREFIX = ".writing-"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file aside and rename it into place."""
+    """Write a file under another name and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
     try:
-        aside.write_text(text, "utf-8")
-        aside.replace(path)
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def test_a_version_that_is_not_shown_to_be_better_is_challenger_and_the_champion
     assert versions.champion(SPEC.name) == first
 
 
-@pytest.mark.parametrize("comparison", [gaining(0.01), "its classes are others"])
+@pytest.mark.parametrize("comparison", [gaining(0.01), "its classes differ"])
 def test_a_better_version_or_one_of_another_spec_replaces_the_champion(
     where: Path, comparison: Comparison | str
 ) -> None:

@@ -129,9 +129,9 @@ class TreeTables:
         table: Masks = np.full((len(thresholds) + 1, self._count), np.iinfo(self._word).max, dtype=self._word)
         for node in nodes:
             ruled_out = (1 << trees.end[node]) - (1 << trees.begin[node])
-            kept = self._word.type(int(np.iinfo(self._word).max) & ~ruled_out)
+            possible = self._word.type(int(np.iinfo(self._word).max) & ~ruled_out)
             # A value equal to the threshold passes the test: it lies in the interval that ends there.
-            table[int(thresholds.searchsorted(trees.threshold[node])) + 1 :, trees.tree[node]] &= kept
+            table[int(thresholds.searchsorted(trees.threshold[node])) + 1 :, trees.tree[node]] &= possible
         return [(feature, thresholds, 1)], table
 
     def _merge(

@@ -17,6 +17,7 @@ import yaml
 from numpy.typing import NDArray
 
 from healthrisk.data import derive, tables
+from healthrisk.documents import Document
 from healthrisk.errors import SourceError, SpecError
 from healthrisk.spec import CsvFormat, DatasetSpec
 
@@ -32,6 +33,13 @@ MISSING_TOKENS = ("", "?", ".", "-", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "
 SENTINELS = (-9999.0, -999.0, -99.0, -9.0, -1.0, 99.0, 999.0, 9999.0, 99999.0)
 EVENT_WORDS = frozenset({"1", "y", "yes", "true", "positive", "pos", "case", "dead", "died", "t"})
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$|^\d{1,2}[./]\d{1,2}[./]\d{2,4}$")
+
+
+class Drafted(Document):
+    """Where a first spec was written, and what comes next."""
+
+    spec: Path
+    next: str
 
 
 @dataclass
@@ -185,37 +193,40 @@ def _left_out_lines(left_out: dict[str, str]) -> Iterator[str]:
 def _describe(column: _Values) -> list[str]:
     """Return a column's lines: a comment with what was seen, and its entry."""
     numbers = column.numbers
-    entry: dict[str, Any] = {"name": column.name, "label": column.name.replace("_", " ").strip() or column.name}
+    label = column.name.replace("_", " ").strip() or column.name
+    # Each field as YAML.
+    entry = {"name": _scalar(column.name), "label": _scalar(label)}
     sentinels: list[float] = []
     if numbers is None and derive.are_booleans(column.texts):
         entry |= {"kind": "boolean"}
         seen = "two words for yes and no"
     elif numbers is None or _few_whole(numbers):
-        entry |= _codes(column, numbers)
+        entry |= {"kind": "code", "codes": _scalar(_codes(column, numbers))}
         seen = f"{len(column.texts)} values, so codes: say what each one means"
     else:
         sentinels = _sentinels(numbers, column.counts)
-        kept = numbers[~np.isin(numbers, sentinels)]
-        whole = bool((kept == np.floor(kept)).all())
-        entry |= {"kind": "integer" if whole else "number", "range": _range(kept)}
-        seen = f"{len(kept)} values from {kept.min():g} to {kept.max():g}; give its unit"
+        measured = numbers[~np.isin(numbers, sentinels)]
+        whole = bool((measured == np.floor(measured)).all())
+        entry |= {"kind": "integer" if whole else "number", "range": _scalar(_range(measured))}
+        seen = f"{len(measured)} values from {measured.min():g} to {measured.max():g}; give its unit"
     if column.missing or sentinels:
-        entry["missing"] = {"allowed": True} | ({"values": [_short(value) for value in sentinels]} if sentinels else {})
+        codes = {"values": [_short(value) for value in sentinels]} if sentinels else {}
+        entry["missing"] = _scalar({"allowed": True, **codes})
         seen += f"; {column.missing} missing" if column.missing else ""
     if sentinels:
         seen += f"; {', '.join(f'{value:g}' for value in sentinels)} lies apart from all others: taken for missing"
-    written = yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True).strip()
-    return [f"  # {seen}", f"  - {written}"]
+    written = ", ".join(f"{name}: {value}" for name, value in entry.items())
+    return [f"  # {seen}", f"  - {{{written}}}"]
 
 
 def _few_whole(numbers: NDArray[np.float64]) -> bool:
     return len(numbers) <= FEW_VALUES and bool((numbers == np.floor(numbers)).all())
 
 
-def _codes(column: _Values, numbers: NDArray[np.float64] | None) -> dict[str, Any]:
+def _codes(column: _Values, numbers: NDArray[np.float64] | None) -> dict[str, str] | dict[int, str]:
     if numbers is None:
-        return {"kind": "code", "codes": {text: text for text in sorted(column.texts)}}
-    return {"kind": "code", "codes": {int(value): f"{value:g}" for value in np.unique(numbers).tolist()}}
+        return {text: text for text in sorted(column.texts)}
+    return {int(value): f"{value:g}" for value in np.unique(numbers).tolist()}
 
 
 def _sentinels(numbers: NDArray[np.float64], counts: NDArray[np.int64]) -> list[float]:
@@ -303,7 +314,7 @@ def _class_order(column: _Values) -> list[int]:
 
 def _scalar(value: Any) -> str:
     """Return a value as one line of YAML."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
     return text.removesuffix("\n").removesuffix("\n...").strip()
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from healthrisk.data import tables
+from healthrisk.documents import Document
 
 ROWS_AT_ONCE = 100_000
 SITES = ("north", "south", "lake")
@@ -39,6 +40,13 @@ _VITALS = {
     "lactate": (1.5, 0.8, 0.2, 25.0, 1, 0.7),
     "bmi": (26.5, 5.2, 11.0, 80.0, 1, 0.1),
 }
+
+
+class WrittenTable(Document):
+    """Where a table was written, and how many rows it has."""
+
+    table: Path
+    rows: int
 
 
 def write_table(path: Path, rows: int, seed: int) -> None:

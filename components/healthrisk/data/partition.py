@@ -19,7 +19,7 @@ _NUMBER = rf"^{NUMBER}$"
 
 
 @dataclass(frozen=True)
-class Screened:
+class Partition:
     """The rows of a batch: which are good [rows], their encoded matrix [good rows, features], the others' faults."""
 
     good: NDArray[np.bool_]
@@ -27,15 +27,15 @@ class Screened:
     rejects: pa.RecordBatch
 
 
-class Screen:
+class Partitioner:
     """Judges rows by a spec, as the servers do."""
 
     def __init__(self, spec: DatasetSpec) -> None:
         self._spec = spec
         self._rules = Rules(spec)
 
-    def sort(self, batch: pa.RecordBatch, first_row: int) -> Screened:
-        """Return a batch's rows sorted. `first_row` is the number of its first row in the table, from 1.
+    def partition(self, batch: pa.RecordBatch, first_row: int) -> Partition:
+        """Part a batch into good rows and faults. `first_row` is the number of its first row in the table, from 1.
 
         Raises:
             SourceError: the table lacks a column of the spec, or one holds neither numbers nor texts.
@@ -52,8 +52,8 @@ class Screen:
         bad = self._rules.violations(table) | unreadable
         good = np.asarray(~bad.any(axis=0))
         if good.all():
-            return Screened(good, table.T, pa.RecordBatch.from_pylist([], schema=REJECTS))
-        return Screened(good, table[:, good].T, self._faults(batch, bad, first_row))
+            return Partition(good, table.T, pa.RecordBatch.from_pylist([], schema=REJECTS))
+        return Partition(good, table[:, good].T, self._faults(batch, bad, first_row))
 
     def _prepared(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return a batch with the features that follow from other columns: out of words and dates."""

@@ -130,7 +130,7 @@ class Writer(AbstractContextManager["Writer"]):
 
     def __init__(self, path: Path) -> None:
         self._path, self._kind = path, format_of(path)
-        self._aside = path.with_name(f".writing-{path.name}")
+        self._unfinished = path.with_name(f".writing-{path.name}")
         self._writer: Any = None
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -142,10 +142,10 @@ class Writer(AbstractContextManager["Writer"]):
 
     def _open(self, schema: pa.Schema) -> Any:
         if self._kind == "csv":
-            return pa.csv.CSVWriter(str(self._aside), schema)
+            return pa.csv.CSVWriter(str(self._unfinished), schema)
         # A dictionary of numbers takes a third of the writing time, and saves a seventh of the bytes.
         texts = [field.name for field in schema if not pa.types.is_floating(field.type)]
-        return pq.ParquetWriter(str(self._aside), schema, use_dictionary=texts)
+        return pq.ParquetWriter(str(self._unfinished), schema, use_dictionary=texts)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Put the file in its place, or remove what was written."""
@@ -157,9 +157,9 @@ class Writer(AbstractContextManager["Writer"]):
                     whole = kind is None
         finally:
             if whole:
-                self._aside.replace(self._path)
+                self._unfinished.replace(self._path)
             else:
-                self._aside.unlink(missing_ok=True)
+                self._unfinished.unlink(missing_ok=True)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

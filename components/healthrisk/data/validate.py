@@ -61,7 +61,7 @@ def validate(spec: DatasetSpec, table_path: Path) -> ValidationReport:
     for batch in pq.ParquetFile(table_path, pre_buffer=False).iter_batches(ROWS_AT_ONCE, columns=compared):
         frame = batch.to_pandas()
         frame.index += profile.rows + 1
-        faults.look(frame)
+        faults.inspect(frame)
         profile.add(batch, frame)
     rows_by_class = zip(spec.target.classes, profile.classes.tolist(), strict=True)
     return ValidationReport(
@@ -86,14 +86,14 @@ class _Faults:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
 
-    def look(self, frame: pd.DataFrame) -> None:
+    def inspect(self, frame: pd.DataFrame) -> None:
         """Hold a batch against the schema; its index numbers the rows from 1."""
         try:
             self._schema.validate(frame, lazy=True, inplace=True)
         except pandera.errors.SchemaErrors as error:
             cases = error.failure_cases
-            for name, found in cases.groupby("column", sort=False):
-                rows = found.drop_duplicates("index")
+            for name, faulty in cases.groupby("column", sort=False):
+                rows = faulty.drop_duplicates("index")
                 self._counts[name] += len(rows)
                 value, row = rows[["failure_case", "index"]].to_numpy(object).tolist()[0]
                 shown = "missing" if pd.isna(value) else repr(value)
@@ -105,8 +105,8 @@ class _Faults:
         allowed = {column.name: column.allowed for column in self._spec.columns}
         allowed[target.name] = target.allowed
         for name, count in self._counts.items():
-            others = f", and {count - 1} rows more," if count > 1 else ","
-            yield _check("values", "fail", f"{self._first[name]}{others} expected {allowed[name]}")
+            more = f", and {count - 1} rows more," if count > 1 else ","
+            yield _check("values", "fail", f"{self._first[name]}{more} expected {allowed[name]}")
         if not self._counts:
             yield _check("values", "pass", "every value has the type, range or code of its column")
 

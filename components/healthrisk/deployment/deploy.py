@@ -7,7 +7,6 @@ served beside the champion under a name of its own, and both are asked the same 
 import logging
 import time
 from contextlib import closing
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +46,10 @@ def deploy(registration: Registration, namespace: str) -> str:
         champion(cluster, bundle, version, url)
         return f"version {version.number} is served as {name}"
     beside = challenger_name(bundle.spec)
-    found = challenger(
+    comparison = challenger(
         cluster, bundle, version, {"champion": url, "challenger": f"http://{beside}-transformer.{namespace}"}
     )
-    figures = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in found.items())
+    figures = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in comparison.items())
     return f"version {version.number} is served beside the champion as {beside}: {figures}"
 
 
@@ -71,8 +70,8 @@ def champion(cluster: Cluster, bundle: Bundle, version: Deployed, url: str, seco
         cluster.open_route(name)
     except HealthriskError as error:
         _roll_back(cluster, name, version, previous, str(error), seconds)
-        told = f"version {previous.number} serves again" if previous else "nothing is served"
-        raise DeployError(f"version {version.number} of {name} was taken back: {error}; {told}") from error
+        outcome = f"version {previous.number} serves again" if previous else "nothing is served"
+        raise DeployError(f"version {version.number} of {name} was taken back: {error}; {outcome}") from error
     _record(name, version.number, "serving")
 
 
@@ -98,13 +97,13 @@ def challenger(
         raise DeployError(f"version {version.number} was not served beside the champion: {error}") from error
     difference = np.abs(own - other)
     levels = np.array(risk_levels(bundle.spec, own)) != np.array(risk_levels(bundle.spec, other))
-    found = {
+    comparison = {
         "largest_difference": float(difference.max()),
         "mean_difference": float(difference.mean()),
         "other_risk_level": float(levels.mean()),
     }
-    _record(bundle.spec.name, version.number, "serving beside the champion", found)
-    return found
+    _record(bundle.spec.name, version.number, "serving beside the champion", comparison)
+    return comparison
 
 
 def rollback(cluster: Cluster, name: str, seconds: float = READY_SECONDS) -> tuple[Deployed, Deployed]:
@@ -175,7 +174,7 @@ def _roll_back(
     _record(name, previous.number, "serving")
 
 
-def _record(name: str, number: str, what: str, figures: dict[str, Any] | None = None) -> None:
+def _record(name: str, number: str, what: str, figures: dict[str, float] | None = None) -> None:
     """Write on the registered version what became of it."""
     server = versions.client()
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

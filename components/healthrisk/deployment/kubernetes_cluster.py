@@ -43,19 +43,19 @@ class KubernetesCluster:
 
     def previous(self, name: str) -> Deployed | None:
         """Return the version that an inference service served before, or None."""
-        kept = self._annotations(name).get(_PREVIOUS)
-        return Deployed(**json.loads(kept)) if kept else None
+        recorded = self._annotations(name).get(_PREVIOUS)
+        return Deployed(**json.loads(recorded)) if recorded else None
 
     def apply(self, name: str, version: Deployed, previous: Deployed | None) -> None:
         """Make or change an inference service after the site's template, by server-side apply."""
         (service,) = (document for document in self._template(name) if document["kind"] == _SERVICE)
         service["spec"]["predictor"]["model"]["storageUri"] = version.bundle
-        kept = {} if previous is None else {_PREVIOUS: json.dumps(vars(previous))}
+        before = {} if previous is None else {_PREVIOUS: json.dumps(vars(previous))}
         service["metadata"]["annotations"] |= {
             _BUNDLE: version.bundle,
             _DIGEST: version.digest,
             _NUMBER: version.number,
-            **kept,
+            **before,
         }
         self._apply(service)
 
@@ -138,8 +138,8 @@ class KubernetesCluster:
 
     def _template(self, name: str) -> list[Document]:
         with _translated(f"namespace {self.namespace!r} has no template of a model"):
-            kept = self._core.read_namespaced_config_map(TEMPLATE, self.namespace).data[_KEY]
-        return in_likeness(kept, name, self.namespace)
+            template = self._core.read_namespaced_config_map(TEMPLATE, self.namespace).data[_KEY]
+        return in_likeness(template, name, self.namespace)
 
 
 def in_likeness(template: str, name: str, namespace: str) -> list[Document]:
@@ -166,11 +166,11 @@ def _api(context: str | None) -> client.ApiClient:
 
 def _reason(name: str, state: Any) -> str:
     """Return why a container waits or failed, with the last line of what it said; empty if it does neither."""
-    told = state.waiting or state.terminated
-    if told is None or told.reason == "Completed":
+    cause = state.waiting or state.terminated
+    if cause is None or cause.reason == "Completed":
         return ""
-    lines = (told.message or "").strip().splitlines()
-    return f"{name}: {told.reason} {lines[-1] if lines else ''}".strip()
+    lines = (cause.message or "").strip().splitlines()
+    return f"{name}: {cause.reason} {lines[-1] if lines else ''}".strip()
 
 
 @contextmanager

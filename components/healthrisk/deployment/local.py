@@ -55,7 +55,7 @@ def served(
         bundle: What to serve; each server verifies it again for itself.
         where: The host and the first of eight free ports.
         scripts: The folder with transformer.py, predictor.py and explainer.py.
-        arguments: What all servers are told besides.
+        arguments: What all servers get besides.
         output: A file for what they print; else their streams are this process's.
         explain: Whether an explainer is started, too.
 

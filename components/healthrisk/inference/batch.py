@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from healthrisk.data import tables
-from healthrisk.data.partition import Screen
+from healthrisk.data.partition import Partitioner
+from healthrisk.documents import Document
 from healthrisk.errors import SourceError, ValidationError
 from healthrisk.inference.scorer import risk_levels
 from healthrisk.spec import DatasetSpec
@@ -38,8 +38,24 @@ class Job:
     progress: bool = True
 
 
-def predict(job: Job, spec: DatasetSpec, score: Score) -> dict[str, Any]:
-    """Score every row of a table; `score` maps an encoded matrix to probabilities. Returns a summary.
+class Summary(Document):
+    """What a job did: its rows, how many of them were rejected, its time, and the files it wrote.
+
+    `version` is the bundle's that scored the rows, or `served` what their server took: requests, and milliseconds.
+    """
+
+    rows: int
+    rejected_rows: int
+    seconds: float
+    rows_per_second: int
+    out: Path
+    rejects: Path | None = None
+    version: str | None = None
+    served: dict[str, float] | None = None
+
+
+def predict(job: Job, spec: DatasetSpec, score: Score) -> Summary:
+    """Score every row of a table; `score` maps an encoded matrix to probabilities.
 
     Both files appear whole or not at all; without rejected rows there is no file of rejects, not even a previous one.
 
@@ -50,7 +66,7 @@ def predict(job: Job, spec: DatasetSpec, score: Score) -> dict[str, Any]:
     if len({path.resolve() for path in (job.source, job.out, job.rejects)}) < 3:
         raise SourceError(f"{job.source}, {job.out} and {job.rejects}: expected three different files")
     began = time.perf_counter()
-    screen = Screen(spec)
+    partitioner = Partitioner(spec)
     rows = rejected = 0
     unit = "row" if tables.format_of(job.source) == "parquet" else "B"
     with ExitStack() as stack:
@@ -59,26 +75,22 @@ def predict(job: Job, spec: DatasetSpec, score: Score) -> dict[str, Any]:
         total = tables.size_of(job.source)
         bar = stack.enter_context(tqdm(total=total, unit=unit, unit_scale=True, disable=None if job.progress else True))
         for batch, share in tables.read(job.source, job.batch_rows, spec.csv):
-            sorted_rows = screen.sort(batch, rows + 1)
-            if sorted_rows.rejects.num_rows:
-                _reject(job, sorted_rows.rejects)
-                rejects.write(sorted_rows.rejects)
-            good = sorted_rows.good
+            partitioned = partitioner.partition(batch, rows + 1)
+            if partitioned.rejects.num_rows:
+                _reject(job, partitioned.rejects)
+                rejects.write(partitioned.rejects)
+            good = partitioned.good
             rows += batch.num_rows
             rejected += batch.num_rows - int(good.sum())
-            kept = batch if good.all() else batch.filter(pa.array(good))
-            out.write(_with_predictions(kept, spec, _in_parts(score, sorted_rows.matrix)))
+            good_rows = batch if good.all() else batch.filter(pa.array(good))
+            out.write(_with_predictions(good_rows, spec, _in_chunks(score, partitioned.matrix)))
             bar.update(share)
     if not rejected:
         job.rejects.unlink(missing_ok=True)
     seconds = time.perf_counter() - began
-    summary = {
-        "rows": rows,
-        "rejected_rows": rejected,
-        "seconds": round(seconds, 3),
-        "rows_per_second": round(rows / seconds),
-    }
-    return {**summary, "out": str(job.out), **({"rejects": str(job.rejects)} if rejected else {})}
+    speed = round(rows / seconds)
+    summary = Summary(rows=rows, rejected_rows=rejected, seconds=round(seconds, 3), rows_per_second=speed, out=job.out)
+    return summary.model_copy(update={"rejects": job.rejects}) if rejected else summary
 
 
 def _reject(job: Job, rejects: pa.RecordBatch) -> None:
@@ -88,7 +100,7 @@ def _reject(job: Job, rejects: pa.RecordBatch) -> None:
         raise ValidationError(f"row {first['row']}: {first['feature']} is {shown}, expected {first['expected']}")
 
 
-def _in_parts(score: Score, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+def _in_chunks(score: Score, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
     starts = range(0, max(len(matrix), 1), _CACHED_ROWS)
     return np.concatenate([score(matrix[start : start + _CACHED_ROWS]) for start in starts])
 
@@ -106,5 +118,5 @@ def _with_predictions(batch: pa.RecordBatch, spec: DatasetSpec, probabilities: N
         **{name: pa.array(np.ascontiguousarray(share)) for name, share in shares.items()},
         "risk_level": pa.array(risk_levels(spec, probabilities), pa.string()),
     }
-    kept = {name: batch.column(name) for name in batch.schema.names if name not in added}
-    return pa.RecordBatch.from_pydict({**kept, **added})
+    given = {name: batch.column(name) for name in batch.schema.names if name not in added}
+    return pa.RecordBatch.from_pydict({**given, **added})

@@ -79,6 +79,13 @@ class DriftReport(Document):
     shifts: tuple[Shift, ...]
 
 
+class VersionDrift(DriftReport):
+    """How rows differ from what a version was trained on, and how many more were refused for their values."""
+
+    refused_rows: int
+    version: str
+
+
 @dataclass(frozen=True)
 class _Pair:
     """Two distributions of the same cells, and the test that compares them."""

@@ -4,9 +4,10 @@ Plain HTTP, since the process that watches needs three calls of the server and n
 """
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from healthrisk.errors import HealthriskError
 
@@ -15,6 +16,29 @@ TIMEOUT = httpx.Timeout(30, connect=5)
 
 class RetrainError(HealthriskError):
     """Kubeflow Pipelines does not answer, refuses, or has no schedule that says how to retrain a model."""
+
+
+class _Schedule(BaseModel):
+    """What a recurring run starts its runs with; pipeline and parameters are passed on as they are."""
+
+    experiment_id: str
+    pipeline_version_reference: JsonValue
+    runtime_config: JsonValue
+
+
+class _Schedules(BaseModel):
+    schedules: tuple[_Schedule, ...] = Field(default=(), validation_alias="recurringRuns")
+
+
+class _Runs(BaseModel):
+    runs: tuple[JsonValue, ...] = ()
+
+
+class _Refusal(BaseModel):
+    message: str = ""
+
+
+Listed = TypeVar("Listed", _Schedules, _Runs)
 
 
 def schedule_name(model: str) -> str:
@@ -29,31 +53,32 @@ def retrain(url: str, model: str, version: str) -> str:
         RetrainError: the server at `url` does not answer, refuses, or has no schedule of this model.
     """
     name = f"{schedule_name(model)}: drift of {version}"
-    if _named(url, "runs", name):
+    if _list(url, "runs", name, _Runs).runs:
         return f"run {name!r} was started before"
-    schedules = _named(url, "recurringruns", schedule_name(model))
-    if not schedules:
+    listed = _list(url, "recurringruns", schedule_name(model), _Schedules)
+    if not listed.schedules:
         raise RetrainError(f"{url} has no schedule {schedule_name(model)!r}: make one with --submit --schedule CRON")
-    wanted = {key: schedules[0][key] for key in ("experiment_id", "pipeline_version_reference", "runtime_config")}
-    _call(url, "POST", "runs", json={"display_name": name, **wanted})
+    _call(url, "POST", "runs", json={"display_name": name, **listed.schedules[0].model_dump()})
     return f"run {name!r} is started"
 
 
-def _named(url: str, kind: str, name: str) -> list[dict[str, Any]]:
+def _list(url: str, kind: str, name: str, form: type[Listed]) -> Listed:
     """Return what bears a name, the newest first."""
     predicate = {"key": "name", "operation": "EQUALS", "stringValue": name}
-    asked = {"filter": json.dumps({"predicates": [predicate]}), "sort_by": "created_at desc"}
-    answer = _call(url, "GET", kind, params=asked)
-    found: list[dict[str, Any]] = answer.get("recurringRuns" if kind == "recurringruns" else kind, [])
-    return found
-
-
-def _call(url: str, method: str, kind: str, **what: Any) -> dict[str, Any]:
+    wanted = {"filter": json.dumps({"predicates": [predicate]}), "sort_by": "created_at desc"}
+    body = _call(url, "GET", kind, params=wanted)
     try:
-        answer = httpx.request(method, f"{url.rstrip('/')}/apis/v2beta1/{kind}", timeout=TIMEOUT, **what)
-        document: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        return form.model_validate_json(body)
+    except ValidationError as error:
         raise RetrainError(f"{url} does not answer as Kubeflow Pipelines does: {error}") from error
-    if answer.is_error:
-        raise RetrainError(f"{url} refuses: {document.get('message') or answer.status_code}")
-    return document
+
+
+def _call(url: str, method: str, kind: str, **request: Any) -> bytes:
+    try:
+        answer = httpx.request(method, f"{url.rstrip('/')}/apis/v2beta1/{kind}", timeout=TIMEOUT, **request)
+        refusal = _Refusal.model_validate_json(answer.content) if answer.is_error else None
+    except (httpx.HTTPError, httpx.InvalidURL, ValidationError) as error:
+        raise RetrainError(f"{url} does not answer as Kubeflow Pipelines does: {error}") from error
+    if refusal is not None:
+        raise RetrainError(f"{url} refuses: {refusal.message or answer.status_code}")
+    return answer.content

@@ -10,7 +10,7 @@ from healthrisk.bundle import Bundle, reference
 from healthrisk.bundle.reference import Reference
 from healthrisk.data import tables
 from healthrisk.data.ingest import ingest
-from healthrisk.data.partition import Screen
+from healthrisk.data.partition import Partitioner
 from healthrisk.errors import SourceError
 from healthrisk.inference.scorer import Scorer
 
@@ -30,12 +30,12 @@ def counts(bundle: Bundle, path: Path) -> Reference:
             table = Path(scratch) / "table.parquet"
             ingest(bundle.spec, str(path), table)
             path = table
-        screen, seen, matrices = Screen(bundle.spec), 0, []
+        partitioner, seen, matrices = Partitioner(bundle.spec), 0, []
         refused: Counter[str] = Counter()
         for batch, _ in tables.read(path, ROWS_AT_ONCE, bundle.spec.csv):
-            screened = screen.sort(batch, seen + 1)
-            matrices.append(screened.matrix)
-            refused.update(screened.rejects.column("feature").to_pylist())
+            partitioned = partitioner.partition(batch, seen + 1)
+            matrices.append(partitioned.matrix)
+            refused.update(partitioned.rejects.column("feature").to_pylist())
             seen += batch.num_rows
     matrix = np.concatenate([np.empty((0, len(bundle.spec.features))), *matrices])
     if not len(matrix):

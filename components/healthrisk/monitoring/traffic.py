@@ -1,9 +1,9 @@
 """What servers have counted, as Prometheus holds it: the live traffic's side of a drift comparison, without a row."""
 
 from itertools import pairwise
-from typing import Any
 
 import httpx
+from pydantic import BaseModel, ValidationError
 
 from healthrisk.bundle import Bundle
 from healthrisk.bundle.reference import ClassCounts, FeatureCounts, NumberCounts, Reference
@@ -69,21 +69,41 @@ def _in_bins(known: NumberCounts, below: dict[tuple[str, ...], int], name: str) 
     return tuple(max(0, upper - lower) for lower, upper in pairwise(cumulated))
 
 
-def query(url: str, promql: str) -> list[dict[str, Any]]:
-    """Return the samples of an instant query, each with its labels in `metric` and its number in `value`.
+class Sample(BaseModel):
+    """A series at one moment, as Prometheus answers it: its labels, and time and number."""
+
+    metric: dict[str, str]
+    value: tuple[float, float]
+
+
+class _Samples(BaseModel):
+    result: list[Sample]
+
+
+class _Answer(BaseModel):
+    """The answer to an instant query: `data` where it succeeded, else `error`."""
+
+    status: str
+    data: _Samples | None = None
+    error: str | None = None
+
+
+def query(url: str, promql: str) -> list[Sample]:
+    """Return the samples of an instant query.
 
     Raises:
         SourceError: Prometheus does not answer, or refuses.
     """
     url = url.rstrip("/")
     try:
-        document = httpx.get(f"{url}/api/v1/query", params={"query": promql}, timeout=TIMEOUT).json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        answer = _Answer.model_validate_json(
+            httpx.get(f"{url}/api/v1/query", params={"query": promql}, timeout=TIMEOUT).content
+        )
+    except (httpx.HTTPError, httpx.InvalidURL, ValidationError) as error:
         raise SourceError(f"{url} does not answer as a Prometheus does: {error}") from error
-    if document.get("status") != "success":
-        raise SourceError(f"{url} refuses {promql!r}: {document.get('error')}")
-    samples: list[dict[str, Any]] = document["data"]["result"]
-    return samples
+    if answer.data is None:
+        raise SourceError(f"{url} refuses {promql!r}: {answer.error or answer.status}")
+    return answer.data.result
 
 
 class _Increases:
@@ -96,6 +116,6 @@ class _Increases:
         """Return the increase of a counter by labels, summed over replicas, in whole events."""
         promql = f"sum by ({', '.join(labels)}) (increase({metric}{{{self._own}}}[{self._window}]))"
         return {
-            tuple(sample["metric"][label] for label in labels): round(float(sample["value"][1]))
+            tuple(sample.metric[label] for label in labels): round(sample.value[1])
             for sample in query(self._url, promql)
         }

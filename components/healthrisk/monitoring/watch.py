@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from healthrisk.bundle import store
+from healthrisk.documents import Document
 from healthrisk.monitoring import drift, gauges, traffic
 from healthrisk.monitoring.retrain import retrain
 from healthrisk.registry import versions
@@ -14,6 +15,13 @@ from healthrisk.registry import versions
 _SERVED = "group by (model, digest) (healthrisk_model_info)"
 # A rule that retraining answers bears this label.
 _ASKED = 'group by (model, version) (ALERTS{alertstate="firing", answer="retrain"})'
+
+
+class Watched(Document):
+    """What was seen and done, by model: the verdict on its drift, and the retraining that an alert asked for."""
+
+    drift: dict[str, str]
+    retraining: dict[str, str]
 
 
 def push_drift(prometheus: str, gateway: str, window: str) -> dict[str, str]:
@@ -25,7 +33,7 @@ def push_drift(prometheus: str, gateway: str, window: str) -> dict[str, str]:
     """
     verdicts = {}
     for sample in traffic.query(prometheus, _SERVED):
-        model, digest = sample["metric"]["model"], sample["metric"]["digest"]
+        model, digest = sample.metric["model"], sample.metric["digest"]
         champion = versions.champion(model)
         # Challengers, and versions that a rollout is about to end, are not what the registry answers for.
         if champion is None or champion.digest != digest:
@@ -44,7 +52,7 @@ def trigger_retraining(prometheus: str, pipelines: str) -> dict[str, str]:
         SourceError: Prometheus does not answer.
         RetrainError: a run cannot be started.
     """
-    asked = [sample["metric"] for sample in traffic.query(prometheus, _ASKED)]
+    asked = [sample.metric for sample in traffic.query(prometheus, _ASKED)]
     return {labels["model"]: retrain(pipelines, labels["model"], labels["version"]) for labels in asked}
 
 

@@ -18,7 +18,7 @@ from healthrisk.training.intervals import CONFIDENCE
 
 
 class IncomparableError(HealthriskError):
-    """The champion cannot score the new table's rows: its columns or classes are others."""
+    """The champion cannot score the new table's rows: its columns or classes differ."""
 
 
 class Comparison(Document):
@@ -75,7 +75,7 @@ def compare(
 def _places(old: DatasetSpec, new: DatasetSpec) -> list[int]:
     """Return where the old spec's features stand in the new one's matrix."""
     if [cls.value for cls in old.target.classes] != [cls.value for cls in new.target.classes]:
-        raise IncomparableError("its classes are others")
+        raise IncomparableError("its classes differ")
     for column in old.columns:
         same = new.by_name.get(column.name)
         if same is None or same.code_values != column.code_values:

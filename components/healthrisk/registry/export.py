@@ -78,9 +78,9 @@ def _widen(node: NodeProto, classifier: HistGradientBoostingClassifier) -> None:
         "base_values": classifier._baseline_prediction.ravel(),
         "nodes_hitrates": given["nodes_hitrates"],
     }
-    kept = [attribute for attribute in node.attribute if attribute.name not in exact]
+    others = [attribute for attribute in node.attribute if attribute.name not in exact]
     del node.attribute[:]
-    node.attribute.extend(kept)
+    node.attribute.extend(others)
     for name, values in exact.items():
         tensor = numpy_helper.from_array(np.asarray(values, dtype=np.float64), name)
         node.attribute.append(helper.make_attribute(f"{name}_as_tensor", tensor))

@@ -1,4 +1,4 @@
-"""What the register step tells those after it."""
+"""What the register step hands to the steps after it."""
 
 from healthrisk.documents import Document
 

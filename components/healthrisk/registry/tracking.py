@@ -70,9 +70,9 @@ def log_runs(
 
 def _experiment(name: str) -> str:
     client, where = tracking_client(), settings()
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
     local = where.tracking_uri.startswith("sqlite:")
     return str(client.create_experiment(name, artifact_location=(where.home / "artifacts").as_uri() if local else None))
 

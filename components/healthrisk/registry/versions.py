@@ -43,7 +43,7 @@ def client() -> MlflowClient:
 
 
 def _create_database(path: Path) -> None:
-    """Make MLflow's tables in a file aside and link it into place: half of them would stop every later run."""
+    """Make MLflow's tables elsewhere, then link the file into place: half of them would stop every later run."""
     if path.exists():
         return
     # MLflow logs every table it creates, which is noise on a first run.
@@ -115,8 +115,8 @@ def _alias(bundle: Bundle, version: Registered, comparison: Comparison | str) ->
 
 
 def _find(server: MlflowClient, name: str, digest: str) -> Registered | None:
-    found = server.search_model_versions(f"name = '{name}' and tag.digest = '{digest}'")
-    return _read(server, found[0]) if found else None
+    same = server.search_model_versions(f"name = '{name}' and tag.digest = '{digest}'")
+    return _read(server, same[0]) if same else None
 
 
 def _create(server: MlflowClient, name: str, uri: str, run_id: str, tags: dict[str, str]) -> Registered:

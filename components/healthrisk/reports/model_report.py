@@ -5,7 +5,7 @@ from pathlib import Path
 from healthrisk.bundle.manifest import CodeOrigin
 from healthrisk.data.ingest import IngestRecord
 from healthrisk.evidence.documents import EvidenceRecord, Site
-from healthrisk.reports import figures, pages, plots
+from healthrisk.reports import evidence_plots, pages, plots
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.spec.metric import BY_NAME, REPORTED
 from healthrisk.spec.policies import family_name
@@ -73,9 +73,9 @@ def render(
     more = {
         "intervals": plots.intervals(measured, title),
         "curves": plots.calibration(_by_model(models)),
-        "decision_curve": figures.decision_curve(evidence.net_benefit),
-        "explanation": figures.explanation(evidence.explanation.overall),
-        "patient": figures.patient(evidence.explanation.example),
+        "decision_curve": evidence_plots.decision_curve(evidence.net_benefit),
+        "explanation": evidence_plots.explanation(evidence.explanation.overall),
+        "patient": evidence_plots.patient(evidence.explanation.example),
     }
     if places := _areas(decision, evidence):
         more["areas"] = plots.intervals(places, "ROC AUC, 95 % interval")

@@ -7,7 +7,7 @@ import base64
 import io
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ def roc(curves: dict[str, Curves]) -> Figure:
     figure, axes = _square("False positive rate", "True positive rate")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     for position, (name, curve) in enumerate(curves.items()):
-        axes.plot(curve.roc.fpr, curve.roc.tpr, label=name, **look(position))
+        axes.plot(curve.roc.fpr, curve.roc.tpr, label=name, **line_style(position))
     axes.legend(loc="lower right", fontsize=8, frameon=False)
     return figure
 
@@ -50,7 +50,7 @@ def calibration(curves: dict[str, Curves]) -> Figure:
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     for position, (name, curve) in enumerate(curves.items()):
         points = curve.calibration
-        axes.plot(points.predicted, points.observed, marker="o", markersize=4, label=name, **look(position))
+        axes.plot(points.predicted, points.observed, marker="o", markersize=4, label=name, **line_style(position))
     axes.legend(loc="upper left", fontsize=8, frameon=False)
     return figure
 
@@ -79,11 +79,11 @@ def importance(rows: Sequence[Importance], metric: str) -> Figure:
     shown = rows[:15][::-1]
     figure = Figure(figsize=(WIDTH, 0.32 * len(shown) + 0.8), layout="constrained")
     axes = figure.add_subplot()
-    labels, means, spread = zip(*((broken(row.label), row.mean, row.sd) for row in shown), strict=True)
+    labels, means, spread = zip(*((wrap_label(row.label), row.mean, row.sd) for row in shown), strict=True)
     axes.barh(labels, means, xerr=spread, color=COLOURS[0], ecolor="#444444")
     axes.set_xlabel(f"Loss of {metric} when shuffled")
     axes.tick_params(labelsize=8)
-    plain(axes)
+    hide_frame(axes)
     return figure
 
 
@@ -95,10 +95,10 @@ def intervals(rows: Sequence[tuple[str, Estimate]], title: str) -> Figure:
     for position, (_, value) in enumerate(shown):
         axes.plot([value.low, value.high], [position, position], color=COLOURS[0], linewidth=2)
         axes.plot(value.mean, position, "o", color=COLOURS[1])
-    axes.set_yticks(range(len(shown)), [broken(name) for name, _ in shown], fontsize=9)
+    axes.set_yticks(range(len(shown)), [wrap_label(name) for name, _ in shown], fontsize=9)
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlabel(title)
-    plain(axes)
+    hide_frame(axes)
     return figure
 
 
@@ -106,20 +106,28 @@ def _square(x: str, y: str) -> tuple[Figure, Any]:
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    plain(axes)
+    hide_frame(axes)
     return figure, axes
 
 
-def look(position: int) -> dict[str, Any]:
+class LineStyle(TypedDict):
+    """How matplotlib draws a line."""
+
+    color: str
+    linestyle: str
+    linewidth: float
+
+
+def line_style(position: int) -> LineStyle:
     """Return the colour and style of a line among several."""
     return {"color": COLOURS[position % len(COLOURS)], "linestyle": STYLES[position % len(STYLES)], "linewidth": 1.6}
 
 
-def broken(label: str) -> str:
+def wrap_label(label: str) -> str:
     """Return a long label in lines, so that it leaves the plot its width."""
     return textwrap.fill(label, 30)
 
 
-def plain(axes: Any) -> None:
+def hide_frame(axes: Any) -> None:
     """Take away the frame's upper and right side."""
     axes.spines[["top", "right"]].set_visible(False)

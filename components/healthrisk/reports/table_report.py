@@ -36,7 +36,7 @@ def _missing(shares: dict[str, float]) -> Figure:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("Share of rows without a value")
     axes.tick_params(labelsize=8)
-    plots.plain(axes)
+    plots.hide_frame(axes)
     return figure
 
 
@@ -56,5 +56,5 @@ def _distribution(column: Column, summary: ColumnSummary) -> Figure:
             axes.set_xlim(edges[occupied[0]], edges[occupied[-1] + 1])
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=column.kind == "integer"))
     axes.tick_params(labelsize=7)
-    plots.plain(axes)
+    plots.hide_frame(axes)
     return figure

@@ -129,11 +129,11 @@ class DatasetSpec(Document):
             if any(level.any_of or level.at_least for level in self.risk_levels):
                 raise ValueError("risk_levels: with two classes a level has a bound `below` alone")
             return
-        first, *others = self.risk_levels
+        first, *higher = self.risk_levels
         known = {cls.value for cls in self.target.classes}
-        if not others or first.any_of or first.at_least or any(level.below for level in self.risk_levels):
+        if not higher or first.any_of or first.at_least or any(level.below for level in self.risk_levels):
             raise ValueError("risk_levels: with more than two classes, give at least two, the first without a rule")
-        for level in others:
+        for level in higher:
             if not level.any_of or level.at_least is None:
                 raise ValueError(
                     f"risk level {level.name!r}: say of which classes, `any_of`, and from which probability"
@@ -200,10 +200,10 @@ class DatasetSpec(Document):
 
     def reduce(self, without: Collection[str]) -> Self:
         """Return this spec without some columns, and without what names them."""
-        kept = [column for column in self.columns if column.name not in without]
+        remaining = [column for column in self.columns if column.name not in without]
         evidence = {"bands": {name: cuts for name, cuts in self.evidence.bands.items() if name not in without}}
         changes = {
-            "columns": kept,
+            "columns": remaining,
             "sensitive": [name for name in self.sensitive if name not in without],
             "foreign_encodings": (),
             "evidence": evidence,

@@ -26,11 +26,11 @@ def splits(
     Rows of one of the `groups` are never on both sides.
     """
     if groups is not None:
-        found: list[Split] = []
+        splits: list[Split] = []
         for repeat in range(repeats or spec.selection.repeats):
             grouped = StratifiedGroupKFold(spec.selection.folds, shuffle=True, random_state=seed * 1000 + repeat)
-            found += grouped.split(np.zeros((len(y), 1)), y, groups)
-        return found
+            splits += grouped.split(np.zeros((len(y), 1)), y, groups)
+        return splits
     folds = RepeatedStratifiedKFold(
         n_splits=spec.selection.folds, n_repeats=repeats or spec.selection.repeats, random_state=seed
     )

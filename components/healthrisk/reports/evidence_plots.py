@@ -1,4 +1,4 @@
-"""The plots of the evidence, in the style of all others."""
+"""The plots of the evidence, in the style of all other plots."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ def decision_curve(curve: NetBenefit) -> Figure:
     axes = figure.add_subplot()
     lines = (("by the model", curve.model), ("on everybody", curve.everybody), ("on nobody", curve.nobody))
     for position, (label, benefit) in enumerate(lines):
-        axes.plot(curve.thresholds, benefit, label=f"acting {label}", **plots.look(position))
+        axes.plot(curve.thresholds, benefit, label=f"acting {label}", **plots.line_style(position))
     highest = max(*curve.model, 0.05)
     axes.set(xlabel="Risk from which one acts", ylabel="Net benefit per patient", xlim=(0, 0.95))
     axes.set_ylim(-0.25 * highest, 1.1 * highest)
     axes.legend(fontsize=8, frameon=False)
-    plots.plain(axes)
+    plots.hide_frame(axes)
     return figure
 
 
@@ -29,10 +29,10 @@ def explanation(rows: Sequence[MeanEffect]) -> Figure:
     shown = rows[:15][::-1]
     figure = Figure(figsize=(plots.WIDTH, 0.32 * len(shown) + 0.8), layout="constrained")
     axes = figure.add_subplot()
-    axes.barh([plots.broken(row.label) for row in shown], [row.mean for row in shown], color=plots.COLOURS[0])
+    axes.barh([plots.wrap_label(row.label) for row in shown], [row.mean for row in shown], color=plots.COLOURS[0])
     axes.set_xlabel("Mean change of probability")
     axes.tick_params(labelsize=8)
-    plots.plain(axes)
+    plots.hide_frame(axes)
     return figure
 
 
@@ -47,8 +47,8 @@ def patient(example: ExplainedPatient) -> Figure:
         chosen = np.flatnonzero((values > 0) == up)
         axes.barh(chosen, values[chosen], color=colour, hatch=hatch, edgecolor="white")
     axes.axvline(0, color="#444444", linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [plots.broken(f"{row.label}: {row.shown}") for row in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [plots.wrap_label(f"{row.label}: {row.shown}") for row in shown], fontsize=8)
     axes.set_xlabel(f"Change of the probability of {example.outcome}")
     axes.tick_params(labelsize=8)
-    plots.plain(axes)
+    plots.hide_frame(axes)
     return figure
