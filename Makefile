@@ -22,11 +22,7 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
 
 $(READY): components/locks/dev.txt pyproject.toml
-	@echo "setting up $(VENV): about a minute"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")'
-	@$(PYTHON) -m venv --clear $(VENV)
-	@pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-binary kfp-server-api -r components/locks/dev.txt
-	@pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@PYTHON=$(PYTHON) components/locks/install $(VENV)
 	@touch $@
 
 setup: $(READY) ## install what everything here needs into .venv

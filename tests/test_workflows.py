@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 import healthrisk
 from tests.support.patience import PROCESS
@@ -43,6 +44,18 @@ def test_every_make_target_they_run_exists(workflow: Path) -> None:
     run = set(re.findall(r"\bmake ([a-z-]+)", workflow.read_text()))
     assert run
     assert run <= declared
+
+
+@pytest.mark.parametrize("target", ["pipeline", "serving"])
+def test_a_release_names_an_image_as_the_manifests_pin_it(target: str) -> None:
+    (line,) = re.findall(r"^ +(image=ghcr\.io/.*)$", (ROOT / ".github/workflows/release.yml").read_text(), re.MULTILINE)
+    context = {"GITHUB_REPOSITORY_OWNER": "Owner", "GITHUB_REF_NAME": f"v{healthrisk.__version__}", "TARGET": target}
+    named = subprocess.run(
+        ["bash", "-c", f"{line}; echo $image"], check=True, capture_output=True, text=True, timeout=PROCESS, env=context
+    )
+    pins = yaml.safe_load((ROOT / "manifests" / "images" / "kustomization.yaml").read_text())["images"]
+    (pin,) = (pin for pin in pins if pin["name"] == f"healthrisk/{target}")
+    assert named.stdout.strip() == f"ghcr.io/owner/{pin['newName']}:{pin['newTag']}"
 
 
 def test_the_changelog_knows_the_version() -> None:
