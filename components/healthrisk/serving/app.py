@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import orjson
 
 from healthrisk import __version__
-from healthrisk.serving import codec, compression, parsing
+from healthrisk.serving import answers, codec, compression, parsing
 from healthrisk.serving.body import Body, Message, Receive
 from healthrisk.serving.errors import RETRY_AFTER_SECONDS, RequestError
 from healthrisk.serving.headers import BINARY, JSON, Headers, by_name, content_type, json_length, request_id
@@ -41,7 +41,7 @@ class ServingApp:
         model = f"/v2/models/{name}"
         in_v1, in_v2 = service.model.actions
         self._posts = {f"/v1/models/{name}:{in_v1}": ("v1", self._predict_v1)}
-        self._gets: dict[str, Callable[[], tuple[int, dict[str, Any]]]] = {
+        self._gets: dict[str, Callable[[], tuple[int, answers.Answer]]] = {
             "/v2": lambda: (200, server_metadata()),
             "/v2/health/ready": lambda: self._ready({"ready": True}),
             f"/v1/models/{name}": lambda: self._ready({"name": name, "ready": True}),
@@ -70,7 +70,7 @@ class ServingApp:
             await self._respond(send, *get())
         elif post is not None or get is not None or path in _FRAMEWORK:
             allowed = b"POST" if post is not None else b"GET, HEAD"
-            error = {"error": f"{method[:20]} is not allowed here, expected {allowed.decode()}"}
+            error: answers.ErrorBody = {"error": f"{method[:20]} is not allowed here, expected {allowed.decode()}"}
             self._service.refused(_protocol(path), 405, "method")
             await self._respond(send, 405, error, [(b"allow", allowed)])
         else:
@@ -83,7 +83,7 @@ class ServingApp:
             return f"no such model, version or action; this server has model {model.name!r}, version {model.version!r}"
         return "there is no such path; see /openapi.json"
 
-    def _ready(self, answer: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _ready(self, answer: answers.Readiness) -> tuple[int, answers.Answer]:
         return (503, {"error": "draining"}) if self._service.admission.draining else (200, answer)
 
     async def _answer(
@@ -148,7 +148,7 @@ class ServingApp:
             left.cancel()
 
     async def _respond(
-        self, send: Send, status: int, document: dict[str, Any], headers: list[tuple[bytes, bytes]] | None = None
+        self, send: Send, status: int, document: answers.Answer, headers: list[tuple[bytes, bytes]] | None = None
     ) -> None:
         await self._send(send, status, [(b"content-type", JSON), *(headers or [])], orjson.dumps(document, default=str))
 
@@ -179,7 +179,7 @@ class ServingApp:
         await send({"type": "http.response.body", "body": b""})
 
 
-def server_metadata() -> dict[str, Any]:
+def server_metadata() -> answers.ServerMetadata:
     """Describe the server as v2 server metadata."""
     return {
         "name": "healthrisk",

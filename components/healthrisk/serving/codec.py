@@ -3,9 +3,10 @@
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol and its binary tensor extension.
 """
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import orjson
+from numpy.typing import NDArray
 
 from healthrisk.serving import parsing
 from healthrisk.serving.errors import bad_request, shown
@@ -21,6 +22,29 @@ from healthrisk.serving.tensors import (
     select,
     to_bytes,
 )
+
+
+class _OutputParameters(TypedDict):
+    content_type: str
+    binary_data_size: NotRequired[int]
+
+
+class _Output(TypedDict):
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    parameters: _OutputParameters
+    data: NotRequired[NDArray[Any] | list[Any]]
+
+
+class _Answer(TypedDict):
+    """A response, in the order in which it is written."""
+
+    model_name: str
+    model_version: str
+    id: NotRequired[str]
+    parameters: NotRequired[dict[str, str]]
+    outputs: NotRequired[list[_Output]]
 
 
 def parse_request(body: bytes, max_weight: int, json_length: int | None = None) -> Request:
@@ -127,11 +151,16 @@ def encode_response(response: Response, request: Request) -> tuple[bytes, int | 
     Raises:
         RequestError: the request asks for an output that there is not.
     """
-    outputs, tail = [], []
+    outputs: list[_Output] = []
+    tail = []
     for tensor in select(response.outputs, request):
-        parameters: dict[str, Any] = {CONTENT_TYPE: tensor.content_type}
-        output: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
-        output["parameters"] = parameters
+        parameters: _OutputParameters = {CONTENT_TYPE: tensor.content_type}
+        output: _Output = {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": tensor.shape,
+            "parameters": parameters,
+        }
         if request.outputs[tensor.name] if request.outputs else request.binary_output:
             raw = to_bytes(tensor)
             parameters["binary_data_size"] = len(raw)
@@ -139,7 +168,7 @@ def encode_response(response: Response, request: Request) -> tuple[bytes, int | 
         else:
             output["data"] = tensor.data
         outputs.append(output)
-    document: dict[str, Any] = {"model_name": response.model_name, "model_version": response.model_version}
+    document: _Answer = {"model_name": response.model_name, "model_version": response.model_version}
     if response.id is not None:
         document["id"] = response.id
     document["parameters"] = response.parameters

@@ -1,9 +1,10 @@
 """A refused or failed request, as a protocol answers it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from healthrisk.errors import HealthriskError
+from healthrisk.serving.answers import ErrorBody
 
 RETRY_AFTER_SECONDS = 1
 _SHOWN = 80
@@ -19,17 +20,26 @@ class Fault:
     allowed: str
 
 
+class Details(TypedDict, total=False):
+    """The place of a value at fault, and what is allowed instead, as far as they are known."""
+
+    row: int
+    feature: str
+    value: int | float | bool | str | None
+    allowed: str
+
+
 class RequestError(HealthriskError):
     """A request that gets no prediction. `status` is the HTTP status, `reason` the metric's label.
 
     A reason is a fixed word: it carries no value out of a request, so that it may go to metrics and logs.
     """
 
-    def __init__(self, status: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+    def __init__(self, status: int, reason: str, message: str, details: Details | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
-        self.details = details or {}
+        self.details: Details = details or {}
 
     def without_traceback(self) -> "RequestError":
         """Return the error without its traceback and causes, whose frames hold a request's body.
@@ -39,7 +49,7 @@ class RequestError(HealthriskError):
         return RequestError(self.status, self.reason, str(self), self.details)
 
     @property
-    def body(self) -> dict[str, Any]:
+    def body(self) -> ErrorBody:
         """The JSON answer."""
         return {"error": str(self), **self.details}
 

@@ -9,12 +9,25 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any
+from typing import Any, TypedDict
 
 REQUESTS = logging.getLogger("healthrisk.requests")
 _WAITING_LINES = 1000
 _FLUSH_SECONDS = 1.0
 _FIELDS = ("request_id", "trace_id", "model", "version", "protocol", "code", "reason", "ms", "dropped")
+
+
+class LogFields(TypedDict, total=False):
+    """What a line about a request holds besides its message: `extra`, in the terms of `logging`."""
+
+    request_id: str
+    trace_id: str | None
+    model: str
+    version: str
+    protocol: str
+    code: int
+    reason: str
+    ms: float
 
 
 class DetachedHandler(logging.Handler):

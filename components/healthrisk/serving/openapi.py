@@ -3,6 +3,7 @@
 from typing import Any
 
 from healthrisk import __version__
+from healthrisk.serving.answers import ModelMetadata
 from healthrisk.serving.tensors import DATATYPES
 from healthrisk.spec import Column, DatasetSpec
 
@@ -28,7 +29,7 @@ _MEANINGS = {
 }
 
 
-def document(metadata: dict[str, Any], spec: DatasetSpec, actions: tuple[str, str]) -> dict[str, Any]:
+def document(metadata: ModelMetadata, spec: DatasetSpec, actions: tuple[str, str]) -> dict[str, Any]:
     """Return the OpenAPI document of a server with this model metadata and these actions of v1 and v2.
 
     A transformer's v1 instances are described by the spec; a predictor's are rows of its one input.
@@ -58,7 +59,7 @@ def document(metadata: dict[str, Any], spec: DatasetSpec, actions: tuple[str, st
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": {"Error": _ERROR}}}
 
 
-def _infer(names: list[str], metadata: dict[str, Any]) -> dict[str, Any]:
+def _infer(names: list[str], metadata: ModelMetadata) -> dict[str, Any]:
     tensor = {
         "type": "object",
         "required": ["name", "datatype", "shape"],

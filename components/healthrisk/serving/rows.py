@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk.data.rules import NUMBER, Rules
-from healthrisk.serving.errors import Fault, RequestError, ValueRefusedError, bad_request, too_large
+from healthrisk.serving.errors import Details, Fault, RequestError, ValueRefusedError, bad_request, too_large
 from healthrisk.serving.tensors import NUMPY_TYPES, Tensor
 from healthrisk.spec import Column, DatasetSpec
 
@@ -180,7 +180,7 @@ class RowReader:
 
     def _refuse_names(self, names: list[str], row: int | None = None) -> None:
         where = "" if row is None else f"row {row}: "
-        details: dict[str, Any] = {} if row is None else {"row": row}
+        details: Details = {} if row is None else {"row": row}
         if unknown := [name for name in names if name not in self._position]:
             name = unknown[0][:200]
             message = f"{where}unknown feature {name!r}, expected {', '.join(self.spec.features)}"

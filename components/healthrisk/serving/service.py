@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from healthrisk.serving.admission import AdmissionController
+from healthrisk.serving.answers import ModelMetadata, V1Answer
 from healthrisk.serving.errors import RequestError
-from healthrisk.serving.logs import REQUESTS
+from healthrisk.serving.logs import REQUESTS, LogFields
 from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.tensors import Request, Response
 from healthrisk.serving.tracing import Tracer
@@ -73,11 +74,11 @@ class Served(Protocol):
         """Answer a v2 request."""
         ...
 
-    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:
+    async def predict_v1(self, document: Any, context: Context) -> V1Answer:
         """Answer a v1 request, given its JSON document."""
         ...
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> ModelMetadata:
         """Describe inputs and outputs as v2 model metadata."""
         ...
 
@@ -125,7 +126,7 @@ class Service:
         self.metrics.rejected(reason)
         self._log_refusal({"protocol": protocol, "code": code, "reason": reason})
 
-    def _log_refusal(self, extra: dict[str, Any]) -> None:
+    def _log_refusal(self, extra: LogFields) -> None:
         if (now := time.monotonic()) >= self._quiet_until:
             self._quiet_until = now + _QUIET_SECONDS
             REQUESTS.warning("request refused", extra=extra)
@@ -145,8 +146,13 @@ class Service:
                 "request answered", extra=self._fields(context) | {"code": code, "ms": round(seconds * 1000, 3)}
             )
 
-    def _fields(self, context: Context) -> dict[str, Any]:
+    def _fields(self, context: Context) -> LogFields:
         context.request_id = context.request_id or str(uuid.uuid4())
         trace_id = context.traceparent.split("-")[1] if context.traceparent else None
-        fields = {"request_id": context.request_id, "trace_id": trace_id, "protocol": context.protocol}
-        return fields | {"model": self.model.name, "version": self.model.version}
+        return {
+            "request_id": context.request_id,
+            "trace_id": trace_id,
+            "protocol": context.protocol,
+            "model": self.model.name,
+            "version": self.model.version,
+        }

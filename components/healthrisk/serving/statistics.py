@@ -4,12 +4,19 @@ https://github.com/triton-inference-server/server/tree/main/docs/protocol: exten
 extension_statistics.md. Of what Triton's answers hold, only what is known here is in ours.
 """
 
-from typing import Any
-
+from healthrisk.serving.answers import (
+    Configuration,
+    ConfiguredTensor,
+    Duration,
+    ModelMetadata,
+    ModelStatistics,
+    Statistics,
+    TensorMetadata,
+)
 from healthrisk.serving.metrics import Tally
 
 
-def configuration(metadata: dict[str, Any], max_rows: int) -> dict[str, Any]:
+def configuration(metadata: ModelMetadata, max_rows: int) -> Configuration:
     """Return the configuration of a model with this metadata. Shapes hold the rows, so that none is added to them."""
     return {
         "name": metadata["name"],
@@ -23,18 +30,18 @@ def configuration(metadata: dict[str, Any], max_rows: int) -> dict[str, Any]:
     }
 
 
-def _tensor(described: dict[str, Any]) -> dict[str, Any]:
+def _tensor(described: TensorMetadata) -> ConfiguredTensor:
     datatype = "STRING" if described["datatype"] == "BYTES" else described["datatype"]
     return {"name": described["name"], "data_type": f"TYPE_{datatype}", "dims": described["shape"]}
 
 
-def model_statistics(name: str, version: str, tally: Tally) -> dict[str, Any]:
+def model_statistics(name: str, version: str, tally: Tally) -> Statistics:
     """Return the statistics of a model. An execution is an answered request, an inference one of its rows."""
-    counts = {
+    counts: dict[str, Duration] = {
         "success": {"count": tally.answered, "ns": round(tally.answered_seconds * 1e9)},
         "fail": {"count": tally.refused, "ns": round(tally.refused_seconds * 1e9)},
     }
-    model = {
+    model: ModelStatistics = {
         "name": name,
         "version": version,
         "last_inference": tally.last_answer_ms,

@@ -4,7 +4,7 @@ import math
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -21,7 +21,8 @@ NUMPY_TYPES: dict[str, str] = {
     "BF16": "<u2",
 }
 DATATYPES = ("BOOL", "BYTES", *sorted(NUMPY_TYPES))
-CONTENT_TYPE, JSON_ROWS = "content_type", "pd_json"
+CONTENT_TYPE: Final = "content_type"
+JSON_ROWS = "pd_json"
 _LENGTH = struct.Struct("<I")
 # What these ask for in Triton is not done here, and an answer that ignored them would be another than was asked for.
 UNSUPPORTED_PARAMETERS = frozenset(
@@ -92,7 +93,7 @@ class Response:
     model_version: str
     outputs: list[Tensor]
     id: str | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
 
 
 def refuse_unsupported(parameters: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from healthrisk.bundle import Bundle
 from healthrisk.inference.scorer import Scorer
 from healthrisk.inference.shapley import Explainer as Shapley
 from healthrisk.inference.shapley import Explanation
+from healthrisk.serving.answers import Contribution, Explanations, RowExplanation, TensorMetadata
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.rows import RowReader
 from healthrisk.serving.servers.model_server import BundleServer, serve
@@ -50,11 +51,11 @@ class Explainer(BundleModel):
         self.ready = True
         return self.ready
 
-    def get_input_types(self) -> list[dict[str, Any]]:
+    def get_input_types(self) -> list[TensorMetadata]:
         """Describe the inputs: one tensor a feature."""
         return self.describe_features()
 
-    def get_output_types(self) -> list[dict[str, Any]]:
+    def get_output_types(self) -> list[TensorMetadata]:
         """Describe the outputs: base and contributions of a row add up to its probability."""
         classes, features = len(self.bundle.spec.target.classes), len(self.bundle.spec.features)
         return [
@@ -77,7 +78,7 @@ class Explainer(BundleModel):
         outputs = [Tensor(name, "FP64", values.shape, values.ravel()) for name, values in parts.items()]
         return Response(self.name, self.version, outputs, request.id, {"digest": self.bundle.digest})
 
-    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:
+    async def predict_v1(self, document: Any, context: Context) -> Explanations:
         """Answer a v1 request in words. Of two classes the event is explained, of more the most probable one."""
         if not isinstance(document, dict):
             raise bad_request("protocol", "the body must be a JSON object with 'instances'")
@@ -102,10 +103,10 @@ class Explainer(BundleModel):
             message = f"explaining {len(matrix)} rows takes more than {self._seconds:g} s; send fewer in one request"
             raise RequestError(504, "deadline", message) from None
 
-    def _describe(self, row: NDArray[np.float64], explanation: Explanation) -> dict[str, Any]:
+    def _describe(self, row: NDArray[np.float64], explanation: Explanation) -> RowExplanation:
         spec = self.bundle.spec
         k = 1 if spec.is_binary else int(explanation.probability.argmax())
-        contributions = [
+        contributions: list[Contribution] = [
             {
                 "feature": column.name,
                 "label": column.label,

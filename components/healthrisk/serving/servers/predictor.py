@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from healthrisk.bundle import Bundle
 from healthrisk.bundle.classifier import GRAPH, LINEAR
 from healthrisk.inference.scorer import Scorer
+from healthrisk.serving.answers import Probabilities, TensorMetadata
 from healthrisk.serving.errors import bad_request, too_large
 from healthrisk.serving.rows import MATRIX, flatten
 from healthrisk.serving.servers.model_server import BundleServer, serve
@@ -40,11 +41,11 @@ class Predictor(BundleModel):
         self.ready = True
         return self.ready
 
-    def get_input_types(self) -> list[dict[str, Any]]:
+    def get_input_types(self) -> list[TensorMetadata]:
         """Describe the one input."""
         return [{"name": MATRIX, "datatype": "FP32", "shape": [-1, self._width]}]
 
-    def get_output_types(self) -> list[dict[str, Any]]:
+    def get_output_types(self) -> list[TensorMetadata]:
         """Describe the one output."""
         return [{"name": "probability", "datatype": "FP32", "shape": [-1, len(self.bundle.spec.target.classes)]}]
 
@@ -55,7 +56,7 @@ class Predictor(BundleModel):
         output = Tensor("probability", "FP32", probabilities.shape, probabilities.ravel())
         return Response(self.name, self.version, [output], request.id, {"digest": self.bundle.digest})
 
-    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:
+    async def predict_v1(self, document: Any, context: Context) -> Probabilities:
         """Answer a v1 request whose instances are rows of the matrix."""
         instances = document.get("instances") if isinstance(document, dict) else None
         if not isinstance(instances, list) or not all(

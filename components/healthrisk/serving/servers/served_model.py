@@ -7,6 +7,7 @@ from kserve.model import InferenceVerb
 
 import kserve
 from healthrisk.bundle import Bundle
+from healthrisk.serving.answers import ModelMetadata, TensorMetadata, V1Answer
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.service import Context
 from healthrisk.serving.tensors import Request, Response, Tensor, from_bytes, select
@@ -29,11 +30,11 @@ class BundleModel(kserve.Model):
         """Answer a v2 request."""
         raise NotImplementedError
 
-    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:
+    async def predict_v1(self, document: Any, context: Context) -> V1Answer:
         """Answer a v1 request, given its JSON document."""
         raise NotImplementedError
 
-    def describe_features(self) -> list[dict[str, Any]]:
+    def describe_features(self) -> list[TensorMetadata]:
         """Describe raw values as v2 inputs: one tensor a feature."""
         kinds = {"number": "FP64", "integer": "INT64", "code": "INT64"}
         return [
@@ -41,7 +42,7 @@ class BundleModel(kserve.Model):
             for column in self.bundle.spec.columns
         ]
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> ModelMetadata:
         """Describe inputs and outputs as v2 model metadata."""
         return {
             "name": self.name,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle
 from healthrisk.inference.scorer import Scorer, risk_levels
+from healthrisk.serving.answers import Prediction, Predictions, TensorMetadata
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.hop import PredictorClient
 from healthrisk.serving.metrics import Distributions, ServerMetrics
@@ -50,11 +51,11 @@ class Transformer(BundleModel):
         self.ready = True
         return self.ready
 
-    def get_input_types(self) -> list[dict[str, Any]]:
+    def get_input_types(self) -> list[TensorMetadata]:
         """Describe the inputs: one tensor a feature."""
         return self.describe_features()
 
-    def get_output_types(self) -> list[dict[str, Any]]:
+    def get_output_types(self) -> list[TensorMetadata]:
         """Describe the outputs."""
         return [
             {"name": "prediction", "datatype": self._prediction_type, "shape": [-1]},
@@ -86,7 +87,7 @@ class Transformer(BundleModel):
             parameters["imputed"] = json.dumps(imputed)
         return Response(self.name, self.version, outputs, request.id, parameters)
 
-    async def predict_v1(self, document: Any, context: Context) -> dict[str, Any]:
+    async def predict_v1(self, document: Any, context: Context) -> Predictions:
         """Answer a v1 request. Of two classes `probability` is the event's; of more it maps each class to its own."""
         if not isinstance(document, dict):
             raise bad_request("protocol", "the body must be a JSON object with 'instances'")
@@ -96,24 +97,20 @@ class Transformer(BundleModel):
         probabilities = await self.predict(matrix, context)
         prediction, levels = self.postprocess(matrix, probabilities)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        imputed: dict[int, list[str]] = {}
-        for feature, filled in self._imputed(matrix).items():
-            for row in filled:
-                imputed.setdefault(row, []).append(feature)
         binary = self.bundle.spec.is_binary
         shown = (
             probabilities[:, 1].tolist()
             if binary
             else [dict(zip(self._values, row, strict=True)) for row in probabilities.tolist()]
         )
-        rows = enumerate(zip(prediction.tolist(), shown, levels, strict=True))
-        return {
-            "predictions": [
-                {"prediction": value, "probability": probability, "risk_level": level, "timestamp": now}
-                | ({"imputed": imputed[row]} if row in imputed else {})
-                for row, (value, probability, level) in rows
-            ]
-        }
+        predictions: list[Prediction] = [
+            {"prediction": value, "probability": probability, "risk_level": level, "timestamp": now}
+            for value, probability, level in zip(prediction.tolist(), shown, levels, strict=True)
+        ]
+        for feature, rows in self._imputed(matrix).items():
+            for row in rows:
+                predictions[row].setdefault("imputed", []).append(feature)
+        return {"predictions": predictions}
 
     def preprocess(self, payload: Request) -> NDArray[np.float64]:
         """Return the encoded matrix [rows, features] out of a request, every value checked against the spec."""
