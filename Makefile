@@ -16,7 +16,7 @@ DURATION ?= 30
 WORKERS ?= logical
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining clean pin mirror push network-picture
+.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop clean pin mirror push network-picture
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -118,6 +118,9 @@ benchmark-serving: $(READY) ## time the servers beside others on one core; SOAK=
 
 benchmark-explaining: $(READY) ## time explanations beside the shap package's
 	@python -m tests.benchmarks.explaining $(if $(JSON),--json $(JSON))
+
+benchmark-hop: $(READY) ## time calls of the predictor beside those by httpcore and aiohttp
+	@python -m tests.benchmarks.hop $(if $(JSON),--json $(JSON))
 
 benchmark-batch: $(READY) ## time batch prediction of 10,000,000 rows on one core
 	@python tests/benchmarks/serving_batch.py
