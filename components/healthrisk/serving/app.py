@@ -15,9 +15,9 @@ import orjson
 from healthrisk import __version__
 from healthrisk.serving import answers, codec, compression, parsing
 from healthrisk.serving.body import Body, Message, Receive
+from healthrisk.serving.data_plane import Context, DataPlane
 from healthrisk.serving.errors import RETRY_AFTER_SECONDS, RequestError
 from healthrisk.serving.headers import BINARY, JSON, Headers, by_name, content_type, json_length, request_id
-from healthrisk.serving.service import Context, Service
 from healthrisk.serving.statistics import configuration, model_statistics
 from healthrisk.serving.tracing import valid, valid_state
 
@@ -33,24 +33,28 @@ _BUFFERED_BYTES = 2**16
 class ServingApp:
     """Routes requests to a model, and the few remaining ones to the framework."""
 
-    def __init__(self, framework: Asgi, service: Service) -> None:
+    def __init__(self, framework: Asgi, data_plane: DataPlane) -> None:
         self._framework = framework
-        self._service = service
-        self._limits = service.admission.limits
-        name, version = service.model.name, service.model.version
+        self._data_plane = data_plane
+        served = data_plane.model
+        self._limits = data_plane.admission.limits
+        name, version = served.name, served.version
         model = f"/v2/models/{name}"
-        in_v1, in_v2 = service.model.actions
+        in_v1, in_v2 = served.actions
         self._posts = {f"/v1/models/{name}:{in_v1}": ("v1", self._predict_v1)}
         self._gets: dict[str, Callable[[], tuple[int, answers.Answer]]] = {
             "/v2": lambda: (200, server_metadata()),
             "/v2/health/ready": lambda: self._ready({"ready": True}),
             f"/v1/models/{name}": lambda: self._ready({"name": name, "ready": True}),
         }
-        tally = service.metrics.tally
+        tally = data_plane.metrics.tally
         for path in (model, f"{model}/versions/{version}"):
             self._posts[f"{path}/{in_v2}"] = ("v2", self._infer)
-            self._gets[path] = lambda: (200, service.model.metadata())
-            self._gets[f"{path}/config"] = lambda: (200, configuration(service.model.metadata(), self._limits.max_rows))
+            self._gets[path] = lambda: (200, served.metadata())
+            self._gets[f"{path}/config"] = lambda: (
+                200,
+                configuration(served.metadata(), self._limits.max_rows),
+            )
             self._gets[f"{path}/stats"] = lambda: (200, model_statistics(name, version, tally))
             self._gets[f"{path}/ready"] = lambda: self._ready({"name": name, "ready": True})
 
@@ -71,20 +75,20 @@ class ServingApp:
         elif post is not None or get is not None or path in _FRAMEWORK:
             allowed = b"POST" if post is not None else b"GET, HEAD"
             error: answers.ErrorBody = {"error": f"{method[:20]} is not allowed here, expected {allowed.decode()}"}
-            self._service.refused(_protocol(path), 405, "method")
+            self._data_plane.refused(_protocol(path), 405, "method")
             await self._respond(send, 405, error, [(b"allow", allowed)])
         else:
-            self._service.refused(_protocol(path), 404, "not_found")
+            self._data_plane.refused(_protocol(path), 404, "not_found")
             await self._respond(send, 404, {"error": self._not_found(path)})
 
     def _not_found(self, path: str) -> str:
-        model = self._service.model
+        model = self._data_plane.model
         if path.startswith(("/v2/models/", "/v1/models/")):
             return f"no such model, version or action; this server has model {model.name!r}, version {model.version!r}"
         return "there is no such path; see /openapi.json"
 
     def _ready(self, answer: answers.Readiness) -> tuple[int, answers.Answer]:
-        return (503, {"error": "draining"}) if self._service.admission.draining else (200, answer)
+        return (503, {"error": "draining"}) if self._data_plane.admission.draining else (200, answer)
 
     async def _answer(
         self, protocol: str, handle: Callable[..., Awaitable[Message]], headers: Headers, receive: Receive, send: Send
@@ -93,8 +97,8 @@ class ServingApp:
         traceparent = valid(headers.get(b"traceparent", b"").decode("latin-1"))
         tracestate = valid_state(traceparent, headers.get(b"tracestate", b"").decode("latin-1"))
         context = Context(protocol, request_id(headers), traceparent, tracestate)
-        body = Body(headers, receive, self._service.admission)
-        answer, failure = await self._service.run(context, lambda own: handle(own, headers, body))
+        body = Body(headers, receive, self._data_plane.admission)
+        answer, failure = await self._data_plane.run(context, lambda own: handle(own, headers, body))
         more = [(b"x-request-id", context.request_id.encode())] if context.request_id else []
         if failure is not None and failure.status == 413 and not body.complete:
             await self._refuse_body(send, body, failure, more)
@@ -110,8 +114,8 @@ class ServingApp:
     async def _infer(self, context: Context, headers: Headers, body: Body) -> Message:
         announced = json_length(headers)
         request = codec.parse_request(await body.read(context), self._limits.max_parsed_bytes, announced)
-        response = await self._heard(self._service.model.infer(request, context), body)
-        await self._service.admission.turn(context.size)
+        response = await self._heard(self._data_plane.model.infer(request, context), body)
+        await self._data_plane.admission.turn(context.size)
         payload, head = codec.encode_response(response, request)
         if head is None:
             return {"headers": [(b"content-type", JSON)], "body": payload}
@@ -123,11 +127,11 @@ class ServingApp:
     async def _predict_v1(self, context: Context, headers: Headers, body: Body) -> Message:
         content_type(headers, JSON)
         # What is read and parsed gets no name here, so that the model can let go of it before it waits.
-        answering = self._service.model.predict_v1(
+        answering = self._data_plane.model.predict_v1(
             parsing.parse(await body.read(context), self._limits.max_parsed_bytes), context
         )
         answer = await self._heard(answering, body)
-        await self._service.admission.turn(context.size)
+        await self._data_plane.admission.turn(context.size)
         return {
             "headers": [(b"content-type", JSON)],
             "body": orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY),
@@ -135,7 +139,7 @@ class ServingApp:
 
     async def _heard(self, answering: Coroutine[Any, Any, Answer], body: Body) -> Answer:
         """Return an answer; one that takes long is given up when the client goes away."""
-        if not self._service.model.stops_when_unheard:
+        if not self._data_plane.model.stops_when_unheard:
             return await answering
         task, left = asyncio.create_task(answering), asyncio.create_task(body.left())
         try:
@@ -156,13 +160,13 @@ class ServingApp:
         headers.append((b"content-length", b"%d" % len(body)))
         if status == 503:
             headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
-        if self._service.admission.draining:
+        if self._data_plane.admission.draining:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         if len(body) <= _BUFFERED_BYTES:
             await send({"type": "http.response.body", "body": body})
             return
-        with self._service.admission.holding(len(body)):
+        with self._data_plane.admission.holding(len(body)):
             await send({"type": "http.response.body", "body": body, "more_body": True})
             # Returns when the client has taken most of the answer.
             await send({"type": "http.response.body", "body": b""})

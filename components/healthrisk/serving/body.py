@@ -7,9 +7,9 @@ from typing import Any
 
 from healthrisk.serving import compression
 from healthrisk.serving.admission import AdmissionController
+from healthrisk.serving.data_plane import Context
 from healthrisk.serving.errors import RequestError, too_large
 from healthrisk.serving.headers import Headers
-from healthrisk.serving.service import Context
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

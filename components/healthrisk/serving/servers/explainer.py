@@ -16,11 +16,11 @@ from healthrisk.inference.scorer import Scorer
 from healthrisk.inference.shapley import Explainer as Shapley
 from healthrisk.inference.shapley import Explanation
 from healthrisk.serving.answers import Contribution, Explanations, RowExplanation, TensorMetadata
+from healthrisk.serving.data_plane import Context
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.rows import RowReader
 from healthrisk.serving.servers.model_server import BundleServer, serve
 from healthrisk.serving.servers.served_model import BundleModel
-from healthrisk.serving.service import Context
 from healthrisk.serving.tensors import Request, Response, Tensor
 
 # At up to 50 ms each, so many rows take about three seconds: below the timeout of whoever asks.

@@ -18,10 +18,10 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from healthrisk.serving import wire
 from healthrisk.serving.app import server_metadata
+from healthrisk.serving.data_plane import Context, DataPlane
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.servers.grpc_codec import from_message, to_message
 from healthrisk.serving.servers.grpc_health import add_health_and_reflection
-from healthrisk.serving.service import Context, Service
 from healthrisk.serving.tensors import Request
 from healthrisk.serving.tracing import valid, valid_state
 
@@ -42,17 +42,17 @@ _BUFFERED_BYTES = 2**16
 class InferenceService:
     """kserve's gRPC service on a model. The repository extension is left unimplemented: it is off."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._model = service.model
+    def __init__(self, data_plane: DataPlane) -> None:
+        self._data_plane = data_plane
+        self._model = data_plane.model
         widths = [math.prod(abs(size) for size in tensor["shape"]) for tensor in self._model.metadata()["inputs"]]
-        self._most_values = service.admission.limits.max_rows * sum(widths)
+        self._most_values = data_plane.admission.limits.max_rows * sum(widths)
 
     async def ServerLive(self, request: Message, context: aio.ServicerContext) -> Message:  # noqa: ARG002, N802, D102
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: Message, context: aio.ServicerContext) -> Message:  # noqa: ARG002, N802, D102
-        return pb.ServerReadyResponse(ready=not self._service.admission.draining)
+        return pb.ServerReadyResponse(ready=not self._data_plane.admission.draining)
 
     async def ServerMetadata(self, request: Message, context: aio.ServicerContext) -> Message:  # noqa: ARG002, N802, D102
         return pb.ServerMetadataResponse(**server_metadata())
@@ -60,7 +60,7 @@ class InferenceService:
     async def ModelReady(self, request: Any, context: aio.ServicerContext) -> Message:  # noqa: N802, D102
         if not self._serves(request.name, request.version):
             return self._not_found(context, pb.ModelReadyResponse())
-        return pb.ModelReadyResponse(ready=not self._service.admission.draining)
+        return pb.ModelReadyResponse(ready=not self._data_plane.admission.draining)
 
     async def ModelMetadata(self, request: Any, context: aio.ServicerContext) -> Message:  # noqa: N802, D102
         if not self._serves(request.name, request.version):
@@ -78,11 +78,11 @@ class InferenceService:
             # gRPC keeps the message until the call is answered.
             inner.hold(len(raw))
             inner.kept = len(raw)
-            await self._service.admission.turn(len(raw))
+            await self._data_plane.admission.turn(len(raw))
             request = self._decode(raw)
             return to_message(await self._model.infer(request, inner), request)
 
-        message, failure = await self._service.run(own, answer)
+        message, failure = await self._data_plane.run(own, answer)
         if failure is not None:
             # Not abort(): its exception, which the call keeps, holds the request until the garbage collector comes by.
             context.set_code(_STATUS.get(failure.status, StatusCode.INVALID_ARGUMENT))
@@ -97,7 +97,7 @@ class InferenceService:
         Raises:
             RequestError: the message is not a v2 request for this model, or takes too much memory.
         """
-        wire.check(raw, self._service.admission.limits.max_parsed_bytes)
+        wire.check(raw, self._data_plane.admission.limits.max_parsed_bytes)
         try:
             message = pb.ModelInferRequest.FromString(raw)
         except DecodeError:
@@ -108,7 +108,7 @@ class InferenceService:
 
     def _hold_until_sent(self, context: aio.ServicerContext, answer: Any) -> None:
         if (size := answer.ByteSize()) > _BUFFERED_BYTES:
-            holding = self._service.admission.holding(size)
+            holding = self._data_plane.admission.holding(size)
             holding.__enter__()
             context.add_done_callback(lambda _: holding.__exit__(None, None, None))
 
@@ -116,7 +116,7 @@ class InferenceService:
         return name == self._model.name and version in {"", self._model.version}
 
     def _not_found(self, context: aio.ServicerContext, empty: Message) -> Message:
-        self._service.refused("grpc", 404, "not_found")
+        self._data_plane.refused("grpc", 404, "not_found")
         context.set_code(StatusCode.NOT_FOUND)
         context.set_details(self._no_such_model())
         return empty
@@ -142,10 +142,10 @@ class InferenceService:
 
         async def decode(raw: bytes, context: aio.ServicerContext) -> Message:
             try:
-                wire.check(raw, self._service.admission.limits.max_parsed_bytes)
+                wire.check(raw, self._data_plane.admission.limits.max_parsed_bytes)
                 request = given.FromString(raw)
             except (DecodeError, RequestError):
-                self._service.refused("grpc", 400, "undecodable")
+                self._data_plane.refused("grpc", 400, "undecodable")
                 context.set_code(StatusCode.INVALID_ARGUMENT)
                 context.set_details(_UNDECODABLE)
                 return answered()
@@ -154,10 +154,10 @@ class InferenceService:
         return decode
 
 
-def make_server(service: Service, path: str) -> aio.Server:
+def make_server(data_plane: DataPlane, path: str) -> aio.Server:
     """Return a gRPC server that will listen on a socket of this process, not started yet."""
     logging.getLogger("grpc").setLevel(logging.ERROR)
-    limits = service.admission.limits
+    limits = data_plane.admission.limits
     options = [
         ("grpc.max_receive_message_length", limits.max_body_bytes),
         ("grpc.max_send_message_length", limits.max_body_bytes),
@@ -166,8 +166,8 @@ def make_server(service: Service, path: str) -> aio.Server:
         ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
     ]
     server = aio.server(options=options)
-    handlers = InferenceService(service).handlers()
+    handlers = InferenceService(data_plane).handlers()
     server.add_generic_rpc_handlers((method_handlers_generic_handler(_SERVICE, handlers),))
-    add_health_and_reflection(server, service.admission, (_SERVICE,))
+    add_health_and_reflection(server, data_plane.admission, (_SERVICE,))
     server.add_insecure_port(f"unix:{path}")
     return server

@@ -30,13 +30,13 @@ from healthrisk.serving.admission import AdmissionController, Limits
 from healthrisk.serving.app import Asgi, ServingApp
 from healthrisk.serving.connection_table import ConnectionTable
 from healthrisk.serving.connections import PredictorAddress
+from healthrisk.serving.data_plane import DataPlane
 from healthrisk.serving.http_protocol import LimitedProtocol
 from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.metrics_page import MetricsPage
 from healthrisk.serving.servers.arguments import METRICS_CONNECTIONS, arguments, check
 from healthrisk.serving.servers.grpc_service import make_server
 from healthrisk.serving.servers.served_model import BundleModel
-from healthrisk.serving.service import Service
 
 _log = logging.getLogger("healthrisk.server")
 
@@ -76,39 +76,39 @@ class BundleServer(kserve.ModelServer):
         """Serve one loaded model until SIGTERM or SIGINT."""
         (model,) = models
         self.register_model(model)
-        service = Service(
+        data_plane = DataPlane(
             model, self.admission, self.metrics, tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
         )
         _trim_memory()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve(service))
+            runner.run(self._serve(data_plane))
 
-    async def _serve(self, service: Service) -> None:
+    async def _serve(self, data_plane: DataPlane) -> None:
         # Makes kserve's application, for what remains of its routes.
         RESTServer("", self.dataplane, self.model_repository_extension, self.http_port).create_application()
         app = kserve.model_server.app
-        described = openapi.document(service.model.metadata(), self.bundle.spec, service.model.actions)
+        described = openapi.document(data_plane.model.metadata(), self.bundle.spec, data_plane.model.actions)
         app.openapi = lambda: described
         http, page = (
-            self._http(ServingApp(app, service), self.http_port, self.limits.max_connections),
+            self._http(ServingApp(app, data_plane), self.http_port, self.limits.max_connections),
             self._http(MetricsPage(), self.args.metrics_port, METRICS_CONNECTIONS),
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._drain, loop, http)
         scraped = asyncio.create_task(page.serve())
-        async with self._grpc(service) if self.enable_grpc else contextlib.nullcontext():
+        async with self._grpc(data_plane) if self.enable_grpc else contextlib.nullcontext():
             await http.serve()
         # Last, so that a scrape can still count what was answered while draining.
         page.should_exit = True
         await scraped
 
     @contextlib.asynccontextmanager
-    async def _grpc(self, service: Service) -> AsyncIterator[None]:
+    async def _grpc(self, data_plane: DataPlane) -> AsyncIterator[None]:
         """Serve gRPC, on a socket that only this user can reach, and in front of it for clients."""
         with tempfile.TemporaryDirectory(prefix="healthrisk-grpc-") as folder:
             path = f"{folder}/socket"
-            server = make_server(service, path)
+            server = make_server(data_plane, path)
             await server.start()
             front = await grpc_front.listen(self.args.host, self.grpc_port, path, self.admission)
             try:

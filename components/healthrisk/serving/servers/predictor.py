@@ -9,11 +9,11 @@ from healthrisk.bundle import Bundle
 from healthrisk.bundle.classifier import GRAPH, LINEAR
 from healthrisk.inference.scorer import Scorer
 from healthrisk.serving.answers import Probabilities, TensorMetadata
+from healthrisk.serving.data_plane import Context
 from healthrisk.serving.errors import bad_request, too_large
 from healthrisk.serving.rows import MATRIX, flatten
 from healthrisk.serving.servers.model_server import BundleServer, serve
 from healthrisk.serving.servers.served_model import BundleModel
-from healthrisk.serving.service import Context
 from healthrisk.serving.tensors import Request, Response, Tensor
 
 # What v2's metadata call the kind of model; the protocol has no name for plain numbers.

@@ -8,8 +8,8 @@ from kserve.model import InferenceVerb
 import kserve
 from healthrisk.bundle import Bundle
 from healthrisk.serving.answers import ModelMetadata, TensorMetadata, V1Answer
+from healthrisk.serving.data_plane import Context
 from healthrisk.serving.errors import RequestError, bad_request
-from healthrisk.serving.service import Context
 from healthrisk.serving.tensors import Request, Response, Tensor, from_bytes, select
 
 

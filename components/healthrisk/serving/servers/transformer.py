@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from healthrisk.bundle import Bundle
 from healthrisk.inference.scorer import Scorer, risk_levels
 from healthrisk.serving.answers import Prediction, Predictions, TensorMetadata
+from healthrisk.serving.data_plane import Context
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.hop import PredictorClient
 from healthrisk.serving.metrics import Distributions, ServerMetrics
 from healthrisk.serving.rows import RowReader
 from healthrisk.serving.servers.model_server import BundleServer, serve
 from healthrisk.serving.servers.served_model import BundleModel
-from healthrisk.serving.service import Context
 from healthrisk.serving.tensors import Request, Response, Tensor
 
 

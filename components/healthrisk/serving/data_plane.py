@@ -83,8 +83,8 @@ class Served(Protocol):
         ...
 
 
-class Service:
-    """Wraps whatever answers requests in what every request gets."""
+class DataPlane:
+    """Wraps whatever answers requests in what every request gets, over REST and gRPC."""
 
     def __init__(self, model: Served, admission: AdmissionController, metrics: ServerMetrics, tracer: Tracer) -> None:
         self.model, self.admission, self.metrics = model, admission, metrics
