@@ -47,22 +47,22 @@ def rendered() -> list[Document]:
 def edges(documents: list[Document]) -> Edges:
     """Return the ports by source and target, where the target's policies let in and the source's let out."""
     policies = [one["spec"] for one in documents if one["kind"] == "NetworkPolicy"]
-    found: Edges = {}
+    ways: Edges = {}
     for target in PODS:
         for source in (*PODS, *OUTSIDE):
-            ports = set(_ports(policies, target, source, "ingress"))
+            shared = set(_ports(policies, target, source, "ingress"))
             if source in PODS:
-                ports &= set(_ports(policies, source, target, "egress"))
-            if ports and source != target:
-                found[source, target] = tuple(sorted(ports))
+                shared &= set(_ports(policies, source, target, "egress"))
+            if shared and source != target:
+                ways[source, target] = tuple(sorted(shared))
     for source in PODS:
         for outside in OUTSIDE:
             if ports := tuple(sorted(set(_ports(policies, source, outside, "egress")))):
-                found[source, outside] = ports
+                ways[source, outside] = ports
         # A rule without peers reaches what is no pod.
         if ports := tuple(sorted(set(_ports(policies, source, "nodes", "egress")))):
-            found[source, "nodes"] = ports
-    return found
+            ways[source, "nodes"] = ports
+    return ways
 
 
 def _ports(policies: list[Document], subject: str, peer: str, direction: str) -> Iterator[int]:
@@ -93,7 +93,7 @@ def _matches(selector: Document, labels: dict[str, str]) -> bool:
     )
 
 
-def draw(found: Edges) -> str:
+def draw(ways: Edges) -> str:
     """Return the picture."""
     places = {name: place for name, (place, _) in PODS.items()} | OUTSIDE | {"nodes": NODES}
     lines = [
@@ -106,7 +106,7 @@ def draw(found: Edges) -> str:
         '<text x="565" y="42" text-anchor="middle" fill="#546e7a">'
         "namespace healthrisk: what has no arrow is closed, but for names, which all may ask</text>",
     ]
-    lines += [_arrow(places[a], places[b], a, b, ports) for (a, b), ports in found.items()]
+    lines += [_arrow(places[a], places[b], a, b, ports) for (a, b), ports in ways.items()]
     for name, (x, y) in places.items():
         fill = "#e3f2fd" if name in PODS else "#eceff1"
         lines.append(

@@ -60,18 +60,10 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
             client.terminate_run(arguments.cancel)
             print(f"run {arguments.cancel} is asked to stop")
             return 0
-        parameters: dict[str, str | int] = {
-            "spec": spec.to_json(),
-            "data": arguments.data,
-            "seed": arguments.seed,
-            "level": arguments.evidence,
-        }
         # The client prints addresses of its own.
         with redirect_stdout(io.StringIO()):
             experiment = client.create_experiment(arguments.experiment or spec.name).experiment_id
-            image = _image(arguments)
-            pipeline, version = _upload(client, image)
-        started = Started(params=parameters, pipeline_id=pipeline, version_id=version)
+            started = _uploaded(client, spec, arguments)
         if arguments.schedule:
             print(_schedule(client, spec, experiment, arguments.schedule, started))
             return 0
@@ -191,6 +183,17 @@ def _image(arguments: argparse.Namespace) -> str:
 
 def _note(text: str) -> None:
     sys.stderr.write(f"note: {text}\n")
+
+
+def _uploaded(client: kfp.Client, spec: DatasetSpec, arguments: argparse.Namespace) -> Started:
+    parameters: dict[str, str | int] = {
+        "spec": spec.to_json(),
+        "data": arguments.data,
+        "seed": arguments.seed,
+        "level": arguments.evidence,
+    }
+    pipeline, version = _upload(client, _image(arguments))
+    return Started(params=parameters, pipeline_id=pipeline, version_id=version)
 
 
 def _upload(client: kfp.Client, image: str) -> tuple[str, str]:

@@ -3,36 +3,36 @@
 A guess is never used unread: the text says what was seen, and what only somebody who knows the table can say.
 """
 
-import codecs
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 from numpy.typing import NDArray
 
-from healthrisk.data import derive, tables
+from healthrisk.data import derive
+from healthrisk.data.distinct_values import DistinctValues, guess_format, read_values
 from healthrisk.documents import Document
-from healthrisk.errors import SourceError, SpecError
+from healthrisk.errors import SpecError
 from healthrisk.spec import CsvFormat, DatasetSpec
 
-# Enough to see every common value; a longer table is not read to its end.
-ROWS_READ = 200_000
-_HEAD_BYTES = 2**20
 MOST_CODES = 30
 MOST_CLASSES = 20
 # Of a column that is a number, so few distinct whole values are taken for codes.
 FEW_VALUES = 6
-MISSING_TOKENS = ("", "?", ".", "-", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "missing")
 # Numbers by which tables say that a value is missing.
 SENTINELS = (-9999.0, -999.0, -99.0, -9.0, -1.0, 99.0, 999.0, 9999.0, 99999.0)
 EVENT_WORDS = frozenset({"1", "y", "yes", "true", "positive", "pos", "case", "dead", "died", "t"})
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$|^\d{1,2}[./]\d{1,2}[./]\d{2,4}$")
+
+
+_COLUMNS_COMMENT = (
+    "# Ranges are what was seen, widened by a tenth on either side. Narrow them to what a body can show: a range",
+    "# is what shows a wrong unit. `risk_direction: rises` or `falls` lets validation notice an",
+    "# outcome that is inverted.",
+)
 
 
 class Drafted(Document):
@@ -40,26 +40,6 @@ class Drafted(Document):
 
     spec: Path
     next: str
-
-
-@dataclass
-class _Values:
-    """A column's distinct texts and how often each occurs, without the tokens that mean missing."""
-
-    name: str
-    texts: list[str]
-    counts: NDArray[np.int64]
-    missing: int
-    tokens: set[str] = field(default_factory=set)
-
-    @property
-    def numbers(self) -> NDArray[np.float64] | None:
-        """The distinct values [values] as numbers, or None where one is no number."""
-        try:
-            parsed = np.array([float(text) for text in self.texts])
-        except ValueError:
-            return None
-        return parsed if np.isfinite(parsed).all() else None
 
 
 def draft(table: Path, target: str, name: str) -> str:
@@ -70,8 +50,8 @@ def draft(table: Path, target: str, name: str) -> str:
         SpecError: the table has no column `target`, its outcome has too few or too many values to be classes, or no
             column is left to learn from.
     """
-    written = _written(table)
-    columns, rows = _read(table, written)
+    written = guess_format(table)
+    columns, rows = read_values(table, written)
     by_name = {column.name: column for column in columns}
     if target not in by_name:
         raise SpecError(f"{table} has no column {target!r}; it has {', '.join(by_name)}")
@@ -83,17 +63,11 @@ def draft(table: Path, target: str, name: str) -> str:
     if not described:
         raise SpecError(f"{table} has no column beside {target!r} that a model could learn from")
     lines = [
-        f"# A first spec of {table.name}, guessed from {rows:,} rows. Read every line: only you know what the values",
-        "# mean, which of them are possible, and which columns are known when a prediction is made.",
-        f"name: {name}",
-        f"title: {_scalar(f'{target} ({table.name})')}",
-        "description: Say who these patients are, where and when they were seen, and how the outcome was established.",
+        *_heading(table.name, rows, name, target),
         *_format_lines(written),
         f"missing_tokens: [{', '.join(_quoted(token) for token in tokens)}]",
         "",
-        "# Ranges are what was seen, widened by a tenth on either side. Narrow them to what a body can show: a range",
-        "# is what tells a wrong unit. `risk_direction: rises` or `falls` lets validation notice an",
-        "# outcome that is inverted.",
+        *_COLUMNS_COMMENT,
         "columns:",
         *(line for one in described for line in one),
         *_left_out_lines(left_out),
@@ -109,24 +83,14 @@ def draft(table: Path, target: str, name: str) -> str:
     return text
 
 
-def _written(table: Path) -> CsvFormat:
-    """Guess how a CSV is written: Latin-1 where it is not UTF-8, separated by the commonest mark of its first line."""
-    if tables.format_of(table) != "csv":
-        return tables.UTF8_COMMAS
-    try:
-        with table.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise SourceError(f"{table} cannot be read: {error}") from error
-    try:
-        # Incrementally: the last character may have been cut.
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-        encoding = "utf-8"
-    except UnicodeDecodeError:
-        encoding = "latin-1"
-    first = head.splitlines()[0] if head else b""
-    delimiter = max(",;\t|", key=lambda mark: first.count(mark.encode()))
-    return CsvFormat.model_validate({"delimiter": delimiter, "encoding": encoding})
+def _heading(table: str, rows: int, name: str, target: str) -> list[str]:
+    return [
+        f"# A first spec of {table}, guessed from {rows:,} rows. Read every line: only you know what the values",
+        "# mean, which of them are possible, and which columns are known when a prediction is made.",
+        f"name: {name}",
+        f"title: {_scalar(f'{target} ({table})')}",
+        "description: Say who these patients are, where and when they were seen, and how the outcome was established.",
+    ]
 
 
 def _format_lines(written: CsvFormat) -> list[str]:
@@ -134,37 +98,7 @@ def _format_lines(written: CsvFormat) -> list[str]:
     return [f"csv: {_scalar(given)}"] if given else []
 
 
-def _read(table: Path, written: CsvFormat) -> tuple[list[_Values], int]:
-    """Return every column's distinct values, and the rows read."""
-    batches, rows = [], 0
-    for batch, _ in tables.read(table, ROWS_READ, written):
-        batches.append(batch.slice(0, ROWS_READ - rows))
-        rows += batches[-1].num_rows
-        if rows >= ROWS_READ:
-            break
-    if not rows:
-        raise SpecError(f"{table} has no rows to guess from")
-    whole = pa.Table.from_batches(batches)
-    return [_values(name, whole.column(name)) for name in whole.column_names], rows
-
-
-def _values(name: str, column: pa.ChunkedArray) -> _Values:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    counted = pc.value_counts(column.cast(pa.string()))
-    texts = [text if text is None else text.strip() for text in counted.field("values").to_pylist()]
-    counts = np.asarray(counted.field("counts"), dtype=np.int64)
-    absent = np.array([text is None or text in MISSING_TOKENS for text in texts], dtype=bool)
-    return _Values(
-        name=name,
-        texts=[text for text, gone in zip(texts, absent, strict=True) if text is not None and not gone],
-        counts=counts[~absent],
-        missing=int(counts[absent].sum()),
-        tokens={text for text, gone in zip(texts, absent, strict=True) if text and gone},
-    )
-
-
-def _unusable(column: _Values, rows: int) -> str:
+def _unusable(column: DistinctValues, rows: int) -> str:
     """Return why a column cannot be a feature, or nothing."""
     if not column.texts:
         return "no value at all"
@@ -190,7 +124,7 @@ def _left_out_lines(left_out: dict[str, str]) -> Iterator[str]:
             yield f"  - {_scalar(name)}  # {reason}"
 
 
-def _describe(column: _Values) -> list[str]:
+def _describe(column: DistinctValues) -> list[str]:
     """Return a column's lines: a comment with what was seen, and its entry."""
     numbers = column.numbers
     label = column.name.replace("_", " ").strip() or column.name
@@ -223,7 +157,7 @@ def _few_whole(numbers: NDArray[np.float64]) -> bool:
     return len(numbers) <= FEW_VALUES and bool((numbers == np.floor(numbers)).all())
 
 
-def _codes(column: _Values, numbers: NDArray[np.float64] | None) -> dict[str, str] | dict[int, str]:
+def _codes(column: DistinctValues, numbers: NDArray[np.float64] | None) -> dict[str, str] | dict[int, str]:
     if numbers is None:
         return {text: text for text in sorted(column.texts)}
     return {int(value): f"{value:g}" for value in np.unique(numbers).tolist()}
@@ -257,7 +191,7 @@ def _short(value: float) -> float | int:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def _target(column: _Values) -> tuple[list[str], list[str]]:
+def _target(column: DistinctValues) -> tuple[list[str], list[str]]:
     """Return the lines of the outcome and of its risk levels."""
     numbers = column.numbers
     if column.missing:
@@ -303,7 +237,7 @@ def _class_line(value: int | str, share: float) -> str:
     return f"    - {{name: {_quoted(str(value))}, value: {given}, raw: [{given}]}}  # {share:.1%} of rows"
 
 
-def _class_order(column: _Values) -> list[int]:
+def _class_order(column: DistinctValues) -> list[int]:
     """Return the classes' places: the commonest first, but an event that its own word names last."""
     order = np.argsort(-column.counts, kind="stable").tolist()
     first_is_event, second_is_event = (column.texts[place].lower() in EVENT_WORDS for place in order[:2])

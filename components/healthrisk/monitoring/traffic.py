@@ -33,17 +33,7 @@ def counts(bundle: Bundle, url: str, model: str, window: str) -> Reference:
     refused = {key[0]: count for key, count in _Increases(url, f'model="{model}"', window)(_REFUSALS, "reason").items()}
     refused = {reason: refused[reason] for reason in REFUSED if refused.get(reason)}
     reference = bundle.reference
-    below = increases("feature_values_bucket", "feature", "le")
-    codes = increases("feature_codes_total", "feature", "code")
-    missing = increases("feature_missing_total", "feature")
     classes = increases("predictions_by_class_total", "class")
-    features: dict[str, FeatureCounts] = {}
-    for name, known in reference.features.items():
-        if isinstance(known, NumberCounts):
-            counted = _in_bins(known, below, name)
-        else:
-            counted = tuple(codes.get((name, str(code)), 0) for code in known.codes)
-        features[name] = known.model_copy(update={"counts": counted, "missing": missing.get((name,), 0)})
     values = reference.predictions.classes
     predicted = tuple(classes.get((str(value),), 0) for value in values)
     if not sum(predicted):
@@ -51,7 +41,7 @@ def counts(bundle: Bundle, url: str, model: str, window: str) -> Reference:
     scored = increases("prediction_probability_bucket", "class", "le")
     return Reference(
         rows=sum(predicted),
-        features=features,
+        features=_features(reference, increases),
         predictions=ClassCounts(classes=values, counts=predicted),
         probabilities={
             name: known.model_copy(update={"counts": _in_bins(known, scored, name), "missing": 0})
@@ -60,6 +50,20 @@ def counts(bundle: Bundle, url: str, model: str, window: str) -> Reference:
         refused_rows=sum(refused.values()),
         refused=refused,
     )
+
+
+def _features(reference: Reference, increases: "_Increases") -> dict[str, FeatureCounts]:
+    below = increases("feature_values_bucket", "feature", "le")
+    codes = increases("feature_codes_total", "feature", "code")
+    missing = increases("feature_missing_total", "feature")
+    features: dict[str, FeatureCounts] = {}
+    for name, known in reference.features.items():
+        if isinstance(known, NumberCounts):
+            counted = _in_bins(known, below, name)
+        else:
+            counted = tuple(codes.get((name, str(code)), 0) for code in known.codes)
+        features[name] = known.model_copy(update={"counts": counted, "missing": missing.get((name,), 0)})
+    return features
 
 
 def _in_bins(known: NumberCounts, below: dict[tuple[str, ...], int], name: str) -> tuple[int, ...]:

@@ -46,34 +46,48 @@ def build_bundle(
     expected = trained.classifier.predict_proba(_independent(trained, rows))
     difference = parity.check_form(expected, preprocessor, serving, rows)
 
+    origin = Provenance(
+        name=spec.name,
+        family=trained.family,
+        parameters=trained.record.parameters,
+        seed=trained.record.seed,
+        data=data,
+        parity=Parity(rows=len(rows), largest_difference=difference),
+        **provenance.code_origin().model_dump(),
+    )
+    documents = _documents(spec, trained, preprocessor, serving, matrix, rows[len(matrix) :])
+    documents["metrics.json"] = decision.to_json()
+
     def fill(path: Path) -> Provenance:
         for name in ("model.joblib", "preprocessor.joblib"):
             shutil.copyfile(source / name, path / name)
         for name, content in serving.files().items():
             (path / name).write_bytes(content)
-        served = serving.load().probabilities(preprocessor.transform(matrix[len(trained.out_of_fold) :]))
-        # As new rows will be scored: a model is surer of those it has seen.
-        unseen = np.vstack([trained.out_of_fold.astype(np.float32), served])
-        documents = {
-            "metrics.json": decision.to_json(),
-            "golden.json": _golden(spec, preprocessor, serving, rows[len(matrix) :]).to_json(),
-            "reference.json": reference.describe(spec, matrix, unseen).to_json(),
-            "spec.json": spec.to_json(),
-            "preprocessor.json": preprocessor.to_json(),
-        }
         for name, text in documents.items():
             (path / name).write_text(text, "utf-8")
-        return Provenance(
-            name=spec.name,
-            family=trained.family,
-            parameters=trained.record.parameters,
-            seed=trained.record.seed,
-            data=data,
-            parity=Parity(rows=len(rows), largest_difference=difference),
-            **provenance.code_origin().model_dump(),
-        )
+        return origin
 
     return bundle.write(folder, fill)
+
+
+def _documents(
+    spec: DatasetSpec,
+    trained: Trained,
+    preprocessor: Preprocessor,
+    serving: ServingForm,
+    matrix: NDArray[np.float64],
+    generated: NDArray[np.float64],
+) -> dict[str, str]:
+    """Return what servers read besides the classifier, by file."""
+    held_out = serving.load().probabilities(preprocessor.transform(matrix[len(trained.out_of_fold) :]))
+    # As new rows will be scored: a model is surer of those it has seen.
+    unseen = np.vstack([trained.out_of_fold.astype(np.float32), held_out])
+    return {
+        "spec.json": spec.to_json(),
+        "preprocessor.json": preprocessor.to_json(),
+        "golden.json": _golden(spec, preprocessor, serving, generated).to_json(),
+        "reference.json": reference.describe(spec, matrix, unseen).to_json(),
+    }
 
 
 def _independent(trained: Trained, rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -82,13 +82,7 @@ class ServerMetrics:
         self._hop_errors = Counter(
             "predictor_hop_errors_total", "Failed calls of the predictor.", ["model", "reason"], registry=registry
         )
-        info = Gauge(
-            "healthrisk_model_info",
-            "The model being served.",
-            ["model", "version", "digest", "revision"],
-            registry=registry,
-        )
-        info.labels(model, bundle.version, bundle.digest, bundle.manifest.git_revision).set(1)
+        _inform(model, bundle, registry)
         # labels() costs more than the increment, so the children in use are kept.
         self._by_code: dict[tuple[str, int], Any] = {}
         self._by_protocol = {
@@ -232,6 +226,17 @@ class _Feature:
     def total(self) -> float:
         """Return the sum of the values, each as the middle of its bin."""
         return float(self.counts @ self._middles)
+
+
+def _inform(model: str, bundle: Bundle, registry: CollectorRegistry) -> None:
+    """Say, as Prometheus has it, what is served: in the labels of a gauge that is always one."""
+    info = Gauge(
+        "healthrisk_model_info",
+        "The model being served.",
+        ["model", "version", "digest", "revision"],
+        registry=registry,
+    )
+    info.labels(model, bundle.version, bundle.digest, bundle.manifest.git_revision).set(1)
 
 
 def _limits(known: NumberCounts) -> list[str]:
