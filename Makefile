@@ -134,7 +134,7 @@ load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION
 	@.tools/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-fuzz: $(READY) ## send at least 20,000 spoilt requests over REST and gRPC; it counts them
+fuzz: $(READY) ## send at least 20,000 malformed requests over REST and gRPC; it counts them
 	@HEALTHRISK_FUZZ_EXAMPLES=1600 pytest -rP tests/serving/test_fuzz.py
 
 benchmark-pipeline: $(READY) ## time the pipeline against the same work in one process

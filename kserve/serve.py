@@ -17,7 +17,7 @@ from healthrisk.registry.lookup import find_bundle
 
 
 def main() -> int:
-    """Serve until told to stop. Returns the exit code."""
+    """Serve until asked to stop. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "--dataset",

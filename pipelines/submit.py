@@ -149,7 +149,7 @@ def _poll(client: kfp.Client, run: str, seen: dict[str, str]) -> str:
 
 
 def _is_step(name: str) -> bool:
-    """Tell a step of ours from what the server lists besides: drivers, each try, and the run under several names."""
+    """Say whether a task is a step: the server lists drivers, each try, and the run under several names, too."""
     return not (name.endswith(("-driver", ")")) or name in {"root", "executor"} or name.startswith("healthrisk-"))
 
 

@@ -1,6 +1,6 @@
 """Ask by Triton's clients: `python tests/clients/triton.py REST-ADDRESS GRPC-ADDRESS MODEL ROW`.
 
-Prints, as JSON, what each way of asking gave, and what the clients were told of the server.
+Prints, as JSON, what each way of asking gave, and what the clients learned of the server.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ def read(result: Any) -> dict[str, Any]:
 
 
 def ask_http() -> dict[str, Any]:
-    found = {}
+    answers = {}
     with over_http.InferenceServerClient(rest) as client:
-        told = {
+        server = {
             "live": client.is_server_live(),
             "ready": client.is_server_ready() and client.is_model_ready(model),
             "extensions": client.get_server_metadata()["extensions"],
@@ -51,12 +51,12 @@ def ask_http() -> dict[str, Any]:
             matrix.set_data_from_numpy(np.tile(np.array(list(row.values())), (200, 1)))
             given = {"request_compression_algorithm": packed, "response_compression_algorithm": packed}
             answer = client.infer(model, [matrix], **given)
-            found[f"http {packed}"] = {name: values[:1] for name, values in read(answer).items()}
+            answers[f"http {packed}"] = {name: values[:1] for name, values in read(answer).items()}
         outputs = [over_http.InferRequestedOutput(name, binary_data=False) for name in ("probability", "risk_level")]
-        found["http JSON"] = read(client.infer(model, inputs(over_http), outputs=outputs))
-        found["http BF16"] = read(client.infer(model, inputs(over_http, "BF16", ml_dtypes.bfloat16)))
-        told["statistics"] = client.get_inference_statistics(model)["model_stats"][0]
-    return {"told": told, "answers": found}
+        answers["http JSON"] = read(client.infer(model, inputs(over_http), outputs=outputs))
+        answers["http BF16"] = read(client.infer(model, inputs(over_http, "BF16", ml_dtypes.bfloat16)))
+        server["statistics"] = client.get_inference_statistics(model)["model_stats"][0]
+    return {"server": server, "answers": answers}
 
 
 async def ask_http_aio() -> dict[str, Any]:

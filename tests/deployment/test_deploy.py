@@ -72,7 +72,7 @@ def registered(
     return made
 
 
-def told(number: str) -> str:
+def deployment_of(number: str) -> str:
     return str(versions.client().get_model_version(NAME, number).tags["deployment"])
 
 
@@ -86,7 +86,7 @@ def test_a_proven_version_is_let_in(bundles: list[Bundle], urls: dict[str, str],
     deploy.champion(cluster, bundles[0], registered[0], urls["first"])
     assert cluster.deployed(NAME) == registered[0]
     assert cluster.routes == {NAME}
-    assert told("1") == "serving"
+    assert deployment_of("1") == "serving"
 
 
 def test_the_first_version_that_never_comes_up_leaves_nothing(
@@ -100,7 +100,7 @@ def test_the_first_version_that_never_comes_up_leaves_nothing(
     assert cluster.services == {}
     assert cluster.routes == set()
     assert champion() is None
-    assert told("2").startswith("rolled back: ")
+    assert deployment_of("2").startswith("rolled back: ")
 
 
 def test_a_version_that_never_comes_up_gives_way_to_the_one_before(
@@ -114,7 +114,7 @@ def test_a_version_that_never_comes_up_gives_way_to_the_one_before(
     assert cluster.applied == [(NAME, "1"), (NAME, "2"), (NAME, "1")]
     assert cluster.routes == {NAME}
     assert champion() == "1"
-    assert (told("1"), told("2")[:11]) == ("serving", "rolled back")
+    assert (deployment_of("1"), deployment_of("2")[:11]) == ("serving", "rolled back")
 
 
 def test_a_version_that_answers_otherwise_gives_way_to_the_one_before(
@@ -159,7 +159,7 @@ def test_a_challenger_that_never_comes_up_is_removed(
     with pytest.raises(DeployError, match="version 2 was not served beside the champion: "):
         deploy.challenger(cluster, bundles[1], registered[1], asked)
     assert set(cluster.services) == {NAME}
-    assert told("2").startswith("removed: ")
+    assert deployment_of("2").startswith("removed: ")
 
 
 def test_roll_back(registered: list[Deployed]) -> None:

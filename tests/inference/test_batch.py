@@ -107,7 +107,7 @@ def test_bad_rows_go_aside(spoilt: Any, tmp_path: Path) -> None:
 
 
 def test_no_row_is_good(heart_pair: Pair, tmp_path: Path) -> None:
-    """Also a served model is not asked about no rows; and a later run leaves no former rejects."""
+    """Also a served model is not asked about no rows; and a later run leaves no previous rejects."""
     names = heart_pair.bundle.spec.features
     good = dict(zip(names, heart_pair.bundle.golden.rows[0], strict=True))
     file, out, rejects = tmp_path / "in.csv", tmp_path / "out.csv", tmp_path / "out.rejects.csv"

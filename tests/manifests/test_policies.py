@@ -245,7 +245,7 @@ def test_versions_stand_in_one_place(versions: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("part", ["kind", "production"])
 def test_nothing_is_told_to_makers(part: str, render: Render) -> None:
-    told = {
+    environment = {
         name: {one["name"]: one.get("value") for one in container.get("env", ())}
         for name, container, _ in containers(render(part))
     }
@@ -255,9 +255,9 @@ def test_nothing_is_told_to_makers(part: str, render: Render) -> None:
         "ANALYTICS_CHECK_FOR_PLUGIN_UPDATES",
         "NEWS_NEWS_FEED",
     )
-    grafana = told["Deployment/grafana/grafana"]
+    grafana = environment["Deployment/grafana/grafana"]
     assert {name: grafana.get(f"GF_{name}_ENABLED", grafana.get(f"GF_{name}")) for name in quiet} == dict.fromkeys(
         quiet, "false"
     )
     assert grafana["GF_SECURITY_DISABLE_GRAVATAR"] == "true"
-    assert told["Deployment/mlflow/mlflow"]["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert environment["Deployment/mlflow/mlflow"]["MLFLOW_DISABLE_TELEMETRY"] == "true"

@@ -120,8 +120,8 @@ def test_preflight_advises_the_small_profile_only_beside_the_full_one(tmp_path: 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_preflight_says_the_version_of_control_groups(version: int, tmp_path: Path) -> None:
-    told = verdict(script("kind/preflight", PATH=engine(tmp_path, cgroup=version)).stdout, "cgroup")
-    assert told.startswith(f"{'ok     ' if version == 2 else 'note   '} cgroup: version {version}")
+    line = verdict(script("kind/preflight", PATH=engine(tmp_path, cgroup=version)).stdout, "cgroup")
+    assert line.startswith(f"{'ok     ' if version == 2 else 'note   '} cgroup: version {version}")
     assert "failCgroupV1: false" in (ROOT / "kind" / "cluster.yaml").read_text()
 
 

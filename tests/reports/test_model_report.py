@@ -136,7 +136,7 @@ def test_mlflow_and_the_pipeline_s_pages_hold_it_too(home: Path, written: Path, 
 
 
 def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> None:
-    evidence = EvidenceRecord.read(artifact(home, "evidence", "found"))
+    evidence = EvidenceRecord.read(artifact(home, "evidence", "document"))
     decision = Decision.read(artifact(home, "evidence", "judged"))
     for column in evidence.fairness:
         for row in column.groups:

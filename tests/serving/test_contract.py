@@ -92,13 +92,13 @@ def test_version_in_the_path(heart_pair: Any, client: httpx.Client, row: Any, re
 def test_missing_values_are_imputed_and_named(heart_pair: Any, client: httpx.Client, row: Any, request_of: Any) -> None:
     spec = heart_pair.bundle.spec
     optional = [column.name for column in spec.columns if column.missing.allowed]
-    coded = {column.name: column.missing.values[0] for column in spec.columns if column.missing.values}
-    some = {**row, optional[0]: None, **coded}
+    sentinels = {column.name: column.missing.values[0] for column in spec.columns if column.missing.values}
+    some = {**row, optional[0]: None, **sentinels}
     answer = client.post(heart_pair.infer_url, json=request_of(row, some)).raise_for_status().json()
     assert json.loads(answer["parameters"]["imputed"]) == {
-        name: [1] for name in spec.features if name in {optional[0], *coded}
+        name: [1] for name in spec.features if name in {optional[0], *sentinels}
     }
-    blank = {**some, **dict.fromkeys(coded)}
+    blank = {**some, **dict.fromkeys(sentinels)}
     assert client.post(heart_pair.infer_url, json=request_of(row, blank)).json()["outputs"] == answer["outputs"]
     assert "imputed" not in client.post(heart_pair.infer_url, json=request_of(row)).json()["parameters"]
 

@@ -75,10 +75,10 @@ def test_v1_adds_up_to_the_probability_that_the_transformer_serves(
 def test_values_are_told_in_words(heart_pair: Pair, heart_explainer: Server, raw_rows: Rows) -> None:
     row = raw_rows(heart_pair.bundle.path)[0] | {"chol": None, "cp": 4, "age": 63}
     (found,) = v1(heart_explainer, heart_pair.bundle, [row])
-    told = {one["label"]: one["value"] for one in found["contributions"]}
-    assert told["Chest pain"] == "asymptomatic"
-    assert told["Age"] == "63 years"
-    assert told["Serum cholesterol"] == "missing"
+    shown = {one["label"]: one["value"] for one in found["contributions"]}
+    assert shown["Chest pain"] == "asymptomatic"
+    assert shown["Age"] == "63 years"
+    assert shown["Serum cholesterol"] == "missing"
 
 
 @pytest.mark.parametrize("dataset", ["heart", "obesity"])

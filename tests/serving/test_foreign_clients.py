@@ -60,19 +60,19 @@ def printed(command: list[Any], **options: Any) -> Any:
 def test_tritons_clients(heart_pair: Pair, row: dict[str, float], expected: list[float]) -> None:
     server, name = heart_pair.transformer, heart_pair.bundle.spec.name
     rest = server.url.removeprefix("http://")
-    found = printed([clients(), CLIENTS / "triton.py", rest, server.grpc, name, json.dumps(row)])
-    assert len(found["answers"]) == 10
-    level = {tuple(answer["risk_level"]) for answer in found["answers"].values()}
+    printed_by_clients = printed([clients(), CLIENTS / "triton.py", rest, server.grpc, name, json.dumps(row)])
+    assert len(printed_by_clients["answers"]) == 10
+    level = {tuple(answer["risk_level"]) for answer in printed_by_clients["answers"].values()}
     assert len(level) == 1
-    for way, answer in found["answers"].items():
+    for way, answer in printed_by_clients["answers"].items():
         assert np.allclose(answer["probability"], [expected], atol=1e-6), way
-    told = found["told"]
-    assert told["live"] is told["ready"] is True
-    assert told["inputs"] == list(heart_pair.bundle.spec.features)
-    assert {"binary_tensor_data", "model_configuration", "statistics"} <= set(told["extensions"])
-    assert told["config"]["name"] == name
-    assert [tensor["name"] for tensor in told["config"]["input"]] == told["inputs"]
-    assert {"name": "risk_level", "data_type": "TYPE_STRING", "dims": [-1]} in told["config"]["output"]
+    described = printed_by_clients["server"]
+    assert described["live"] is described["ready"] is True
+    assert described["inputs"] == list(heart_pair.bundle.spec.features)
+    assert {"binary_tensor_data", "model_configuration", "statistics"} <= set(described["extensions"])
+    assert described["config"]["name"] == name
+    assert [tensor["name"] for tensor in described["config"]["input"]] == described["inputs"]
+    assert {"name": "risk_level", "data_type": "TYPE_STRING", "dims": [-1]} in described["config"]["output"]
 
 
 def test_statistics_count_requests_and_rows(heart_pair: Pair, row: dict[str, float]) -> None:

@@ -34,9 +34,9 @@ def test_a_step_reports_how_it_ends(then: str, code: int, last: Event, tmp_path:
     done = patience.run([sys.executable, "-c", SCRIPT.format(then=then)], env=environment)
     assert done.returncode == code
     assert "healthrisk: 3 rows" in done.stdout
-    told = list(Reader(events).read())
-    assert told[:2] == [Event(step="Count", kind="began"), Event(step="Count", kind="said", text="3 rows")]
-    assert told[-1] == last
+    events_read = list(Reader(events).read())
+    assert events_read[:2] == [Event(step="Count", kind="began"), Event(step="Count", kind="said", text="3 rows")]
+    assert events_read[-1] == last
     assert ("Traceback" in done.stderr) == (last.kind == "crashed")
 
 

@@ -35,7 +35,7 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True)
 class ServingForm:
-    """A classifier as it lies in a bundle: the file's name tells its kind."""
+    """A classifier as it lies in a bundle: the file's name says which kind."""
 
     name: Form
     content: bytes
@@ -47,7 +47,7 @@ class ServingForm:
         return {self.name: self.content} | ({TREES: self.trees} if self.trees else {})
 
     def load(self, threads: int = 1) -> Classifier:
-        """Return the classifier, made ready to answer; a graph runs on one thread unless told otherwise."""
+        """Return the classifier, made ready to answer; a graph runs on one thread by default."""
         if self.name == LINEAR:
             return Linear.from_json(self.content)
         graph = Graph(self.content, threads)

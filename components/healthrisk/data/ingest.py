@@ -106,7 +106,7 @@ def _clean(spec: DatasetSpec, batch: pa.RecordBatch, first: int) -> pa.RecordBat
         arrays.append(batch.column(name).cast(pa.string()))
         if arrays[-1].null_count:
             place = arrays[-1].is_null().index(True).as_py()
-            raise SourceError(f"row {first + place}: {name} is missing, though rows are told apart by it")
+            raise SourceError(f"row {first + place}: {name} is missing, though rows are grouped by it")
     return pa.record_batch(arrays, schema=_schema(spec))
 
 

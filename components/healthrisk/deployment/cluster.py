@@ -9,7 +9,7 @@ NAMESPACE = "healthrisk"
 
 
 class ClusterError(HealthriskError):
-    """The cluster does not answer, refuses, or does not come to serve what it was told to."""
+    """The cluster does not answer, refuses, or does not come to serve what it was asked to."""
 
 
 @dataclass(frozen=True)

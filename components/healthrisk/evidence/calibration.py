@@ -15,7 +15,7 @@ from healthrisk.training.intervals import wald
 
 # A forest may say 0 or 1, whose log-odds are infinite; probabilities are kept this far from both.
 EDGE = 0.001
-# So little penalty that the estimate is that of maximum likelihood, and exists where a group is told apart perfectly.
+# So little penalty that the estimate is that of maximum likelihood, and exists where a group is separated perfectly.
 UNPENALISED = 1e6
 THRESHOLDS = np.round(np.arange(0.01, 0.96, 0.01), 2)
 

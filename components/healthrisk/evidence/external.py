@@ -74,7 +74,7 @@ def left_out(
     if places is None or len(names := sorted(set(places.tolist()))) < 2:
         return ()
     matrix, y = rows
-    found = []
+    sites_left_out = []
     for name in names:
         here = places == name
         model = estimators.make_model(spec, family, seed, parameters)
@@ -88,8 +88,8 @@ def left_out(
             unrecorded=(),
             models={LEFT_OUT: measure(spec, y[here], p, seed)},
         )
-        found.append(site)
-    return tuple(found)
+        sites_left_out.append(site)
+    return tuple(sites_left_out)
 
 
 def judge(spec: DatasetSpec, gate: Gate, sites: Sequence[Site]) -> GateResult:

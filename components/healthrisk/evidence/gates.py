@@ -54,16 +54,21 @@ def judge(judged: Judged) -> list[GateResult]:
     return [_result(gate, ESTIMATES[gate.metric](judged, gate), judged.spec.evidence.min_cases) for gate in gates]
 
 
-def _result(gate: Gate, found: Estimate | None, least: int) -> GateResult:
-    if found is None:
+def _result(gate: Gate, estimate: Estimate | None, least: int) -> GateResult:
+    if estimate is None:
         reason = "it does not exist where only one outcome occurs"
         return GateResult(gate=gate, value=None, verdict=Verdict.INCONCLUSIVE, reason=reason)
-    verdict, reason = gate.judge_interval(found.low, found.high), found.reason
+    verdict, reason = gate.judge_interval(estimate.low, estimate.high), estimate.reason
     if verdict is Verdict.INCONCLUSIVE:
         reason = reason or "the interval reaches across the bound"
-    if found.cases < least:
-        verdict, reason = Verdict.INCONCLUSIVE, f"{reason}; {found.cases} cases, {least} are needed".removeprefix("; ")
-    return GateResult(gate=gate, value=found.mean, low=found.low, high=found.high, verdict=verdict, reason=reason)
+    if estimate.cases < least:
+        verdict, reason = (
+            Verdict.INCONCLUSIVE,
+            f"{reason}; {estimate.cases} cases, {least} are needed".removeprefix("; "),
+        )
+    return GateResult(
+        gate=gate, value=estimate.mean, low=estimate.low, high=estimate.high, verdict=verdict, reason=reason
+    )
 
 
 def _calibration(

@@ -71,7 +71,7 @@ def stress(
 ) -> tuple[ConditionFigures, ...]:
     """Return scores, their changes and calibration, with intervals, under each condition; the first condition is none.
 
-    What flips are targeted at has its sensitivity told as well: overall scores hide what happens to a small group.
+    What flips are targeted at has its sensitivity reported, too: overall scores hide what happens to a small group.
     """
     matrix, y = part
     folds = cross_validation.splits(spec, y, seed + 1, repeats, together)

@@ -32,7 +32,7 @@ class Limits:
     answer_seconds: float = 10.0
     # How long a gRPC connection may stay without a call; clients make a new one by themselves.
     idle_seconds: float = 60.0
-    # How long a server that was told to stop goes on answering, so that whoever sends requests learns of it.
+    # How long a server that was asked to stop goes on answering, so that whoever sends requests learns of it.
     drain_seconds: float = 3.0
 
 

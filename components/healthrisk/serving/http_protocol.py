@@ -233,7 +233,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refuse(408, f"the request did not come in within {self.limits.request_seconds:g} s")
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer and close. An application that waits for the body is told that the client is gone."""
+        """Answer and close. An application that waits for the body learns that the client is gone."""
         if self.transport.is_closing():
             return
         cycle = self.cycle

@@ -1,4 +1,4 @@
-"""Rows out of requests: from named tensors, a matrix or v1 instances to a encoded matrix that keeps the spec's rules.
+"""Rows out of requests: from named tensors, a matrix or v1 instances to an encoded matrix that keeps the spec's rules.
 
 Values are judged in whole arrays, so one row and a thousand take the same few numpy calls; a request's own Python
 values are looked at one by one only to name what is wrong.

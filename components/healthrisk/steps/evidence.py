@@ -18,7 +18,7 @@ def evidence(
     random_forest: dsl.Input[dsl.Model],
     gradient_boosting: dsl.Input[dsl.Model],
     judged: dsl.Output[dsl.Artifact],
-    found: dsl.Output[dsl.Artifact],
+    document: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     plots: dsl.Output[dsl.Artifact],
 ) -> None:
@@ -36,7 +36,7 @@ def evidence(
         random_forest: The trained model of that family.
         gradient_boosting: The trained model of that family.
         judged: The decision with the evidence's gates.
-        found: The evidence, as JSON.
+        document: The evidence, as JSON.
         page: The report.
         plots: A folder of PNG plots for each family.
     """
@@ -64,7 +64,7 @@ def evidence(
         decided = add_gates(parsed, decided, gathered)
         data = IngestRecord.read(Path(record.path))
         decided.write(Path(judged.path))
-        gathered.write(Path(found.path))
+        gathered.write(Path(document.path))
         drawn = {model.family: model_plots(parsed, decided, model.family) for model in models}
         save_plots(drawn, Path(plots.path))
         Path(page.path).write_text(render(parsed, decided, gathered, data, code_origin(), drawn[decided.winner]))

@@ -131,5 +131,5 @@ def make(server: BundleServer, bundle: Bundle) -> Explainer:
 
 
 def main() -> int:
-    """Serve until told to stop; return the exit code."""
+    """Serve until asked to stop; return the exit code."""
     return serve(make)

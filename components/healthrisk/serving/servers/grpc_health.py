@@ -49,8 +49,8 @@ class _Symbols:
             return self._pool.FindFileContainingSymbol(symbol)
         except KeyError:
             service, _, method = symbol.rpartition(".")
-            found = self._pool.FindServiceByName(service)
-            return found.methods_by_name[method].containing_service.file
+            described = self._pool.FindServiceByName(service)
+            return described.methods_by_name[method].containing_service.file
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pool, name)

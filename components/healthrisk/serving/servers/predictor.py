@@ -104,5 +104,5 @@ def make(server: BundleServer, bundle: Bundle) -> Predictor:
 
 
 def main() -> int:
-    """Serve until told to stop; return the exit code."""
+    """Serve until asked to stop; return the exit code."""
     return serve(make)

@@ -117,7 +117,7 @@ class Transformer(BundleModel):
         return self._reader.read_tensors(payload.inputs)
 
     async def predict(self, payload: NDArray[np.float64], context: Context) -> NDArray[np.float32]:
-        """Return class probabilities [rows, classes] of a encoded matrix, from the predictor."""
+        """Return class probabilities [rows, classes] of an encoded matrix, from the predictor."""
         context.rows = len(payload)
         inputs = self.bundle.preprocessor.transform(payload)
         try:
@@ -154,5 +154,5 @@ def make(server: BundleServer, bundle: Bundle) -> Transformer:
 
 
 def main() -> int:
-    """Serve until told to stop; return the exit code."""
+    """Serve until asked to stop; return the exit code."""
     return serve(make)
