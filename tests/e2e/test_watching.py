@@ -100,7 +100,7 @@ def test_load_makes_more_replicas_and_rest_fewer(
     served: tuple[Bundle, Deployed], kubectl: Callable[..., str], in_cluster: Any
 ) -> None:
     if not kubectl("get", "apiservices", "v1beta1.metrics.k8s.io", "--ignore-not-found"):
-        pytest.skip("the cluster has no metrics server")
+        pytest.skip("the cluster has no metrics server: make kind-up, or make platform")
 
     def replicas(component: str) -> int:
         where = ("--namespace", "healthrisk", "get", "hpa", f"{NAME}-{component}")
