@@ -90,7 +90,7 @@ def test_the_drift_job_exports_gauges(
     kubectl(*where, "wait", "--for=condition=complete", "--timeout=900s", "job/e2e-drift")
     assert f'"{NAME}": ' in kubectl(*where, "logs", "job/e2e-drift")
     gauges = _until(300, lambda: ask(f'healthrisk_drift_distance{{model="{NAME}"}}'))
-    assert {one["metric"]["feature"] for one in gauges} >= set(bundle.spec.features)
+    assert {one.metric["feature"] for one in gauges} >= set(bundle.spec.features)
     kubectl(*where, "delete", "job", "e2e-drift")
 
 

@@ -167,7 +167,7 @@ def test_a_real_prometheus_scrapes_both(pair: Pair, tmp_path: Path) -> None:
     with prometheus(tmp_path, [{"targets": addresses}]) as url:
         wait_for(url, f'prediction_requests_total{{model="{name}",code="200"}}')
         wait_for(url, 'feature_values_bucket{le="+Inf"}')
-        assert {one["value"][1] for one in wait_for(url, "up == 1", 2)} == {"1"}
+        assert {sample.value[1] for sample in wait_for(url, "up == 1", 2)} == {1}
 
 
 def test_logs_are_json_and_hold_no_value(pair: Pair) -> None:

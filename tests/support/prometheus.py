@@ -1,6 +1,7 @@
 """A real Prometheus that reads every second."""
 
 import json
+import math
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from tests.support.servers import free_ports
 
 
 @contextmanager
-def prometheus(folder: Path, targets: list[dict[str, Any]], rules: str = "{}", job: str = "tests") -> Iterator[str]:
+def prometheus(folder: Path, targets: list[traffic.Sample], rules: str = "{}", job: str = "tests") -> Iterator[str]:
     """Run a Prometheus with rules on targets, in Prometheus' own form, and yield its address."""
     binary = shutil.which("prometheus")
     if binary is None:
@@ -41,15 +42,15 @@ def prometheus(folder: Path, targets: list[dict[str, Any]], rules: str = "{}", j
             process.wait(ANSWER)
 
 
-def wait_for(url: str, query: str, least: int = 1) -> list[dict[str, Any]]:
+def wait_for(url: str, query: str, least: int = 1) -> list[traffic.Sample]:
     """Return a query's samples as soon as there are so many, and all of them numbers."""
 
-    def samples() -> list[dict[str, Any]]:
+    def samples() -> list[traffic.Sample]:
         # A Prometheus that has only just started does not answer.
         with suppress(SourceError):
-            found = traffic.query(url, query)
-            if len(found) >= least and "NaN" not in {sample["value"][1] for sample in found}:
-                return found
+            answered = traffic.query(url, query)
+            if len(answered) >= least and not any(math.isnan(sample.value[1]) for sample in answered):
+                return answered
         return []
 
     return until(samples, lambda: query)
