@@ -20,8 +20,8 @@ import numpy as np
 import uvloop
 
 from healthrisk.bundle import Bundle, parity
-from healthrisk.serving.connections import Answer, ConnectionPool, PredictorAddress
 from healthrisk.serving.hop import PredictorClient
+from healthrisk.serving.predictor_connections import Answer, ConnectionPool, PredictorAddress
 from tests.support import sample_bundle
 from tests.support.servers import Server
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from healthrisk.serving.connections import PredictorAddress
 from healthrisk.serving.errors import RequestError
 from healthrisk.serving.hop import PredictorClient
+from healthrisk.serving.predictor_connections import PredictorAddress
 from tests.support.patience import ANSWER
 
 Answer = Callable[["Connection", str, int], Awaitable[None]]

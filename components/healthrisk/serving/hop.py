@@ -16,8 +16,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from healthrisk.serving.connections import Answer, ConnectionLostError, ConnectionPool, PredictorAddress
 from healthrisk.serving.errors import RequestError, unavailable
+from healthrisk.serving.predictor_connections import Answer, ConnectionLostError, ConnectionPool, PredictorAddress
 
 _SHARED_ROWS = 256
 # Larger tables go in pieces, between which the predictor answers others: a forest takes 3 ms for a thousand rows.

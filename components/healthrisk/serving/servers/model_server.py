@@ -29,11 +29,11 @@ from healthrisk.serving import grpc_front, logs, openapi, tracing
 from healthrisk.serving.admission import AdmissionController, Limits
 from healthrisk.serving.app import Asgi, ServingApp
 from healthrisk.serving.connection_table import ConnectionTable
-from healthrisk.serving.connections import PredictorAddress
 from healthrisk.serving.data_plane import DataPlane
 from healthrisk.serving.http_protocol import LimitedProtocol
 from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.metrics_page import MetricsPage
+from healthrisk.serving.predictor_connections import PredictorAddress
 from healthrisk.serving.servers.arguments import METRICS_CONNECTIONS, arguments, check
 from healthrisk.serving.servers.grpc_service import make_server
 from healthrisk.serving.servers.served_model import BundleModel
