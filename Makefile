@@ -39,7 +39,7 @@ serve: $(READY) ## serve the champion of DATASET: REST on PORT=8080, gRPC on POR
 mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000; MLFLOW_PORT= moves it
 	@python pipelines/mlflow_ui.py --port $(MLFLOW_PORT)
 
-test: lint ## check style and types, then run every test; FAST=1 only those that start no run, server or browser
+test: lint ## check style and types, then run every test; FAST=1 without those that start runs, servers, browsers or MLflow, and long simulations
 	@pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
 
 test-tools: .tools/load/.ready .tools/clients/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip

@@ -104,6 +104,7 @@ def test_an_outcome_that_is_none_is_said_in_words(tmp_path: Path, target: str, m
         draft(path, target, "patients")
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_spec_and_overwrites_none(tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -15,6 +15,8 @@ from healthrisk.registry import versions
 from tests.support.servers import Pair, Server
 from tests.support.twin_cluster import TwinCluster
 
+pytestmark = pytest.mark.slow
+
 NAME = "heart-disease"
 BESIDE = f"{NAME}-challenger"
 

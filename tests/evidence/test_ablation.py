@@ -51,6 +51,7 @@ def test_an_ablated_model_ignores_what_it_does_without(heart: tuple[DatasetSpec,
     assert len(model.spec.features) == len(spec.features) - len(core.without)
 
 
+@pytest.mark.slow
 def test_nested_cross_validation_lands_near_the_published_figure(
     heart: tuple[DatasetSpec, np.ndarray, np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,6 +22,7 @@ def models(heart: Heart) -> dict[str, external.Score]:
     return {"full": full.predict_proba, "core": core.probabilities}
 
 
+@pytest.mark.slow
 def test_sites_land_near_the_published_figures(
     heart: Heart, models: dict[str, external.Score], uci: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

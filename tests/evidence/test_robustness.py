@@ -10,6 +10,8 @@ from healthrisk.spec import DatasetSpec
 from healthrisk.spec.metric import SUSPECT_LABELS
 from healthrisk.training import cross_validation, estimators
 
+pytestmark = pytest.mark.slow
+
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 PARAMETERS = {"C": 0.03}
 

@@ -20,6 +20,7 @@ Make = Callable[..., Bundle]
 
 @pytest.mark.parametrize("dataset", ["heart-disease", "obesity"])
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.slow
 def test_base_and_values_add_up_to_the_served_probability(bundle_of: Make, dataset: str, family: str) -> None:
     bundle = bundle_of(dataset, family)
     explainer, scorer = Explainer.of(bundle), Scorer(bundle)

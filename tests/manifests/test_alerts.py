@@ -19,6 +19,7 @@ def promtool() -> str:
     return found
 
 
+@pytest.mark.slow
 def test_rules_fire_when_they_should_and_not_otherwise(promtool: str) -> None:
     done = subprocess.run([promtool, "test", "rules", str(CASES)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -36,6 +36,7 @@ def bundle(bundle_of: Callable[..., Bundle]) -> Bundle:
 
 
 @pytest.mark.parametrize("rows", [60, 150])
+@pytest.mark.slow
 def test_false_alarms_stay_below_the_stated_rate(bundle: Bundle, heart: Heart, rows: int) -> None:
     spec, matrix, _ = heart
     scores = Scorer(bundle).probabilities(matrix)
@@ -50,6 +51,7 @@ def test_false_alarms_stay_below_the_stated_rate(bundle: Bundle, heart: Heart, r
 
 
 @pytest.mark.parametrize("rows", [60, 303])
+@pytest.mark.slow
 def test_resamples_of_the_training_data_stay_below_it_too(bundle: Bundle, heart: Heart, rows: int) -> None:
     spec, matrix, _ = heart
     scores, known = Scorer(bundle).probabilities(matrix), bundle.reference
@@ -92,6 +94,7 @@ def test_a_shift_is_found_and_named(bundle: Bundle, heart: Heart) -> None:
     assert by_name["thal", "values"].verdict == "stable"
 
 
+@pytest.mark.slow
 def test_half_of_the_rows_refused_is_a_drift_of_its_own(bundle: Bundle, heart: Heart, tmp_path: Path) -> None:
     """Cholesterol in mmol/l in every other row: the rows that are left look as they always did."""
     spec, matrix, _ = heart

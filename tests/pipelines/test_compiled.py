@@ -10,6 +10,7 @@ from tests.support.launcher import GOLDEN, IR, PLATFORM, Launcher
 from tests.support.patience import run
 
 
+@pytest.mark.slow
 def test_the_golden_file_is_what_the_code_compiles_to(root: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "HEALTHRISK_PIPELINE_IMAGE"}
     command = [sys.executable, str(root / "pipelines/train_pipeline.py"), "--compile", str(tmp_path / "new.yaml")]

@@ -15,6 +15,8 @@ from healthrisk.registry.comparison import Comparison
 from healthrisk.training.preprocessing import fit
 from tests.support import sample_bundle
 
+pytestmark = pytest.mark.slow
+
 SPEC = specs.load("heart-disease")
 
 

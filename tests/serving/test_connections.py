@@ -141,6 +141,7 @@ def test_many_calls_on_one_connection(strict: Pair) -> None:
     assert is_answered(strict)
 
 
+@pytest.mark.slow
 def test_few_descriptors(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
     """Where few files may be open, hundreds of idle gRPC connections leave REST enough."""
     bundle = make_bundle("heart-disease", "logistic_regression")
@@ -169,6 +170,7 @@ def test_few_descriptors(make_bundle: Callable[..., Path], tmp_path: Path) -> No
     assert "100 open files are allowed" in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_an_unread_pipe_stops_nobody(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
     """Each refused request is a line on standard error, which nobody reads here."""
     server = Server("transformer.py", make_bundle("heart-disease", "logistic_regression"), tmp_path / "log")
@@ -206,6 +208,7 @@ def test_an_unread_pipe_stops_nobody(make_bundle: Callable[..., Path], tmp_path:
         ("TWICE", "expected a different one each"),
     ],
 )
+@pytest.mark.slow
 def test_arguments_are_checked(make_bundle: Callable[..., Path], tmp_path: Path, option: str, words: str) -> None:
     """Before anything listens: one line says what is wrong."""
     server = Server("transformer.py", make_bundle("heart-disease", "logistic_regression"), tmp_path / "log")

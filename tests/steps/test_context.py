@@ -27,6 +27,7 @@ with step_context("Count") as log:
         ("import os; os._exit(9)", 9, Event(step="Count", kind="said", text="3 rows")),
     ],
 )
+@pytest.mark.slow
 def test_a_step_reports_how_it_ends(then: str, code: int, last: Event, tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     events.touch()
@@ -40,6 +41,7 @@ def test_a_step_reports_how_it_ends(then: str, code: int, last: Event, tmp_path:
     assert ("Traceback" in done.stderr) == (last.kind == "crashed")
 
 
+@pytest.mark.slow
 def test_without_a_listener_a_step_only_logs(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "HEALTHRISK_EVENTS"}
     done = patience.run([sys.executable, "-c", SCRIPT.format(then="raise SourceError('no file')")], env=environment)

@@ -51,6 +51,7 @@ def test_the_resampled_interval_follows_nadeau_and_bengio() -> None:
     assert found.mean - found.low == pytest.approx(2.776445 * found.standard_error, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_bootstrap_interval_covers_what_it_promises() -> None:
     rng = np.random.default_rng(2)
     covered = 0
