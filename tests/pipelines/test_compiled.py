@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from healthrisk.bundle import Bundle
 from tests.support.launcher import GOLDEN, IR, PLATFORM, Launcher
 from tests.support.patience import run
