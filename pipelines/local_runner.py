@@ -12,11 +12,12 @@ from typing import TextIO
 
 from kfp import local
 
-from healthrisk.atomic import scratch_folder
+from healthrisk.atomic import scratch_folder, write_text
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
 from healthrisk.steps.events import Event, Reader
 from pipeline import training
+from retention import forget_rows
 
 _POLL_SECONDS = 0.1
 
@@ -58,13 +59,14 @@ class Progress:
 def run(spec: str, data: str, seed: int, level: str) -> Path:
     """Run the pipeline and return the folder that holds its artifacts, a sub-folder a task.
 
-    A run that fails leaves nothing but, where the cause is unknown, its log; the files of one that was killed are
-    removed by the next.
+    A run that fails leaves nothing but the report of a refused model or, where the cause is unknown, its log; the files
+    of one that was killed are removed by the next, as are the tables of runs that are older than HEALTHRISK_KEEP_DAYS.
 
     Raises:
         PipelineError: a step failed.
     """
     runs = settings().home / "runs"
+    forget_rows(runs, settings().keep_days)
     with scratch_folder(runs) as scratch:
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(scratch), raise_on_error=True)
         log, events = scratch / "log", scratch / "events.jsonl"
@@ -78,7 +80,8 @@ def run(spec: str, data: str, seed: int, level: str) -> Path:
                     warnings.filterwarnings("ignore", message=r"Task .*: settings \['display_name'\] have no effect")
                     training(spec=spec, data=data, seed=seed, level=level)
             except RuntimeError as error:
-                raise PipelineError(_explain(progress.last, log, runs)) from error
+                said = _explain(progress.last, log, runs) + _kept_report(scratch)
+                raise PipelineError(said) from error
         (made,) = (path for path in scratch.iterdir() if path.is_dir())
         log.replace(made / "log")
         return made.replace(runs / made.name)
@@ -101,6 +104,16 @@ def _watched(progress: Progress) -> Iterator[None]:
         over.set()
         watcher.join()
         progress.show()
+
+
+def _kept_report(scratch: Path) -> str:
+    """Keep the report of a run that failed after it was written: of a model that was refused; say where it is."""
+    pages = list(scratch.glob("*/evidence/page"))
+    if not pages:
+        return ""
+    kept = settings().home / "reports" / f"refused-{time.strftime('%Y%m%d-%H%M%S')}.html"
+    write_text(kept, pages[0].read_text("utf-8"))
+    return f"; its report is {kept}"
 
 
 def _explain(last: Event | None, log: Path, runs: Path) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from healthrisk import atomic
 from healthrisk.config import settings
 from healthrisk.registry.registration import Registration
+from healthrisk.reports.model_card import ATTRIBUTES, CARD
 from healthrisk.reports.text_summary import summarize
 from healthrisk.spec import DatasetSpec
 from healthrisk.training.decision import Decision
@@ -18,6 +19,8 @@ def of_run(spec: DatasetSpec, folder: Path) -> str:
     report, table = reports / f"{name}.html", reports / f"{name}-table.html"
     atomic.write_text(report, (folder / "evidence" / "page").read_text("utf-8"))
     atomic.write_text(table, (folder / "validate" / "page").read_text("utf-8"))
+    for card in (folder / "evidence" / "cards").iterdir():
+        atomic.write_text(reports / f"{name}-{card.name}", card.read_text("utf-8"))
     lines = [
         "",
         *summarize(spec, Decision.read(folder / "evidence" / "judged")),
@@ -25,6 +28,7 @@ def of_run(spec: DatasetSpec, folder: Path) -> str:
         f"bundle    {registration.bundle}",
         f"report    {report}",
         f"table     {table}",
+        f"cards     {reports / name}-{{{','.join((CARD, ATTRIBUTES))}}}",
         f"MLflow    {settings().tracking_uri}",
     ]
     return "\n".join(lines)

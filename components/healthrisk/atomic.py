@@ -1,10 +1,11 @@
 """Files and folders that appear whole or not at all."""
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = ".writing-"
@@ -25,25 +26,42 @@ def write_text(path: Path, text: str) -> None:
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """Yield a new folder below `parent`, to be renamed by the caller; whatever is left of it is removed.
 
-    A killed process cannot clean up after itself, so the next one removes the folders of processes that are gone.
+    A killed process cannot clean up after itself, so the next one removes what nobody holds: who writes has a lock on
+    the folder, which ends with the process, whatever number that has in whichever container.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    for stale in parent.glob(f"{_PREFIX}*"):
-        if not _alive(stale.name.removeprefix(_PREFIX).partition("-")[0]):
-            shutil.rmtree(stale, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+    with _locked(parent):
+        for stale in parent.glob(f"{_PREFIX}*"):
+            _remove_if_unheld(stale)
+        scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        held = os.open(scratch, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_SH)
     scratch.chmod(0o755)
     try:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        os.close(held)
 
 
-def _alive(pid: str) -> bool:
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, so that nobody takes a new folder within it for a stale one."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return True
-    except (ValueError, OSError):
-        return False
-    return True
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_if_unheld(folder: Path) -> None:
+    if not folder.is_dir():
+        return
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)

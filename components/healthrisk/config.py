@@ -30,6 +30,7 @@ class Settings:
     evidence: Level
     retry_seconds: float
     events: Path | None
+    keep_days: float
 
 
 def settings() -> Settings:
@@ -38,10 +39,11 @@ def settings() -> Settings:
     The variables are HEALTHRISK_HOME, HEALTHRISK_DATA (a folder with sources' files, for machines that cannot
     download them), MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION, HEALTHRISK_REVISION (the
     git revision an image was built from), EVIDENCE (how much of it a run gathers), HEALTHRISK_RETRY_SECONDS (how
-    long what a busy or absent server did not do is tried again) and HEALTHRISK_EVENTS (a file that steps report to).
+    long what a busy or absent server did not do is tried again), HEALTHRISK_EVENTS (a file that steps report to) and
+    HEALTHRISK_KEEP_DAYS (how long a finished run's tables of patients are kept).
 
     Raises:
-        ConfigError: EVIDENCE is no level, or HEALTHRISK_RETRY_SECONDS no time.
+        ConfigError: EVIDENCE is no level, or HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time.
     """
     home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
     return Settings(
@@ -53,20 +55,21 @@ def settings() -> Settings:
         s3_region=os.environ.get("AWS_REGION") or "us-east-1",
         revision=os.environ.get("HEALTHRISK_REVISION", ""),
         evidence=level(os.environ.get("EVIDENCE") or LEVELS[0]),
-        retry_seconds=_seconds("HEALTHRISK_RETRY_SECONDS", "5"),
+        retry_seconds=_number("HEALTHRISK_RETRY_SECONDS", "5", _DAY, "seconds"),
+        keep_days=_number("HEALTHRISK_KEEP_DAYS", "30", 36500, "days"),
         events=Path(events) if (events := os.environ.get("HEALTHRISK_EVENTS")) else None,
     )
 
 
-def _seconds(name: str, default: str) -> float:
+def _number(name: str, default: str, most: int, unit: str) -> float:
     text = os.environ.get(name) or default
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = -1
-    if not 0 <= seconds <= _DAY:
-        raise ConfigError(f"{name} {text!r}: expected seconds from 0 to {_DAY}")
-    return seconds
+        number = -1
+    if not 0 <= number <= most:
+        raise ConfigError(f"{name} {text!r}: expected {unit} from 0 to {most}")
+    return number
 
 
 def level(text: str) -> Level:

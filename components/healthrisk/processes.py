@@ -1,10 +1,15 @@
 """How a command runs: one line for whatever went wrong, and ports that can be listened on."""
 
+import errno
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
+from healthrisk.config import settings
 from healthrisk.errors import ConfigError, HealthriskError
 
 
@@ -16,11 +21,22 @@ def command(job: Callable[[], int]) -> int:
     try:
         return job()
     except (HealthriskError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {full_disk(error) or error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+
+
+def full_disk(error: Exception) -> str:
+    """Say which folders have no space left, where that is the error; it seldom names the file itself."""
+    if not isinstance(error, OSError) or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return ""
+    said = []
+    for folder in (settings().home, Path(tempfile.gettempdir())):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        said.append(f"{folder} has {shutil.disk_usage(there).free / 2**20:,.0f} MiB free")
+    return f"no space left on the device: {', '.join(said)}"
 
 
 def require_free_ports(host: str, first: int, count: int = 1) -> None:

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import re
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -218,6 +219,14 @@ def test_a_folder_of_files_stands_in_for_downloads(
     digest = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
     assert ingest(with_source(name="there", uri=archive.url, sha256=digest), "there", tmp_path / "table").rows == 303
     assert archive.asked == 0
+
+
+def test_a_file_of_that_folder_with_another_digest_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").write_text("another table\n")
+    monkeypatch.setenv("HEALTHRISK_DATA", str(tmp_path))
+    spec = with_source(name="there", uri="http://127.0.0.1:1/data", sha256="0" * 64)
+    with pytest.raises(SourceError, match=f"^{re.escape(str(tmp_path / 'data'))}: its SHA-256"):
+        ingest(spec, "there", tmp_path / "table")
 
 
 def test_a_spec_without_sources_asks_for_a_file(tmp_path: Path) -> None:

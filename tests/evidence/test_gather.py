@@ -77,7 +77,7 @@ def test_a_penalty_that_ranks_well_and_says_too_little_fails(heart: Heart) -> No
 def test_full_evidence_holds_what_quick_does_and_more(heart: Heart, full: tuple[Decision, EvidenceRecord]) -> None:
     decision, quick = judged(heart, "quick")
     only_full = {name for name in EvidenceRecord.model_fields if getattr(quick, name) is None}
-    assert only_full == {"stress", "detection", "nested"}
+    assert only_full == {"stress", "detection", "imputations", "nested"}
     assert all(getattr(full[1], name) for name in only_full)
     assert decision.gates == full[0].gates
     for same in ("calibration", "fairness", "explanation", "labels", "net_benefit"):

@@ -116,6 +116,9 @@ def test_a_failed_gate_fails_the_run_and_registers_nothing(
     assert "step 'Register the winner' failed" in done.stderr
     assert "fails its gates: ROC AUC 0." in done.stderr
     assert not list(tmp_path.glob("home/bundles/**/MANIFEST.json"))
+    (report,) = tmp_path.glob("home/reports/refused-*.html")
+    assert str(report) in done.stderr
+    assert "A gate failed: nothing is registered." in report.read_text()
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
     assert client.search_registered_models() == []
 

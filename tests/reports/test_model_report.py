@@ -20,6 +20,8 @@ from tests.support.patience import PROCESS
 SECTIONS = (
     "verdict",
     "data",
+    "study",
+    "size",
     "predictors",
     "missing",
     "participants",
@@ -29,10 +31,13 @@ SECTIONS = (
     "discrimination",
     "calibration",
     "subgroups",
+    "sets",
     "outside",
     "explanation",
+    "model",
     "robustness",
     "limits",
+    "probast",
     "tripod",
     "provenance",
 )
@@ -78,7 +83,7 @@ class Page(html.parser.HTMLParser):
     def handle_data(self, data: str) -> None:
         self.words += data
         if self.in_cell:
-            self.rows[-1][-1] += data.strip()
+            self.rows[-1][-1] = f"{self.rows[-1][-1]} {data.strip()}".strip()
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "td":
@@ -149,6 +154,13 @@ def test_figures_on_the_page_are_those_of_the_run(home: Path, page: Page) -> Non
     assert page.words.count("is missing: not on this machine") == len(evidence.sites) == 3
     age = evidence.cohort.predictors[0].lines[0].sides[1]
     assert f"{age.median:.3g} ({age.low:.3g} to {age.high:.3g})" in page.words
+    for point in evidence.operating:
+        assert [point.level, point.event, f"{100 * point.threshold:.0f} %", str(point.acted)] in [
+            row[:4] for row in page.rows
+        ]
+    for term in evidence.linear.terms if evidence.linear else ():
+        assert [term.label, term.per, f"{term.coefficients[0]:.4g}"] in [row[:3] for row in page.rows]
+    assert f"asks for {evidence.sample_size.fewest} to {evidence.sample_size.most} patients" in page.words
     assert evidence.level == "quick"
     assert "EVIDENCE=full" in page.words
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from healthrisk.data import encoding
+from healthrisk.data import association, encoding
+from healthrisk.data.association import Associations
 from healthrisk.documents import Document
 from healthrisk.spec import Column, DatasetSpec
 
@@ -46,6 +47,7 @@ class Profile:
         self._counts = {column.name: np.zeros(_size(column), dtype=np.int64) for column in spec.columns}
         self._moments = {column.name: np.zeros(6) for column in spec.columns if column.risk_direction}
         self._hashes: list[NDArray[np.uint64]] = []
+        self._sample: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
         self._codes: dict[str, set[float]] = {
             name: set() for foreign in spec.foreign_encodings for name in foreign.columns
         }
@@ -53,6 +55,8 @@ class Profile:
     def add(self, batch: pa.RecordBatch, frame: pd.DataFrame) -> None:
         """Take a batch, given also as a data frame."""
         matrix, y = encoding.encode(self._spec, batch), encoding.encode_target(self._spec, batch)
+        if (room := association.ROWS - self.rows) > 0:
+            self._sample.append((matrix[:room], y[:room]))
         self.rows += len(y)
         self.classes += np.bincount(y[y >= 0], minlength=len(self.classes))
         self._hashes.append(np.asarray(pd.util.hash_pandas_object(frame, index=False), dtype=np.uint64))
@@ -76,6 +80,14 @@ class Profile:
     def duplicates(self) -> int:
         """The number of rows that repeat an earlier one (by a 64-bit hash of the row)."""
         return self.rows - len(np.unique(np.concatenate(self._hashes)))
+
+    @property
+    def associations(self) -> Associations:
+        """How the columns and the outcome go together, in the first rows of the table."""
+        matrices, outcomes = zip(*self._sample, strict=True)
+        matrix, y = np.vstack(matrices), np.concatenate(outcomes)
+        finite = np.where(np.isfinite(matrix), matrix, np.nan)
+        return association.measure(self._spec, finite[y >= 0], y[y >= 0])
 
     def codes(self, name: str) -> set[float]:
         """The values met in a column that some foreign encoding names."""

@@ -70,10 +70,11 @@ def sha256(path: Path) -> str:
 
 
 def _from_source(source: Source, scratch: Path) -> Fetched:
-    path = _in_data_folder(source) or _unpacked(source, _locate(source.uri, scratch), scratch)
+    local = _in_data_folder(source)
+    path = local or _unpacked(source, _locate(source.uri, scratch), scratch)
     digest = sha256(path)
     if digest != source.sha256:
-        raise SourceError(f"{source.uri}: its SHA-256 is {digest}, the spec expects {source.sha256}")
+        raise SourceError(f"{local or source.uri}: its SHA-256 is {digest}, the spec expects {source.sha256}")
     return Fetched(path, source.name, source.uri, digest)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pandera.errors
 import pyarrow.parquet as pq
 
+from healthrisk.data.association import Associations
 from healthrisk.data.profile import ColumnSummary, Profile
 from healthrisk.data.schema import schema
 from healthrisk.documents import Document
@@ -36,11 +37,12 @@ class ClassRows(Document):
 
 
 class ValidationReport(Document):
-    """A table's size, the rows of each class, a summary of each column by its name, and every check."""
+    """A table's size, the rows of each class, a summary of each column by its name, associations, and every check."""
 
     rows: int
     classes: tuple[ClassRows, ...]
     columns: dict[str, ColumnSummary]
+    associations: Associations
     checks: tuple[Check, ...]
 
     def raise_if_failed(self) -> None:
@@ -68,6 +70,7 @@ def validate(spec: DatasetSpec, table_path: Path) -> ValidationReport:
         rows=profile.rows,
         classes=tuple(ClassRows(name=cls.name, rows=count) for cls, count in rows_by_class),
         columns={name: profile.column(name) for name in spec.features},
+        associations=profile.associations,
         checks=(
             *_foreign_encodings(spec, profile),
             *faults.checks(),

@@ -5,6 +5,13 @@ Shares lie between 0 and 1. A figure that does not exist, such as a rate of no c
 
 from healthrisk.config import Level
 from healthrisk.documents import Document
+from healthrisk.evidence.clinical_documents import (
+    LinearModel,
+    OperatingPoint,
+    PredictionSets,
+    SampleSize,
+    SmoothCalibration,
+)
 from healthrisk.spec import Family, GateResult
 from healthrisk.training.intervals import CrossValidated, Estimate
 from healthrisk.training.record import CrossValidation
@@ -195,6 +202,8 @@ class Site(Document):
     events: int
     unrecorded: tuple[str, ...]
     models: dict[str, SiteFigures]
+    # What the site's patients are like: a figure for each line of the first table, in its order.
+    participants: tuple[Quartiles | CodeCount | None, ...] = ()
 
 
 class MissingSite(Document):
@@ -223,6 +232,13 @@ class ConditionFigures(Document):
     sensitivity: dict[str, Estimate | None]
 
 
+class ImputationFigures(Document):
+    """What another way with missing values does to each score, beside the served one."""
+
+    how: str
+    effects: dict[str, Effect]
+
+
 class Detection(Document):
     """Of labels flipped in a share of a target: how many are flagged, found, and rightly flagged."""
 
@@ -249,12 +265,21 @@ class EvidenceRecord(Document):
     gates: tuple[GateResult, ...]
     net_benefit: NetBenefit
     fairness: tuple[GroupComparison, ...]
+    intersections: tuple[GroupFigures, ...]
+    # The share of the commonest class: the accuracy of who knows nothing else.
+    no_information: Estimate
+    sample_size: SampleSize | None
+    operating: tuple[OperatingPoint, ...]
+    smooth: tuple[SmoothCalibration, ...]
+    sets: PredictionSets | None
+    linear: LinearModel | None
     baselines: tuple[BaselineFigures, ...]
     labels: SuspectLabels
     explanation: Explanation
     ablations: tuple[AblationFigures, ...]
     sites: tuple[Site | MissingSite, ...]
     left_out: tuple[Site, ...] = ()
+    imputations: tuple[ImputationFigures, ...] | None = None
     stress: tuple[ConditionFigures, ...] | None = None
     detection: tuple[Detection, ...] | None = None
     nested: dict[Family, CrossValidation] | None = None

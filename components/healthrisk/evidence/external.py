@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from healthrisk.data import encoding, sources
 from healthrisk.errors import SourceError, ValidationError
-from healthrisk.evidence import calibration, event
+from healthrisk.evidence import calibration, cohort, event
 from healthrisk.evidence.cohort import Part
 from healthrisk.evidence.documents import MissingSite, Recalibrated, Site, SiteFigures
 from healthrisk.spec import DatasetSpec, Family, Gate, GateResult, Source, Verdict
@@ -56,6 +56,7 @@ def _site(
         events=int(event.binarize(spec, y, np.eye(len(spec.target.classes))[y]).happened.sum()),
         unrecorded=tuple(unrecorded),
         models={name: measure(spec, y, score(matrix), seed) for name, score in models.items()},
+        participants=cohort.figures(spec, matrix),
     )
 
 
@@ -87,6 +88,7 @@ def left_out(
             events=int(event.binarize(spec, y[here], p).happened.sum()),
             unrecorded=(),
             models={LEFT_OUT: measure(spec, y[here], p, seed)},
+            participants=cohort.figures(spec, matrix[here]),
         )
         sites_left_out.append(site)
     return tuple(sites_left_out)

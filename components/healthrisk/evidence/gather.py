@@ -12,13 +12,20 @@ from healthrisk.evidence import (
     ablation,
     calibration,
     cohort,
+    conformal,
     event,
     external,
     fairness,
     gates,
+    imputation,
+    linear_terms,
     nested_cv,
+    operating,
     robustness,
+    sample_size,
+    smoothing,
 )
+from healthrisk.evidence.clinical_documents import SmoothCalibration
 from healthrisk.evidence.cohort import Part
 from healthrisk.evidence.documents import (
     AblationFigures,
@@ -38,7 +45,7 @@ from healthrisk.spec.metric import SITE_ROC_AUC, SUSPECT_LABELS
 from healthrisk.training import metrics
 from healthrisk.training.decision import Decision
 from healthrisk.training.grouping import Groups
-from healthrisk.training.intervals import proportion
+from healthrisk.training.intervals import Estimate, proportion
 from healthrisk.training.train import Trained
 
 NESTED_REPEATS = 2
@@ -88,6 +95,13 @@ def gather(
         gates=tuple(on_probabilities),
         net_benefit=calibration.net_benefit(judged),
         fairness=audited,
+        intersections=fairness.intersections(spec, rows[0], judged, seed),
+        no_information=_no_information(rows[1]),
+        sample_size=sample_size.describe(spec, event.binarize(spec, train[1], model.out_of_fold)),
+        operating=operating.points(spec, rows[1], p),
+        smooth=_smooth(spec, rows[1], p),
+        sets=conformal.describe(spec, *rows, p, seed, groups),
+        linear=linear_terms.describe(spec, model),
         baselines=ablation.baselines(spec, test, rows),
         labels=labels,
         explanation=explanation,
@@ -111,9 +125,11 @@ def _add_full(
     parameters = winner.record.parameters
     stress = robustness.stress(spec, winner.family, parameters, rows, seed, STRESS_REPEATS, groups)
     detection = robustness.detect(spec, winner.family, parameters, rows, seed, groups)
+    imputations = imputation.compare(spec, winner.family, parameters, rows, seed, STRESS_REPEATS, groups)
     _log.info("%s conditions of wrong or missing data are measured", len(stress) - 1)
     nested = nested_cv.nested(spec, [model.family for model in models], rows, seed, NESTED_REPEATS, groups)
-    return record.model_copy(update={"stress": stress, "detection": detection, "nested": nested})
+    found = {"stress": stress, "detection": detection, "imputations": imputations, "nested": nested}
+    return record.model_copy(update=found)
 
 
 def add_gates(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -> Decision:
@@ -132,11 +148,25 @@ def _by_class(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64]) -
     """Return the calibration of each class against the rest; of two classes the event's says all."""
     if spec.is_binary:
         return ()
-    questions = [event.Event(y == k, p.argmax(axis=1) == k, p[:, k]) for k in range(p.shape[1])]
     return tuple(
-        ClassCalibration(name=cls.name, calibration=calibration.measure(question))
-        for cls, question in zip(spec.target.classes, questions, strict=True)
+        ClassCalibration(name=cls.name, calibration=calibration.measure(_against_the_rest(y, p, place)))
+        for place, cls in enumerate(spec.target.classes)
     )
+
+
+def _against_the_rest(y: NDArray[np.int64], p: NDArray[np.float64], place: int) -> event.Event:
+    return event.Event(y == place, p.argmax(axis=1) == place, p[:, place])
+
+
+def _smooth(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64]) -> tuple[SmoothCalibration, ...]:
+    """Return the calibration curve of the event of two classes, or of each class against the rest."""
+    places = [1] if spec.is_binary else range(len(spec.target.classes))
+    curves = (smoothing.smooth(spec.target.classes[place].name, _against_the_rest(y, p, place)) for place in places)
+    return tuple(curve for curve in curves if curve)
+
+
+def _no_information(y: NDArray[np.int64]) -> Estimate:
+    return proportion(int(np.bincount(y).max()), len(y))
 
 
 def _labels(spec: DatasetSpec, y: NDArray[np.int64], out_of_fold: NDArray[np.float64]) -> SuspectLabels:

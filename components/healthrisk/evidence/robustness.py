@@ -90,7 +90,7 @@ def stress(
                     what=condition.what,
                     strength=condition.strength,
                     target=condition.target,
-                    effects=_effects(spec, scores, untouched),
+                    effects=effects(spec, scores, untouched),
                     calibration=calibration.measure(judged),
                     sensitivity={group.name: _sensitivity(group, judged, matrix) for group in groups},
                 )
@@ -98,7 +98,7 @@ def stress(
     return tuple(figures)
 
 
-def _effects(spec: DatasetSpec, scores: list[dict[str, float]], untouched: list[dict[str, float]]) -> dict[str, Effect]:
+def effects(spec: DatasetSpec, scores: list[dict[str, float]], untouched: list[dict[str, float]]) -> dict[str, Effect]:
     """Return each score's interval over the folds, and that of its change."""
     own = cross_validation.summarize(spec, scores).intervals
     effects = {}

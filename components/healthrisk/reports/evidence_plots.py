@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from healthrisk.evidence.clinical_documents import SmoothCalibration
 from healthrisk.evidence.documents import ExplainedPatient, MeanEffect, NetBenefit
 from healthrisk.reports import plots
 
@@ -21,6 +22,15 @@ def decision_curve(curve: NetBenefit) -> Figure:
     axes.set_ylim(-0.25 * highest, 1.1 * highest)
     axes.legend(fontsize=8, frameon=False)
     plots.hide_frame(axes)
+    return figure
+
+
+def smooth_calibration(curve: SmoothCalibration) -> Figure:
+    """Plot a smoothed calibration curve with its band; a perfect model lies on the diagonal."""
+    figure, axes = plots.square("Predicted probability", "Observed share, smoothed")
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    axes.fill_between(curve.predicted, curve.low, curve.high, color=plots.COLOURS[0], alpha=0.25, linewidth=0)
+    axes.plot(curve.predicted, curve.observed, **plots.look(0))
     return figure
 
 

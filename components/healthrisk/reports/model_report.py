@@ -5,12 +5,14 @@ from pathlib import Path
 from healthrisk.bundle.manifest import CodeOrigin
 from healthrisk.data.ingest import IngestRecord
 from healthrisk.evidence.documents import EvidenceRecord, Site
-from healthrisk.reports import evidence_plots, pages, plots
+from healthrisk.reports import evidence_plots, pages, plots, probast
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.spec.metric import BY_NAME, REPORTED
 from healthrisk.spec.policies import family_name
+from healthrisk.spec.study import Study
 from healthrisk.training.decision import Curves, Decision, ModelFigures
 from healthrisk.training.intervals import Estimate
+from healthrisk.training.search import DEFAULT_SEARCH
 
 SECTIONS = (
     ("verdict", "Verdict"),
@@ -26,6 +28,7 @@ SECTIONS = (
     ("explanation", "Explanation"),
     ("robustness", "Robustness"),
     ("limits", "Limits of use"),
+    ("probast", "PROBAST+AI"),
     ("tripod", "TRIPOD+AI"),
     ("provenance", "Provenance"),
 )
@@ -77,6 +80,7 @@ def render(
         "explanation": evidence_plots.explanation(evidence.explanation.overall),
         "patient": evidence_plots.patient(evidence.explanation.example),
     }
+    more |= {f"smooth {curve.name}": evidence_plots.smooth_calibration(curve) for curve in evidence.smooth}
     if places := _areas(decision, evidence):
         more["areas"] = plots.intervals(places, "ROC AUC, 95 % interval")
     shown = winner_plots | {name: plots.to_png(figure) for name, figure in more.items()}
@@ -91,11 +95,27 @@ def render(
         names={name: metric.label_for(len(spec.target.classes)) for name, metric in BY_NAME.items()},
         cross_validated={family: figures.cross_validation for family, figures in models.items()},
         family_name=family_name,
+        searched={family: spec.search.get(family, DEFAULT_SEARCH[family]) for family in models},
+        study=_study(spec),
+        probast=probast.answers(spec, evidence, sum(data.missing.values())),
+        described_sites=[site for site in (*evidence.sites, *evidence.left_out) if isinstance(site, Site)],
         weighted=family_name(decision.winner) if winner.parameters.get("class_weight") else "",
         plots={name: plots.data_uri(png) for name, png in shown.items()},
         data=data,
         provenance=provenance,
     )
+
+
+def _study(spec: DatasetSpec) -> list[tuple[str, str]]:
+    """The study's fields, as name and text."""
+    names = {
+        "assessment": "Outcome, how assessed",
+        "sharing": "Sharing of data and code",
+        "involvement": "Involvement of patients",
+    }
+    return [
+        (names.get(name, name.replace("_", " ").capitalize()), getattr(spec.study, name)) for name in Study.model_fields
+    ]
 
 
 def _sections(evidence: EvidenceRecord) -> list[tuple[str, str]]:

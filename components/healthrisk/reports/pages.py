@@ -1,6 +1,7 @@
 """Self-contained HTML pages: templates with their style and pictures inside."""
 
 import importlib.resources
+import math
 from typing import Any
 
 import jinja2
@@ -16,5 +17,6 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["exp"] = math.exp
     environment.filters["figure"] = lambda value: f"{value:.3f}"
     return environment.get_template(template).render(**values)

@@ -36,7 +36,7 @@ def data_uri(png: bytes) -> str:
 
 def roc(curves: dict[str, Curves]) -> Figure:
     """Plot ROC curves by name."""
-    figure, axes = _square("False positive rate", "True positive rate")
+    figure, axes = square("False positive rate", "True positive rate")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     for position, (name, curve) in enumerate(curves.items()):
         axes.plot(curve.roc.fpr, curve.roc.tpr, label=name, **line_style(position))
@@ -46,7 +46,7 @@ def roc(curves: dict[str, Curves]) -> Figure:
 
 def calibration(curves: dict[str, Curves]) -> Figure:
     """Plot observed shares against predicted probabilities; a perfect model lies on the diagonal."""
-    figure, axes = _square("Predicted probability", "Observed share")
+    figure, axes = square("Predicted probability", "Observed share")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     for position, (name, curve) in enumerate(curves.items()):
         points = curve.calibration
@@ -102,7 +102,8 @@ def intervals(rows: Sequence[tuple[str, Estimate]], title: str) -> Figure:
     return figure
 
 
-def _square(x: str, y: str) -> tuple[Figure, Any]:
+def square(x: str, y: str) -> tuple[Figure, Any]:
+    """Return a figure of two shares, one beside the other."""
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")

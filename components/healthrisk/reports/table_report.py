@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from healthrisk.data.association import Associations
 from healthrisk.data.profile import ColumnSummary
 from healthrisk.data.validate import ValidationReport
 from healthrisk.reports import pages, plots
@@ -22,6 +23,8 @@ def render(spec: DatasetSpec, results: ValidationReport) -> str:
         spec=spec,
         results=results,
         missing=plots.data_uri(plots.to_png(_missing(shares))) if any(shares.values()) else None,
+        associations=plots.data_uri(plots.to_png(_associations(results.associations))),
+        strongest=_strongest(results.associations),
         distributions={name: plots.data_uri(plots.to_png(figure)) for name, figure in drawn.items()},
     )
 
@@ -37,6 +40,27 @@ def _missing(shares: dict[str, float]) -> Figure:
     axes.set_xlabel("Share of rows without a value")
     axes.tick_params(labelsize=8)
     plots.hide_frame(axes)
+    return figure
+
+
+def _strongest(found: Associations) -> list[tuple[str, float]]:
+    """Return the columns that go most with the outcome."""
+    rows = zip(found.labels[:-1], found.strengths[-1][:-1], strict=True)
+    return sorted(rows, key=lambda row: -row[1])[:3]
+
+
+def _associations(found: Associations) -> Figure:
+    """Draw the strengths as a table of shades, with the outcome last."""
+    names = [textwrap.shorten(label, 28, placeholder="…") for label in found.labels]
+    side = 0.3 * len(names) + 2.2
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    shades = axes.imshow(np.asarray(found.strengths), cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.axhline(len(names) - 1.5, color="#444444", linewidth=0.8)
+    axes.axvline(len(names) - 1.5, color="#444444", linewidth=0.8)
+    figure.colorbar(shades, ax=axes, shrink=0.6, label="0 nothing in common, 1 one tells the other")
     return figure
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from healthrisk.errors import HealthriskError
+from healthrisk.processes import full_disk
 from healthrisk.steps.events import Event, emit
 
 
@@ -32,6 +33,10 @@ def step_context(title: str) -> Iterator[logging.Logger]:
         plain.stream.write(f"error: {_one_line(error)}\n")
         raise SystemExit(1) from error
     except Exception as error:
+        if said := full_disk(error):
+            emit(Event(step=title, kind="failed", text=said))
+            plain.stream.write(f"error: {said}\n")
+            raise SystemExit(1) from error
         emit(Event(step=title, kind="crashed", text=f"{type(error).__name__}: {_one_line(error)}"))
         raise
     finally:

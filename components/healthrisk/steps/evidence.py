@@ -20,6 +20,7 @@ def evidence(
     judged: dsl.Output[dsl.Artifact],
     document: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
+    cards: dsl.Output[dsl.Artifact],
     plots: dsl.Output[dsl.Artifact],
 ) -> None:
     """Judge the winner's calibration, subgroups, labels, explanation and other sites; in full, its robustness, too.
@@ -38,6 +39,7 @@ def evidence(
         judged: The decision with the evidence's gates.
         document: The evidence, as JSON.
         page: The report.
+        cards: The same for machines: CHAI's model card as XML, HTI-1's source attributes as JSON.
         plots: A folder of PNG plots for each family.
     """
     from pathlib import Path
@@ -46,6 +48,7 @@ def evidence(
     from healthrisk.data.ingest import IngestRecord
     from healthrisk.evidence.gather import add_gates, gather
     from healthrisk.registry.provenance import code_origin
+    from healthrisk.reports.model_card import write_cards
     from healthrisk.reports.model_report import model_plots, render, save_plots
     from healthrisk.spec import DatasetSpec
     from healthrisk.steps import titles
@@ -68,4 +71,5 @@ def evidence(
         drawn = {model.family: model_plots(parsed, decided, model.family) for model in models}
         save_plots(drawn, Path(plots.path))
         Path(page.path).write_text(render(parsed, decided, gathered, data, code_origin(), drawn[decided.winner]))
+        write_cards(parsed, decided, gathered, code_origin(), Path(cards.path))
         log.info("the report is written (%s)", level)

@@ -24,6 +24,7 @@ def train(
         preprocessor: The preprocessor fitted on it.
         model: A folder with scikit-learn's objects, the training record and the out-of-fold probabilities.
     """
+    import shutil
     from pathlib import Path
     from typing import cast
 
@@ -41,6 +42,8 @@ def train(
         part, groups = read_split(parsed, Path(table.path)), read_groups(Path(table.path))
         trained = train(parsed, cast(Family, family), fitted, part, seed, groups)
         trained.save(Path(model.path))
+        # The very bytes that preprocess wrote: pickled anew they may be others, and the bundle's digest with them.
+        shutil.copyfile(Path(preprocessor.path) / "preprocessor.joblib", Path(model.path) / "preprocessor.joblib")
         metric = parsed.selection.metric
         score = trained.record.cross_validation.intervals[metric.name]
         log.info("cross-validated %s %.3f (%.3f to %.3f)", metric.phrase, score.mean, score.low, score.high)

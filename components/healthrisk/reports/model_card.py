@@ -1,0 +1,164 @@
+"""The applied model card of the Coalition for Health AI (mc-schema v0.2), as XML: computed where a run can."""
+
+import json
+import xml.etree.ElementTree as ET
+from datetime import date
+from pathlib import Path
+
+from healthrisk.bundle.manifest import CodeOrigin
+from healthrisk.evidence.documents import EvidenceRecord
+from healthrisk.reports import attributes
+from healthrisk.reports.attributes import LIMIT
+from healthrisk.spec import DatasetSpec, GateResult
+from healthrisk.spec.metric import SENSITIVITY_DIFFERENCE
+from healthrisk.spec.policies import family_name
+from healthrisk.training.decision import Decision
+from healthrisk.training.intervals import Estimate
+
+NAMESPACE = "https://mc.chai.org/v0.2/schema.xsd"
+NOT_AVAILABLE = "Not available"
+# A field's text, or the fields within it; several of one name are pairs.
+Fields = list[tuple[str, "str | Fields"]]
+
+
+CARD, ATTRIBUTES = "model-card.xml", "source-attributes.json"
+
+
+def write_cards(
+    spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord, origin: CodeOrigin, folder: Path
+) -> None:
+    """Write the card and the source attributes into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).write_text(render(spec, decision, evidence, origin.git_revision, date.today()), "utf-8")
+    attributes.describe(spec, decision, evidence).write(folder / ATTRIBUTES)
+
+
+def render(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord, revision: str, today: date) -> str:
+    """Return the card of an evaluated winner."""
+    study = spec.study
+    fields: Fields = [
+        (
+            "BasicInfo",
+            [("ModelName", spec.title), ("ModelDeveloper", study.developer), ("DeveloperContact", study.contact)],
+        ),
+        (
+            "ReleaseInfo",
+            [
+                ("ReleaseStage", "Research"),
+                ("ReleaseDate", today.isoformat()),
+                ("ReleaseVersion", revision),
+                ("GlobalAvailability", ""),
+            ],
+        ),
+        (
+            "ModelSummary",
+            [
+                ("Summary", spec.description),
+                ("Keywords", [("Keyword", spec.name), ("Keyword", family_name(decision.winner))]),
+            ],
+        ),
+        (
+            "UsesAndDirections",
+            [
+                ("IntendedUseAndWorkflow", study.intended_use),
+                ("PrimaryIntendedUsers", study.users),
+                ("HowToUse", "KServe v1 and v2 inference; `python -m healthrisk predict` for tables"),
+                ("TargetedPatientPopulation", study.eligibility),
+                ("CautionedOutOfScopeSettings", " ".join(spec.caveats)),
+            ],
+        ),
+        (
+            "Warnings",
+            [
+                ("KnownRisksAndLimitations", LIMIT),
+                ("KnownBiasesOrEthicalConsiderations", _biases(evidence)),
+                ("ClinicalRiskLevel", ""),
+            ],
+        ),
+        (
+            "TrustIngredients",
+            [
+                ("AISystemFacts", _facts(spec, decision)),
+                (
+                    "TransparencyInformation",
+                    [("FundingSource", study.funding), ("StakeholdersConsulted", study.involvement)],
+                ),
+            ],
+        ),
+        ("KeyMetrics", _metrics(spec, decision, evidence)),
+        ("Resources", [("PeerReviewedPublications", spec.citation), ("PatientConsentOrDisclosure", study.ethics)]),
+        ("Bibliography", spec.citation),
+    ]
+    ET.register_namespace("mc", NAMESPACE)
+    root = ET.Element(f"{{{NAMESPACE}}}AppliedModelCard")
+    _append(root, fields)
+    ET.indent(root, " ")
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _append(parent: ET.Element, fields: Fields) -> None:
+    for name, value in fields:
+        element = ET.SubElement(parent, f"{{{NAMESPACE}}}{name}")
+        if isinstance(value, str):
+            element.text = value or NOT_AVAILABLE
+        else:
+            _append(element, value)
+
+
+def _biases(evidence: EvidenceRecord) -> str:
+    return " ".join(f"{column.label}: {column.reason}." for column in evidence.fairness)
+
+
+def _facts(spec: DatasetSpec, decision: Decision) -> Fields:
+    kinds = ", ".join(f"{column.label} ({column.kind})" for column in spec.columns)
+    outcomes = ", ".join(cls.name for cls in spec.target.classes)
+    rows = decision.rows
+    return [
+        ("OutcomesAndOutputs", f"{spec.target.label}: probabilities of {outcomes}, and a level of risk"),
+        ("ModelType", family_name(decision.winner)),
+        ("InputDataSource", spec.study.setting),
+        ("OutputAndInputDataTypes", f"tabular: {kinds}"),
+        ("DevelopmentDataCharacterization", f"{rows.train} rows for training, {rows.test} held out"),
+        ("BiasMitigationApproaches", "groups are compared, with intervals and a gate; nothing is weighted by group"),
+        ("OngoingMaintenance", "drift of live traffic is watched hourly; retraining by schedule or alert"),
+    ]
+
+
+def _metrics(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -> Fields:
+    scores = decision.winning.cross_validation.intervals
+    useful: list[tuple[str, Estimate]] = [("ROC AUC", scores["roc_auc"])]
+    useful += [(f"Net benefit from {point.threshold:g}", point.net_benefit) for point in evidence.operating]
+    safe: list[tuple[str, Estimate]] = [("Brier score", scores["brier"])]
+    if slope := evidence.calibration.calibration_slope:
+        safe.append(("Calibration slope", slope))
+    fair = [(f"Difference of sensitivity, {one.label.lower()}", one.widest) for one in evidence.fairness if one.widest]
+    judged = {gate.gate.metric.name: gate for gate in decision.gates}
+    return [
+        (
+            "UsefulnessUsabilityEfficacy",
+            _metric(spec, "tells who has the event, to some use", useful, judged.get("net_benefit")),
+        ),
+        (
+            "FairnessEquity",
+            _metric(spec, "finds events alike in every group", fair, judged.get(SENSITIVITY_DIFFERENCE.name)),
+        ),
+        ("SafetyReliability", _metric(spec, "probabilities mean what they say", safe, judged.get("calibration_slope"))),
+    ]
+
+
+def _metric(spec: DatasetSpec, goal: str, found: list[tuple[str, Estimate]], gate: GateResult | None) -> Fields:
+    results: Fields = [
+        (
+            "MetricResult",
+            [("Label", label), ("ValueJson", json.dumps(value.model_dump(include={"mean", "low", "high"})))],
+        )
+        for label, value in found
+    ]
+    return [
+        ("MetricGoal", goal),
+        ("Results", results or [("MetricResult", [("Label", NOT_AVAILABLE), ("ValueJson", "null")])]),
+        ("Interpretation", gate.in_words if gate else ""),
+        ("TestType", "internal, by cross-validation and a hold-out"),
+        ("TestingDataDescription", spec.study.setting or spec.description),
+        ("ValidationProcessAndJustification", "every row is judged by a model fitted without it"),
+    ]

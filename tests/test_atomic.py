@@ -1,0 +1,47 @@
+"""Scratch folders: who writes holds a lock, and only what nobody holds is removed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from healthrisk.atomic import scratch_folder
+
+HOLD = """
+import pathlib, sys, time
+from healthrisk.atomic import scratch_folder
+with scratch_folder(pathlib.Path(sys.argv[1])) as folder:
+    (folder / "half").write_text("x")
+    print(folder, flush=True)
+    time.sleep(600)
+"""
+
+
+def holder(parent: Path) -> tuple[subprocess.Popen[str], Path]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(parent)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_a_live_folder_stays_and_a_killed_one_goes(tmp_path: Path) -> None:
+    process, live = holder(tmp_path)
+    with process:
+        # As a process of another container sees it: the number in the name, or anywhere, is nobody's here.
+        with scratch_folder(tmp_path) as own:
+            assert own != live
+            assert (live / "half").exists()
+        assert not own.exists()
+        process.kill()
+    with scratch_folder(tmp_path):
+        assert not live.exists()
+
+
+def test_no_process_number_stands_in_its_name(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path) as own:
+        assert str(os.getpid()) not in own.name.split("-")
+
+
+def test_a_file_that_is_being_written_beside_it_stays(tmp_path: Path) -> None:
+    (tmp_path / ".writing-1-page").write_text("half")
+    with scratch_folder(tmp_path):
+        assert (tmp_path / ".writing-1-page").exists()
