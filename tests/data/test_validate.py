@@ -140,7 +140,8 @@ def test_small_tables_raise_no_false_alarm_of_inversion(shuffled: bool, tmp_path
 def test_the_page_shows_every_check_and_column_and_needs_nothing_else(tmp_path: Path) -> None:
     found = results(pd.concat([FRAME, FRAME.head(20)]), tmp_path)
     page = render(HEART, found)
-    assert page.count('src="data:image/png;base64,') == 1 + len(HEART.columns)
+    assert page.count('src="data:image/png;base64,') == 2 + len(HEART.columns)
+    assert "the strongest with the outcome are" in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "20 of 323 rows repeat another one" in page
     assert all(column.label in page for column in HEART.columns)
