@@ -30,7 +30,7 @@ def smooth_calibration(curve: SmoothCalibration) -> Figure:
     figure, axes = plots.square("Predicted probability", "Observed share, smoothed")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     axes.fill_between(curve.predicted, curve.low, curve.high, color=plots.COLOURS[0], alpha=0.25, linewidth=0)
-    axes.plot(curve.predicted, curve.observed, **plots.look(0))
+    axes.plot(curve.predicted, curve.observed, **plots.line_style(0))
     return figure
 
 
