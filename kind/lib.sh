@@ -19,7 +19,7 @@ named() {
 }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# Repeat a command until it succeeds: attempt SECONDS WHAT COMMAND...; says what it waits for, and at last why not.
+# Repeat a command until it succeeds: attempt SECONDS WHAT COMMAND...; says what it waits for, and why not yet.
 attempt() {
   local seconds=$1 what=$2 until output=
   shift 2
@@ -29,7 +29,7 @@ attempt() {
       printf '%s\n' "$output" >&2
       die "$what: not within $seconds s"
     fi
-    say "waiting for $what (at most $((until - SECONDS)) s more)"
+    say "waiting for $what (at most $((until - SECONDS)) s more): ${output##*$'\n'}"
     sleep 5
   done
 }

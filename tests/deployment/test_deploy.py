@@ -1,5 +1,6 @@
 """Deploying, taking back, comparing and rolling back, on a cluster in memory: servers and registry are real."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,10 +125,24 @@ def test_a_version_that_answers_otherwise_gives_way_to_the_one_before(
 ) -> None:
     cluster = TwinCluster()
     deploy.champion(cluster, bundles[0], registered[0], urls["first"])
-    # What answers at the address is the first version still.
+    expected = dataclasses.replace(bundles[1])
+    rows = bundles[1].golden.probability
+    vars(expected)["golden"] = bundles[1].golden.model_copy(update={"probability": rows[::-1]})
     with pytest.raises(DeployError, match="away from what was trained; version 1 serves again"):
-        deploy.champion(cluster, bundles[1], registered[1], urls["first"])
+        deploy.champion(cluster, expected, registered[1], urls["second"])
     assert cluster.deployed(NAME) == registered[0]
+    assert champion() == "1"
+
+
+def test_the_version_before_is_not_taken_for_the_new_one(
+    bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = TwinCluster()
+    deploy.champion(cluster, bundles[0], registered[0], urls["first"])
+    monkeypatch.setattr(deploy, "REACHED_WITHIN", 0)
+    # What answers at the address is a pod of the first version still.
+    with pytest.raises(DeployError, match=r"the server answered 404: .*; version 1 serves again"):
+        deploy.champion(cluster, bundles[1], registered[1], urls["first"])
     assert champion() == "1"
 
 

@@ -69,7 +69,7 @@ def forward(kubectl: Kubectl) -> Iterator[Callable[[str, int], str]]:
             words = ["kubectl", "--context", os.environ["KUBE_CONTEXT"], "--namespace", namespace]
             words += ["port-forward", f"service/{service}", f"{local}:{port}"]
             # It ends with the pod that it leads to.
-            again = ["sh", "-c", 'while :; do "$@"; sleep 1; done', "sh", *words]
+            again = ["sh", "-c", 'while kill -0 "$0"; do "$@"; sleep 1; done', str(os.getpid()), *words]
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             process = stack.enter_context(subprocess.Popen(again, start_new_session=True, **quiet))
             stack.callback(os.killpg, process.pid, signal.SIGTERM)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from healthrisk.deployment.kubernetes_cluster import in_likeness
 from healthrisk.serving.servers.arguments import METRICS_PORT
 from tests.support.manifest_rules import OVERLAYS, PARTS, containers, pods, script
 
@@ -160,13 +162,13 @@ def test_a_model_has_a_way_in_where_there_is_a_gateway(render: Render) -> None:
 
 @pytest.mark.parametrize("overlay", ["kind", "production"])
 def test_grpc_finds_its_model_by_a_header(overlay: str, render: Render) -> None:
-    documents = render(f"{overlay}/model")
+    documents = in_likeness(yaml.safe_dump_all(render(f"{overlay}/model")), "mortality", "healthrisk")
     route, service = _one(documents, "HTTPRoute"), _one(documents, "Service")
     (rule,) = [one for one in route["spec"]["rules"] if "headers" in one["matches"][0]]
     assert rule["matches"] == [
         {
             "path": {"type": "PathPrefix", "value": "/inference.GRPCInferenceService"},
-            "headers": [{"type": "Exact", "name": "x-model-name", "value": "model-name"}],
+            "headers": [{"type": "Exact", "name": "x-model", "value": "mortality"}],
         }
     ]
     (port,) = service["spec"]["ports"]

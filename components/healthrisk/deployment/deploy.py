@@ -23,8 +23,8 @@ from healthrisk.serving.client import ServedModel
 from healthrisk.spec import DatasetSpec
 
 READY_SECONDS = 600.0
-# A pod is ready a moment before every node has heard of its service.
-REACHED_WITHIN = 30.0
+# A pod is ready a moment before every node has heard of its service, and one that goes answers a moment longer.
+REACHED_WITHIN = 120.0
 _log = logging.getLogger("healthrisk.deploy")
 
 
@@ -130,9 +130,9 @@ def replay(bundle: Bundle, url: str, served: DatasetSpec) -> NDArray[np.float32]
 
     Raises:
         BundleError: an answer differs from the recorded one by more than 1e-6.
-        StoreError: the endpoint does not answer.
+        StoreError: the endpoint does not answer, or serves another version still.
     """
-    answers = _ask(url, served, _golden_rows(bundle))
+    answers = _ask(url, served, _golden_rows(bundle), bundle.version)
     parity.check(answers, np.asarray(bundle.golden.probability), "golden row", "what was trained")
     _log.info("%s golden rows are answered as trained", len(answers))
     return answers
@@ -142,11 +142,11 @@ def _golden_rows(bundle: Bundle) -> NDArray[np.float64]:
     return golden_matrix(bundle.spec, bundle.golden.rows)
 
 
-def _ask(url: str, served: DatasetSpec, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+def _ask(url: str, served: DatasetSpec, rows: NDArray[np.float64], version: str = "") -> NDArray[np.float32]:
     until = time.monotonic() + REACHED_WITHIN
     while True:
         try:
-            with closing(ServedModel(url, served)) as model:
+            with closing(ServedModel(url, served, version=version)) as model:
                 return model.probabilities(rows)
         except StoreError:
             if time.monotonic() > until:

@@ -17,16 +17,20 @@ _ATTEMPTS = 5
 
 
 class ServedModel:
-    """Queries a transformer at `url` (http://HOST:PORT) for probabilities, and keeps how long each answer took."""
+    """Queries a transformer at `url` (http://HOST:PORT) for probabilities, and keeps how long each answer took.
 
-    def __init__(self, url: str, spec: DatasetSpec, timeout: float = 60.0) -> None:
+    With a `version` a server that serves another one refuses.
+    """
+
+    def __init__(self, url: str, spec: DatasetSpec, timeout: float = 60.0, version: str = "") -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.netloc:
             raise StoreError(f"{url!r}: expected http://HOST[:PORT]")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.netloc, timeout=timeout)
         self._spec = spec
-        self._path = f"{parts.path.rstrip('/')}/v2/models/{spec.name}/infer"
+        model = f"{spec.name}/versions/{version}" if version else spec.name
+        self._path = f"{parts.path.rstrip('/')}/v2/models/{model}/infer"
         self._texts = [np.array(list(column.meanings)) if column.is_text else None for column in spec.columns]
         self.seconds: list[float] = []
         self.rows = 0
