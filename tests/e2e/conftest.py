@@ -96,6 +96,7 @@ def platform(kubectl: Kubectl, forward: Callable[[str, int], str], tmp_path_fact
         "AWS_ENDPOINT_URL": f"http://{forward('object-store', 9000)}",
         "AWS_REGION": "us-east-1",
         "HEALTHRISK_BUNDLES": "s3://healthrisk/bundles",
+        "HEALTHRISK_RETRY_SECONDS": "300",
     }
 
 
