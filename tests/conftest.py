@@ -6,9 +6,20 @@ import pytest
 
 from tests.support.servers import ROOT, free_ports
 
-pytest_plugins = [f"tests.support.{name}" for name in ("once", "runs", "bundles", "pairs", "prometheus")]
+pytest_plugins = [f"tests.support.{name}" for name in ("once", "runs", "bundles", "pairs", "postgres", "prometheus")]
 # Whatever starts the pipeline, servers or a Prometheus.
-SLOW = {"pipeline", "home", "launched", "start_pair", "gateway", "scraping", "s3", "image", "kubernetes_schemas"}
+SLOW = {
+    "pipeline",
+    "home",
+    "launched",
+    "start_pair",
+    "gateway",
+    "scraping",
+    "s3",
+    "image",
+    "kubernetes_schemas",
+    "postgres",
+}
 # What takes longest comes first, so that no worker ends long after the others; two of these never wait for one `home`.
 FIRST = ("pipelines/test_local", "serving/test_failures", "serving/test_clients", "pipelines", "test_readme", "serving")
 

@@ -19,10 +19,14 @@ def main() -> int:
     _add_spec(commands.add_parser("spec", help="write a commented first spec of a table"))
     _add_hospital(commands.add_parser("hospital", help="write an invented hospital table, to learn with"))
     _add_watch(commands.add_parser("watch", help="push the drift of what is served; retrain where alerts ask"))
+    _add_outcomes(commands.add_parser("outcomes", help="count what became of patients, by their predictions' receipts"))
+    _add_performance(commands.add_parser("performance", help="what outcomes say of each version, and the alarm"))
     args = parser.parse_args()
     try:
-        document: Document = args.run(args)
-        sys.stdout.write(f"{document.model_dump_json(indent=1, exclude_unset=True)}\n")
+        result: Document | str = args.run(args)
+        if isinstance(result, Document):
+            result = result.model_dump_json(indent=1, exclude_unset=True)
+        sys.stdout.write(f"{result}\n")
     except HealthriskError as error:
         sys.stderr.write(f"healthrisk: {error}\n")
         return 1
@@ -168,6 +172,35 @@ def _watch(args: argparse.Namespace) -> Document:
         drift=watch.push_drift(args.prometheus, args.push, args.window),
         retraining=watch.trigger_retraining(args.prometheus, args.retrain) if args.retrain else {},
     )
+
+
+def _add_outcomes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="FILE.csv or FILE.parquet: receipt, outcome and, if known, observed_at")
+    parser.add_argument("--rejects", type=Path, help="where refused rows go with reasons (default: beside FILE)")
+    parser.set_defaults(run=_outcomes)
+
+
+def _outcomes(args: argparse.Namespace) -> Document:
+    from healthrisk.monitoring.outcome_desk import open_desk
+    from healthrisk.monitoring.outcome_file import take_file
+
+    rejects = args.rejects or args.file.with_name(f"{args.file.stem}.rejects.csv")
+    with open_desk() as desk:
+        return take_file(desk, args.file, rejects)
+
+
+def _add_performance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default="heart-disease", help="the data set whose versions are meant")
+    parser.add_argument("--table", action="store_true", help="print a table to read, instead of JSON with every figure")
+    parser.set_defaults(run=_performance)
+
+
+def _performance(args: argparse.Namespace) -> Document | str:
+    from healthrisk.monitoring.outcome_desk import assess_model
+    from healthrisk.monitoring.performance_table import lines
+
+    performance = assess_model(args.dataset)
+    return "\n".join(lines(performance.versions)) if args.table else performance
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Without any of these variables everything stays on this machine: SQLite for MLfl
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,8 @@ from healthrisk.errors import ConfigError
 Level = Literal["quick", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "full")
 _DAY = 86400
+# Of hexadecimal digits 128 bits.
+LEAST_KEY = 32
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Settings:
     retry_seconds: float
     events: Path | None
     keep_days: float
+    outcomes: str
+    receipt_keys: tuple[bytes, ...] = field(repr=False)
 
 
 def settings() -> Settings:
@@ -39,11 +43,14 @@ def settings() -> Settings:
     The variables are HEALTHRISK_HOME, HEALTHRISK_DATA (a folder with sources' files, for machines that cannot
     download them), MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION, HEALTHRISK_REVISION (the
     git revision an image was built from), EVIDENCE (how much of it a run gathers), HEALTHRISK_RETRY_SECONDS (how
-    long what a busy or absent server did not do is tried again), HEALTHRISK_EVENTS (a file that steps report to) and
-    HEALTHRISK_KEEP_DAYS (how long a finished run's tables of patients are kept).
+    long what a busy or absent server did not do is tried again), HEALTHRISK_EVENTS (a file that steps report to),
+    HEALTHRISK_KEEP_DAYS (how long a finished run's tables of patients are kept), HEALTHRISK_OUTCOMES (the database of
+    outcomes) and HEALTHRISK_RECEIPT_KEY (what signs receipts: one key or several, with white space between them; the
+    first signs, all are believed).
 
     Raises:
-        ConfigError: EVIDENCE is no level, or HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time.
+        ConfigError: EVIDENCE is no level, HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time, or a receipt's key
+            too short.
     """
     home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
     return Settings(
@@ -58,7 +65,17 @@ def settings() -> Settings:
         retry_seconds=_number("HEALTHRISK_RETRY_SECONDS", "5", _DAY, "seconds"),
         keep_days=_number("HEALTHRISK_KEEP_DAYS", "30", 36500, "days"),
         events=Path(events) if (events := os.environ.get("HEALTHRISK_EVENTS")) else None,
+        outcomes=os.environ.get("HEALTHRISK_OUTCOMES") or f"sqlite:///{home / 'outcomes.db'}",
+        receipt_keys=_keys(os.environ.get("HEALTHRISK_RECEIPT_KEY", "")),
     )
+
+
+def _keys(text: str) -> tuple[bytes, ...]:
+    keys = text.split()
+    # Never quoted: what is too short for a key may still be someone's.
+    if short := [place for place, key in enumerate(keys, 1) if len(key) < LEAST_KEY]:
+        raise ConfigError(f"HEALTHRISK_RECEIPT_KEY: key {short[0]} is shorter than {LEAST_KEY} characters")
+    return tuple(key.encode() for key in keys)
 
 
 def _number(name: str, default: str, most: int, unit: str) -> float:

@@ -108,7 +108,7 @@ def build(dataset: str, family: Any, folder: Path, seed: int = 7) -> Path:
         train.Trained(family, fitted, classifier, record, out_of_fold).save(Path(source))
         chosen_one = decision(chosen, family, 0.8, seed)
         return build_bundle(
-            chosen, folder, Path(source), matrix, chosen_one, DataOrigin(sha256="0" * 64, rows=len(matrix))
+            chosen, folder, Path(source), matrix, target, chosen_one, DataOrigin(sha256="0" * 64, rows=len(matrix))
         ).path
 
 

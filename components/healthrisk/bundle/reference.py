@@ -45,12 +45,28 @@ class ClassCounts(Document):
     counts: tuple[int, ...]
 
 
+class ValidatedBins(Document):
+    """How outcomes went with probabilities in rows that the model had not seen, of everybody or of one group.
+
+    `events` and `others` [bins] count the rows in which what `label` names came true, and the others, by the bin of its
+    probability; `means` [bins] are the mean probabilities in each bin, and its middle where it has no row.
+    """
+
+    grouping: str
+    group: str
+    label: str
+    events: tuple[int, ...]
+    others: tuple[int, ...]
+    means: tuple[float, ...]
+
+
 class Reference(Document):
     """How `rows` rows were distributed: features by name, the predicted classes, and each class's probability.
 
     Of two classes only the event's probability is counted: the other's mirrors it. A class that is never the likeliest
     still has probabilities, and they move when it becomes commoner. `refused` are rows that the spec does not allow, by
-    reason: a row may have several. They are not among `rows`.
+    reason: a row may have several. They are not among `rows`. `validated` is what live performance stands beside; older
+    bundles have none.
     """
 
     rows: int
@@ -59,6 +75,7 @@ class Reference(Document):
     probabilities: dict[str, NumberCounts]
     refused_rows: int = 0
     refused: dict[str, int] = Field(default_factory=dict)
+    validated: tuple[ValidatedBins, ...] = ()
 
 
 def describe(spec: DatasetSpec, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]) -> Reference:

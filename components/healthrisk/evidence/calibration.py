@@ -20,37 +20,43 @@ UNPENALISED = 1e6
 THRESHOLDS = np.round(np.arange(0.01, 0.96, 0.01), 2)
 
 
-def measure(event: Event) -> Calibration:
+def measure(event: Event, weights: NDArray[np.float64] | None = None) -> Calibration:
     """Return calibration slope, its joint intercept, and the intercept in the large, with 95 % Wald intervals.
+
+    `weights` [rows] say how many rows each one stands for, where that is not one.
 
     A perfect model has slope 1 and intercepts 0. Slope below 1: probabilities too extreme. Intercept in the large above
     0: risks too low. Where only one outcome occurs, slope and intercepts do not exist and are None.
     """
-    observed, expected = float(event.happened.mean()), float(event.probability.mean())
+    counts = np.ones(len(event.happened)) if weights is None else weights
+    rows = round(float(counts.sum()))
+    observed, expected = (float(np.average(values, weights=counts)) for values in (event.happened, event.probability))
     if not 0 < observed < 1:
-        return Calibration(rows=len(event.happened), observed=observed, expected=expected)
+        return Calibration(rows=rows, observed=observed, expected=expected)
     logit = _logit(event.probability)
-    fitted = LogisticRegression(C=UNPENALISED, max_iter=1000, tol=1e-8).fit(logit[:, None], event.happened)
+    model = LogisticRegression(C=UNPENALISED, max_iter=1000, tol=1e-8)
+    fitted = model.fit(logit[:, None], event.happened, sample_weight=counts)
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
     p = special.expit(intercept + slope * logit)
     design = np.column_stack([np.ones_like(logit), logit])
-    spread = np.sqrt(np.diag(np.linalg.pinv(design.T @ (design * (p * (1 - p))[:, None]))))
-    shift = intercept_in_the_large(event)
+    spread = np.sqrt(np.diag(np.linalg.pinv(design.T @ (design * (counts * p * (1 - p))[:, None]))))
+    shift = intercept_in_the_large(event, counts)
     q = special.expit(shift + logit)
     return Calibration(
-        rows=len(event.happened),
+        rows=rows,
         observed=observed,
         expected=expected,
         calibration_slope=wald(slope, float(spread[1])),
         calibration_intercept=wald(intercept, float(spread[0])),
-        in_the_large=wald(shift, float(1 / np.sqrt((q * (1 - q)).sum()))),
+        in_the_large=wald(shift, float(1 / np.sqrt((counts * q * (1 - q)).sum()))),
     )
 
 
-def intercept_in_the_large(event: Event) -> float:
+def intercept_in_the_large(event: Event, weights: NDArray[np.float64] | None = None) -> float:
     """Return the shift of all log-odds after which as many events are expected as happened; both must occur."""
-    logit, count = _logit(event.probability), event.happened.sum()
-    return float(optimize.brentq(lambda shift: special.expit(logit + shift).sum() - count, -30, 30))
+    counts = np.ones(len(event.happened)) if weights is None else weights
+    logit, events = _logit(event.probability), float(counts @ event.happened)
+    return float(optimize.brentq(lambda shift: counts @ special.expit(logit + shift) - events, -30, 30))
 
 
 def recalibrate(event: Event, shift: float) -> Event:

@@ -7,7 +7,7 @@ are too few cases: a difference whose interval reaches across the bound neither 
 
 import math
 from collections.abc import Callable
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 from fairlearn import metrics as fl
@@ -17,6 +17,7 @@ from healthrisk.evidence import calibration
 from healthrisk.evidence.documents import GroupComparison, GroupFigures
 from healthrisk.evidence.event import Event
 from healthrisk.spec import Column, DatasetSpec, GateResult, Verdict
+from healthrisk.spec.groups import group_names, group_places
 from healthrisk.spec.metric import ROC_AUC, SENSITIVITY_DIFFERENCE
 from healthrisk.training import metrics
 from healthrisk.training.intervals import CONFIDENCE, Estimate, difference, proportion
@@ -64,17 +65,10 @@ def groups(
 
     A code's groups are its meanings, a number's are bands.
     """
-    absent = np.isnan(values)
-    if column.kind == "code":
-        names = list(column.meanings.values())
-        places = (values[:, None] == np.array(list(column.code_values.values()))).argmax(axis=1)
-    else:
-        quartiles = np.unique(np.quantile(values[~absent], [0.25, 0.5, 0.75])).tolist()
-        cuts = spec.evidence.bands.get(column.name) or quartiles
-        between = [f"{low:g} to below {high:g}" for low, high in pairwise(cuts)]
-        names = [f"below {cuts[0]:g}", *between, f"{cuts[-1]:g} or more"]
-        places = np.searchsorted(cuts, values, side="right")
-    return np.array([*names, "missing"], dtype=object), np.where(absent, len(names), places)
+    known = values[~np.isnan(values)]
+    quartiles = [] if column.kind == "code" else np.unique(np.quantile(known, [0.25, 0.5, 0.75])).tolist()
+    cuts = spec.evidence.bands.get(column.name) or quartiles
+    return np.array(group_names(column, cuts), dtype=object), group_places(column, cuts, values)
 
 
 def _compare(

@@ -13,6 +13,7 @@ from healthrisk.bundle.manifest import DataOrigin, Parity, Provenance
 from healthrisk.bundle.preprocessor import Preprocessor
 from healthrisk.data import encoding
 from healthrisk.inference.scorer import risk_levels
+from healthrisk.receipts import validated
 from healthrisk.registry import export, provenance
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing
@@ -27,13 +28,14 @@ def build_bundle(
     folder: Path,
     source: Path,
     matrix: NDArray[np.float64],
+    y: NDArray[np.int64],
     decision: Decision,
     data: DataOrigin,
 ) -> Bundle:
     """Write the bundle of the trained model in `source` below `folder` and return it opened.
 
-    `matrix` [rows, features] holds every row the pipeline has seen, those of training first; `data` says where they are
-    from.
+    `matrix` [rows, features] holds every row the pipeline has seen, those of training first, `y` [rows] their class
+    positions; `data` says where they are from.
 
     Raises:
         BundleError: the serving form differs from scikit-learn's by more than 1e-6 on any of these rows or on 10,000
@@ -55,7 +57,7 @@ def build_bundle(
         parity=Parity(rows=len(rows), largest_difference=difference),
         **provenance.code_origin().model_dump(),
     )
-    documents = _documents(spec, trained, preprocessor, serving, matrix, rows[len(matrix) :])
+    documents = _documents(spec, trained, preprocessor, serving, (matrix, y), rows[len(matrix) :])
     documents["metrics.json"] = decision.to_json()
 
     def fill(path: Path) -> Provenance:
@@ -75,18 +77,21 @@ def _documents(
     trained: Trained,
     preprocessor: Preprocessor,
     serving: ServingForm,
-    matrix: NDArray[np.float64],
+    seen: tuple[NDArray[np.float64], NDArray[np.int64]],
     generated: NDArray[np.float64],
 ) -> dict[str, str]:
     """Return what servers read besides the classifier, by file."""
+    matrix, y = seen
     held_out = serving.load().probabilities(preprocessor.transform(matrix[len(trained.out_of_fold) :]))
     # As new rows will be scored: a model is surer of those it has seen.
     unseen = np.vstack([trained.out_of_fold.astype(np.float32), held_out])
+    described = reference.describe(spec, matrix, unseen)
+    judged = validated.count(spec, described, matrix, unseen, y)
     return {
         "spec.json": spec.to_json(),
         "preprocessor.json": preprocessor.to_json(),
         "golden.json": _golden(spec, preprocessor, serving, generated).to_json(),
-        "reference.json": reference.describe(spec, matrix, unseen).to_json(),
+        "reference.json": described.model_copy(update={"validated": judged}).to_json(),
     }
 
 

@@ -54,7 +54,7 @@ def register_winner(
     matrix, y = np.vstack([train[0], test[0]]), np.concatenate([train[1], test[1]])
     unseen = np.vstack([model.out_of_fold, model.probabilities(spec, test[0])])
     with scratch_folder(settings().home / "building") as building:
-        built = build.build_bundle(spec, building, folder, matrix, decision, data)
+        built = build.build_bundle(spec, building, folder, matrix, y, decision, data)
         uri = store.put(built, settings().bundles)
     compared = _compare(spec, (matrix, y), unseen)
     version, reason = versions.register(built, uri, decision, runs[winner], compared)

@@ -61,6 +61,7 @@ class Prediction(TypedDict):
     risk_level: str
     timestamp: str
     imputed: NotRequired[list[str]]
+    receipt: NotRequired[str]
 
 
 class Predictions(TypedDict):

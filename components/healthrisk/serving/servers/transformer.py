@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle
+from healthrisk.config import settings
 from healthrisk.inference.scorer import Scorer, risk_levels
+from healthrisk.receipts.token import MAX_CHARACTERS, Issuer
 from healthrisk.serving.answers import Prediction, Predictions, TensorMetadata
 from healthrisk.serving.data_plane import Context
 from healthrisk.serving.errors import RequestError, bad_request
@@ -26,15 +28,24 @@ class Transformer(BundleModel):
     platform = "healthrisk_transformer"
 
     def __init__(
-        self, name: str, bundle: Bundle, predictor: PredictorClient, metrics: ServerMetrics, max_rows: int
+        self,
+        name: str,
+        bundle: Bundle,
+        predictor: PredictorClient,
+        metrics: ServerMetrics,
+        max_rows: int,
+        issuer: Issuer | None = None,
     ) -> None:
         super().__init__(name, bundle)
+        self._issuer = issuer
         self._predictor = predictor
         self._metrics = metrics
         self._distributions = Distributions(name, bundle)
         self._reader = RowReader(bundle.spec, max_rows)
         # A row as it waits for the predictor: its values, its model inputs, and room for its probabilities.
         self._row_bytes = 8 * len(bundle.spec.features) + 4 * len(bundle.preprocessor.outputs) + 64
+        if issuer:
+            self._row_bytes += 2 * MAX_CHARACTERS
         classes = bundle.spec.target.classes
         self._values = np.array(
             [cls.value for cls in classes], dtype=np.int64 if isinstance(classes[0].value, int) else object
@@ -85,6 +96,8 @@ class Transformer(BundleModel):
         if imputed := self._imputed(matrix):
             # A v2 parameter is a string, number or boolean, so the rows of each feature come as JSON within a string.
             parameters["imputed"] = json.dumps(imputed)
+        if self._issuer:
+            parameters["receipt"] = " ".join(self._issuer.issue(matrix, probabilities))
         return Response(self.name, self.version, outputs, request.id, parameters)
 
     async def predict_v1(self, document: Any, context: Context) -> Predictions:
@@ -110,6 +123,9 @@ class Transformer(BundleModel):
         for feature, rows in self._imputed(matrix).items():
             for row in rows:
                 predictions[row].setdefault("imputed", []).append(feature)
+        if self._issuer:
+            for answer, receipt in zip(predictions, self._issuer.issue(matrix, probabilities), strict=True):
+                answer["receipt"] = receipt
         return {"predictions": predictions}
 
     def preprocess(self, payload: Request) -> NDArray[np.float64]:
@@ -147,10 +163,13 @@ def make(server: BundleServer, bundle: Bundle) -> Transformer:
 
     Raises:
         ValueError: there is no --predictor_host, or it has no valid port.
+        ConfigError: the key that is to sign receipts is too short.
     """
+    keys = settings().receipt_keys
+    issuer = Issuer(bundle, keys[0]) if keys else None
     classes = len(bundle.spec.target.classes)
     predictor = PredictorClient(server.predictor_address(), server.model_name, bundle.version, classes)
-    return Transformer(server.model_name, bundle, predictor, server.metrics, server.limits.max_rows)
+    return Transformer(server.model_name, bundle, predictor, server.metrics, server.limits.max_rows, issuer)
 
 
 def main() -> int:

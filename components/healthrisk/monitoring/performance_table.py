@@ -1,0 +1,59 @@
+"""Live performance as a table of plain text."""
+
+from collections.abc import Iterator, Sequence
+
+from healthrisk.monitoring.alarm import AlarmState
+from healthrisk.monitoring.figures import Performance
+from healthrisk.monitoring.performance import Slice, VersionPerformance
+from healthrisk.receipts.judged import EVENT
+from healthrisk.training.intervals import Estimate
+
+_HEAD = f"{'':<34}{'outcomes':>9}{'came true':>10}  {'ROC AUC':<23}{'slope':<24}{'in the large':<25}{'Brier':<22}"
+
+
+def lines(versions: Sequence[VersionPerformance]) -> Iterator[str]:
+    """Yield the lines: each version's alarm, and of everybody, months and groups what is live beside validation."""
+    for place, version in enumerate(versions):
+        if place:
+            yield ""
+        yield f"{version.model}, version {version.version}: {version.event}"
+        yield f"alarm     {_alarm(version.alarm)}"
+        yield ""
+        yield _HEAD.rstrip()
+        for one in version.slices:
+            name = one.month or " ".join(filter(None, (one.grouping, one.group))) or "all"
+            what = name if one.label == EVENT else f"{one.label}, {name}"
+            yield _figures(what, one.live)
+            if one.validated:
+                yield _figures("  validation", one.validated)
+            yield from _points(one)
+
+
+def _alarm(state: AlarmState | None) -> str:
+    if state is None:
+        return "none: this version's bundle does not say how validation went"
+    evidence = f"evidence {state.evidence:.3g} of {state.threshold:.3g} after {state.outcomes} outcomes"
+    if state.raised:
+        return f"raised on {state.raised}: {state.largest} ({evidence})"
+    needed = f"; a fall of ROC AUC by .05 from the start needs about {state.needed}" if state.needed else ""
+    return f"silent, {evidence}{needed}"
+
+
+def _figures(name: str, figures: Performance) -> str:
+    calibration = figures.calibration
+    cells = f"{name:<34}{figures.rows:>9}{figures.events:>10}  {_interval(figures.roc_auc, 3):<23}"
+    slope, large = (calibration.calibration_slope, calibration.in_the_large) if calibration else (None, None)
+    cells += f"{_interval(slope, 2):<24}{_interval(large, 2):<25}{_interval(figures.brier, 3)}"
+    return cells.rstrip() + ("" if figures.enough else "  too few")
+
+
+def _points(one: Slice) -> Iterator[str]:
+    for point in one.live.operating:
+        shares = f"sensitivity {_interval(point.sensitivity, 3)}, specificity {_interval(point.specificity, 3)}"
+        yield f"  at a risk of {point.at:g}: {shares}"
+
+
+def _interval(value: Estimate | None, digits: int) -> str:
+    if value is None:
+        return "-"
+    return f"{value.mean:.{digits}f} ({value.low:.{digits}f} to {value.high:.{digits}f})"

@@ -1,0 +1,124 @@
+"""Figures out of 50 bins, beside those of the rows."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv
+import pytest
+from sklearn.model_selection import cross_val_predict
+
+from healthrisk import spec as specs
+from healthrisk.data import encoding
+from healthrisk.evidence import calibration
+from healthrisk.evidence.event import Event
+from healthrisk.monitoring.figures import Bins, area, measure
+from healthrisk.receipts import judged
+from healthrisk.receipts.validated import MIDDLES
+from healthrisk.spec.metric import ROC_AUC
+from healthrisk.training import estimators, metrics, preprocessing
+from tests.support import sample_bundle
+
+CASES = [
+    ("heart-disease", "logistic_regression"),
+    ("heart-disease", "random_forest"),
+    ("breast-cancer", "logistic_regression"),
+    ("breast-cancer", "random_forest"),
+    ("obesity", "logistic_regression"),
+]
+
+
+def in_bins(chance: np.ndarray, came: np.ndarray, means: np.ndarray = MIDDLES) -> Bins:
+    places = judged.bins(chance)
+    counts = [np.bincount(places[mask], minlength=judged.BINS).astype(float) for mask in (came, ~came)]
+    return Bins(*counts, means)
+
+
+def mean_by_bin(chance: np.ndarray) -> np.ndarray:
+    rows = np.bincount(judged.bins(chance), minlength=judged.BINS)
+    sums = np.bincount(judged.bins(chance), weights=chance, minlength=judged.BINS)
+    return np.where(rows > 0, sums / np.maximum(rows, 1), MIDDLES)
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def unseen(request: pytest.FixtureRequest, uci: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Each label's cross-validated probabilities, and whether it came true, on a whole data set."""
+    dataset, family = request.param
+    spec = specs.load(dataset)
+    if dataset == "obesity":
+        table = pyarrow.csv.read_csv(uci / "ObesityDataSet_raw_and_data_sinthetic.csv")
+        matrix, y = encoding.encode(spec, table), encoding.encode_target(spec, table)
+    else:
+        matrix, y = sample_bundle.rows_of(spec, 0)
+    inputs = preprocessing.fit(spec, matrix)[1].transform(matrix)
+    scored = cross_val_predict(estimators.make_classifier(family, 0), inputs, y, cv=5, method="predict_proba")
+    chances = judged.probabilities(spec, scored)
+    came = np.array([judged.happened(spec, position) for position in y])
+    return [(label, chances[:, place], came[:, place]) for place, label in enumerate(judged.labels(spec))]
+
+
+def test_figures_lie_within_a_two_hundredth_of_those_of_the_rows(
+    unseen: list[tuple[str, np.ndarray, np.ndarray]],
+) -> None:
+    for label, chance, came in unseen:
+        acting = (0.3, 0.7)
+        live = measure(in_bins(chance, came, mean_by_bin(chance)), acting, 20)
+        labels, both = came.astype(np.int64), np.column_stack([1 - chance, chance])
+        # Of a class among many, half of the rows may lie in the lowest bin.
+        near = 0.005 if label == judged.EVENT else 0.01
+        assert live.roc_auc.mean == pytest.approx(metrics.roc_auc(labels, both), abs=near)
+        assert live.brier.mean == pytest.approx(metrics.brier(labels, both), abs=0.005)
+        assert live.calibration.observed == pytest.approx(came.mean(), abs=1e-12)
+        assert live.calibration.expected == pytest.approx(chance.mean(), abs=0.005)
+        for point in live.operating:
+            assert point.sensitivity.mean == pytest.approx((chance[came] >= point.at).mean(), abs=0.005)
+            assert point.specificity.mean == pytest.approx((chance[~came] < point.at).mean(), abs=0.005)
+
+
+def test_calibration_lies_near_that_of_the_rows(unseen: list[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    """Within a fiftieth of the slope, and of a log-odd: what a bin's width leaves open of the log-odds in it."""
+    for _, chance, came in unseen:
+        live = measure(in_bins(chance, came, mean_by_bin(chance)), (), 20).calibration
+        kept = np.clip(chance, 0.01, 0.99)
+        rows = calibration.measure(Event(came, kept > 0.5, kept))
+        assert live.calibration_slope.mean == pytest.approx(rows.calibration_slope.mean, rel=0.02)
+        assert live.in_the_large.mean == pytest.approx(rows.in_the_large.mean, abs=0.02)
+
+
+def test_weights_are_as_good_as_rows(unseen: list[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    _, chance, came = unseen[0]
+    bins = in_bins(chance, came)
+    counted = np.concatenate([bins.events, bins.others])
+    event = Event(np.repeat([True, False], judged.BINS), np.tile(MIDDLES > 0.5, 2), np.tile(MIDDLES, 2))
+    rows = Event(
+        *(np.repeat(values, counted.astype(int)) for values in (event.happened, event.predicted, event.probability))
+    )
+    weighted, plain = calibration.measure(event, counted), calibration.measure(rows)
+    assert weighted.rows == plain.rows == len(chance)
+    for name in ("calibration_slope", "calibration_intercept", "in_the_large"):
+        one, other = getattr(weighted, name), getattr(plain, name)
+        assert (one.mean, one.low, one.high) == pytest.approx((other.mean, other.low, other.high), abs=1e-4)
+
+
+def test_the_interval_of_the_area_is_the_bootstrap_one() -> None:
+    rng = np.random.default_rng(0)
+    chance = rng.beta(1.2, 1.8, 600)
+    came = rng.random(600) < chance
+    own = area(in_bins(chance, came))
+    rows = metrics.estimate(ROC_AUC, came.astype(np.int64), np.column_stack([1 - chance, chance]), 0)
+    assert (own.mean, own.low, own.high) == pytest.approx((rows.mean, rows.low, rows.high), abs=0.008)
+
+
+def test_what_cannot_be_computed_is_none() -> None:
+    nobody = in_bins(np.empty(0), np.empty(0, dtype=bool))
+    empty = measure(nobody, (0.5,), 20)
+    assert (empty.rows, empty.enough, empty.roc_auc, empty.brier, empty.calibration) == (0, False, None, None, None)
+    healthy = measure(in_bins(np.full(30, 0.2), np.zeros(30, dtype=bool)), (0.5,), 20)
+    assert (healthy.roc_auc, healthy.calibration, healthy.operating[0].sensitivity) == (None, None, None)
+    assert healthy.operating[0].specificity.mean == 1
+    assert not healthy.enough
+
+
+def test_perfect_order_has_an_interval_too() -> None:
+    own = area(in_bins(np.repeat([0.1, 0.9], 30), np.repeat([False, True], 30)))
+    assert own.mean == own.high == 1
+    assert 0.9 < own.low <= 1
