@@ -45,3 +45,9 @@ def test_a_file_that_is_being_written_beside_it_stays(tmp_path: Path) -> None:
     (tmp_path / ".writing-1-page").write_text("half")
     with scratch_folder(tmp_path):
         assert (tmp_path / ".writing-1-page").exists()
+
+
+def test_one_may_lie_within_another(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path) as outer, scratch_folder(outer) as inner:
+        assert inner.parent == outer
+    assert list(tmp_path.iterdir()) == []

@@ -30,29 +30,19 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     the folder, which ends with the process, whatever number that has in whichever container.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    with _locked(parent):
-        for stale in parent.glob(f"{_PREFIX}*"):
-            _remove_if_unheld(stale)
-        scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        held = os.open(scratch, os.O_RDONLY)
-        fcntl.flock(held, fcntl.LOCK_SH)
+    for stale in parent.glob(f"{_PREFIX}*"):
+        _remove_if_unheld(stale)
+    # Under another name until the lock is held, so that nobody takes it for a stale one.
+    made = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+    held = os.open(made, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    scratch = made.rename(parent / made.name.replace(".making-", _PREFIX))
     scratch.chmod(0o755)
     try:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         os.close(held)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, so that nobody takes a new folder within it for a stale one."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _remove_if_unheld(folder: Path) -> None:
