@@ -129,7 +129,7 @@ def _describe(column: DistinctValues) -> list[str]:
     numbers = column.numbers
     label = column.name.replace("_", " ").strip() or column.name
     # Each field as YAML.
-    entry = {"name": _scalar(column.name), "label": _scalar(label)}
+    entry = {"name": _in_flow(column.name), "label": _in_flow(label)}
     sentinels: list[float] = []
     if numbers is None and derive.are_booleans(column.texts):
         entry |= {"kind": "boolean"}
@@ -219,7 +219,7 @@ def _target(column: DistinctValues) -> tuple[list[str], list[str]]:
         event = _short(float(f"{shares[1]:.2g}"))
         levels = [f"  - {{name: Low, below: {event}}}  # the event's share of the rows", "  - {name: High}"]
     else:
-        rest = ", ".join(_scalar(value) for value in values[1:])
+        rest = ", ".join(_in_flow(value) for value in values[1:])
         share = _short(float(f"{shares[1:].sum():.2g}"))
         levels = [
             "  - {name: Low}",
@@ -233,7 +233,7 @@ def _target(column: DistinctValues) -> tuple[list[str], list[str]]:
 
 
 def _class_line(value: int | str, share: float) -> str:
-    given = _scalar(value)
+    given = _in_flow(value)
     return f"    - {{name: {_quoted(str(value))}, value: {given}, raw: [{given}]}}  # {share:.1%} of rows"
 
 
@@ -250,6 +250,11 @@ def _scalar(value: Any) -> str:
     """Return a value as one line of YAML."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
     return text.removesuffix("\n").removesuffix("\n...").strip()
+
+
+def _in_flow(value: Any) -> str:
+    """Return a value as it stands within brackets or braces, where more needs quotes than on a line of its own."""
+    return _scalar([value])[1:-1]
 
 
 def _quoted(text: str) -> str:

@@ -29,8 +29,11 @@ def counts(bundle: Bundle, url: str, model: str, window: str) -> Reference:
         NoTrafficError: it holds nothing of this version.
     """
     own = f'model="{model}",version="{bundle.version}"'
-    increases = _Increases(url, own, window)
-    refused = {key[0]: count for key, count in _Increases(url, f'model="{model}"', window)(_REFUSALS, "reason").items()}
+    # By the server's clock.
+    at = query(url, "vector(time())")[0].value[0]
+    increases = _Increases(url, own, window, at)
+    refusals = _Increases(url, f'model="{model}"', window, at)(_REFUSALS, "reason")
+    refused = {key[0]: count for key, count in refusals.items()}
     refused = {reason: refused[reason] for reason in REFUSED if refused.get(reason)}
     reference = bundle.reference
     classes = increases("predictions_by_class_total", "class")
@@ -92,17 +95,16 @@ class _Answer(BaseModel):
     error: str | None = None
 
 
-def query(url: str, promql: str) -> list[Sample]:
-    """Return the samples of an instant query.
+def query(url: str, promql: str, at: float | None = None) -> list[Sample]:
+    """Return the samples of an instant query, at a time in seconds since 1970 or now.
 
     Raises:
         SourceError: Prometheus does not answer, or refuses.
     """
     url = url.rstrip("/")
+    params = {"query": promql} | ({} if at is None else {"time": f"{at:.3f}"})
     try:
-        answer = _Answer.model_validate_json(
-            httpx.get(f"{url}/api/v1/query", params={"query": promql}, timeout=TIMEOUT).content
-        )
+        answer = _Answer.model_validate_json(httpx.get(f"{url}/api/v1/query", params=params, timeout=TIMEOUT).content)
     except (httpx.HTTPError, httpx.InvalidURL, ValidationError) as error:
         raise SourceError(f"{url} does not answer as a Prometheus does: {error}") from error
     if answer.data is None:
@@ -111,15 +113,18 @@ def query(url: str, promql: str) -> list[Sample]:
 
 
 class _Increases:
-    """Asks one Prometheus for increases of one model's counters."""
+    """Asks one Prometheus for increases of one model's counters, all up to the same moment.
 
-    def __init__(self, url: str, own: str, window: str) -> None:
-        self._url, self._own, self._window = url, own, window
+    Prometheus extrapolates an increase towards its window's ends, so that two moments give two answers.
+    """
+
+    def __init__(self, url: str, own: str, window: str, at: float) -> None:
+        self._url, self._own, self._window, self._at = url, own, window, at
 
     def __call__(self, metric: str, *labels: str) -> dict[tuple[str, ...], int]:
         """Return the increase of a counter by labels, summed over replicas, in whole events."""
         promql = f"sum by ({', '.join(labels)}) (increase({metric}{{{self._own}}}[{self._window}]))"
         return {
             tuple(sample.metric[label] for label in labels): round(sample.value[1])
-            for sample in query(self._url, promql)
+            for sample in query(self._url, promql, self._at)
         }
