@@ -101,7 +101,7 @@ def _slices(spec: DatasetSpec, label: str, known: Groups, cells: list[tuple[Cell
         sums["", cell.grouping, cell.group].append((cell, count))
         if not cell.grouping:
             sums[cell.month, "", ""].append((cell, count))
-    means = known["", ""].means if ("", "") in known else MIDDLES
+    means = {group: bins.means for group, bins in known.items()}
     # A class has no level of risk from which one acts.
     acting = spec.acting_from if label == judged.EVENT else ()
     least = spec.evidence.min_cases
@@ -111,7 +111,7 @@ def _slices(spec: DatasetSpec, label: str, known: Groups, cells: list[tuple[Cell
             grouping=grouping,
             group=group,
             label=label,
-            live=measure(_bins(counted, means), acting, least),
+            live=measure(_bins(counted, means.get((grouping, group), MIDDLES)), acting, least),
             validated=measure(known[grouping, group], acting, least) if (grouping, group) in known else None,
         )
         for (month, grouping, group), counted in sorted(sums.items())
