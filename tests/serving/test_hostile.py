@@ -177,6 +177,33 @@ def test_messages_that_cannot_be_decoded(heart_pair: Pair, client: httpx.Client)
     assert ask(heart_pair, message_of(heart_pair).SerializeToString()) is grpc.StatusCode.OK
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "grpc.health.v1.Health/Check",
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "inference.GRPCInferenceService/ModelReady",
+        "inference.GRPCInferenceService/ServerMetadata",
+    ],
+)
+def test_methods_that_need_few_bytes_take_no_more(heart_pair: Pair, path: str) -> None:
+    """Health and reflection too: none is a way around the bounds, or answers with UNKNOWN."""
+    refused = {
+        b"\x0a\xff": grpc.StatusCode.INVALID_ARGUMENT,
+        b"\x3a\x03\xff\xfe\xfd\x0a\xff": grpc.StatusCode.INVALID_ARGUMENT,
+        b"\x7a\x00" * 2049: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+    with grpc.insecure_channel(heart_pair.transformer.grpc) as channel:
+        for message, code in refused.items():
+            if path.endswith("Info"):
+                call = channel.stream_stream(f"/{path}")(iter([b"\x3a\x00", message]), timeout=ANSWER)
+                with pytest.raises(grpc.RpcError):
+                    list(call)
+            else:
+                call = channel.unary_unary(f"/{path}").future(message, timeout=ANSWER)
+            assert call.code() is code
+
+
 def test_contents_with_raw_contents(heart_pair: Pair) -> None:
     message = message_of(heart_pair)
     message.raw_input_contents.append(bytes(13 * 8))

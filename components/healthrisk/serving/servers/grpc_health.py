@@ -3,16 +3,19 @@
 from typing import Any
 
 from google.protobuf import descriptor_pool
-from grpc import StatusCode, aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc import StatusCode, aio, method_handlers_generic_handler, unary_stream_rpc_method_handler
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from healthrisk.serving.admission import AdmissionController
+from healthrisk.serving.data_plane import DataPlane
+from healthrisk.serving.servers.grpc_methods import SmallMethods
 
-_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 
 
-class HealthService(health_pb2_grpc.HealthServicer):
+class HealthService:
     """Says whether a service takes requests; the empty name stands for the whole server."""
 
     def __init__(self, admission: AdmissionController, services: tuple[str, ...]) -> None:
@@ -56,7 +59,17 @@ class _Symbols:
         return getattr(self._pool, name)
 
 
-def add_health_and_reflection(server: aio.Server, admission: AdmissionController, services: tuple[str, ...]) -> None:
+def add_health_and_reflection(server: aio.Server, data_plane: DataPlane, names: tuple[str, ...]) -> None:
     """Let a server answer what is asked of its services, by their full names."""
-    health_pb2_grpc.add_HealthServicer_to_server(HealthService(admission, services), server)
-    reflection.enable_server_reflection((*services, _NAME, reflection.SERVICE_NAME), server, pool=_Symbols())
+    small = SmallMethods(data_plane)
+    health, check = HealthService(data_plane.admission, names), _HEALTH.methods_by_name["Check"]
+    methods = {"Check": small.unary(check, health.Check), "Watch": unary_stream_rpc_method_handler(health.Watch)}
+    listed = reflection.aio.ReflectionServicer((*names, _HEALTH.full_name, _REFLECTION.full_name), pool=_Symbols())
+    (info,) = _REFLECTION.methods
+    streams = {info.name: small.stream(info, listed.ServerReflectionInfo)}
+    server.add_generic_rpc_handlers(
+        (
+            method_handlers_generic_handler(_HEALTH.full_name, methods),
+            method_handlers_generic_handler(_REFLECTION.full_name, streams),
+        )
+    )

@@ -2,11 +2,9 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
 from grpc import (
     RpcMethodHandler,
     StatusCode,
@@ -22,6 +20,7 @@ from healthrisk.serving.data_plane import Context, DataPlane
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.servers.grpc_codec import from_message, to_message
 from healthrisk.serving.servers.grpc_health import add_health_and_reflection
+from healthrisk.serving.servers.grpc_methods import UNDECODABLE, SmallMethods
 from healthrisk.serving.tensors import Request
 from healthrisk.serving.tracing import valid, valid_state
 
@@ -33,8 +32,7 @@ _STATUS = {
     503: StatusCode.UNAVAILABLE,
     504: StatusCode.DEADLINE_EXCEEDED,
 }
-_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-_UNDECODABLE = "the message is not of the method's type"
+_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 # What gRPC buffers of an answer without waiting for the client.
 _BUFFERED_BYTES = 2**16
 
@@ -101,7 +99,7 @@ class InferenceService:
         try:
             message = pb.ModelInferRequest.FromString(raw)
         except DecodeError:
-            raise bad_request("undecodable", _UNDECODABLE) from None
+            raise bad_request("undecodable", UNDECODABLE) from None
         if not self._serves(message.model_name, message.model_version):
             raise RequestError(404, "not_found", self._no_such_model())
         return from_message(message, self._most_values)
@@ -125,33 +123,18 @@ class InferenceService:
         return f"no such model or version; here is model {self._model.name!r}, version {self._model.version!r}"
 
     def handlers(self) -> dict[str, RpcMethodHandler]:
-        """Return the methods by name. gRPC itself would answer a message that cannot be decoded with UNKNOWN."""
-        methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
-        return {
-            method.name: unary_unary_rpc_method_handler(
-                self.ModelInfer if method.name == "ModelInfer" else self._decoding(method),
-                response_serializer=GetMessageClass(method.output_type).SerializeToString,
-            )
-            for method in methods
+        """Return the methods by name."""
+        small = SmallMethods(self._data_plane)
+        handlers = {
+            method.name: small.unary(method, getattr(self, method.name))
+            for method in _SERVICE.methods
             if method.name in type(self).__dict__
         }
-
-    def _decoding(self, method: Any) -> Callable[[bytes, aio.ServicerContext], Awaitable[Message]]:
-        given, answered = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-        behaviour = getattr(self, method.name)
-
-        async def decode(raw: bytes, context: aio.ServicerContext) -> Message:
-            try:
-                wire.check(raw, self._data_plane.admission.limits.max_parsed_bytes)
-                request = given.FromString(raw)
-            except (DecodeError, RequestError):
-                self._data_plane.refused("grpc", 400, "undecodable")
-                context.set_code(StatusCode.INVALID_ARGUMENT)
-                context.set_details(_UNDECODABLE)
-                return answered()
-            return await behaviour(request, context)
-
-        return decode
+        return handlers | {
+            "ModelInfer": unary_unary_rpc_method_handler(
+                self.ModelInfer, response_serializer=pb.ModelInferResponse.SerializeToString
+            )
+        }
 
 
 def make_server(data_plane: DataPlane, path: str) -> aio.Server:
@@ -167,7 +150,7 @@ def make_server(data_plane: DataPlane, path: str) -> aio.Server:
     ]
     server = aio.server(options=options)
     handlers = InferenceService(data_plane).handlers()
-    server.add_generic_rpc_handlers((method_handlers_generic_handler(_SERVICE, handlers),))
-    add_health_and_reflection(server, data_plane.admission, (_SERVICE,))
+    server.add_generic_rpc_handlers((method_handlers_generic_handler(_SERVICE.full_name, handlers),))
+    add_health_and_reflection(server, data_plane, (_SERVICE.full_name,))
     server.add_insecure_port(f"unix:{path}")
     return server
