@@ -134,8 +134,8 @@ load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION
 	@.tools/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-fuzz: $(READY) ## send at least 20,000 malformed requests over REST and gRPC; it counts them
-	@HEALTHRISK_FUZZ_EXAMPLES=1600 pytest -rP tests/serving/test_fuzz.py
+fuzz: $(READY) ## attack the servers in their containers' memory with 50,000 hostile requests; takes root
+	@python -m tests.fuzz $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(HEAVY),--heavy $(HEAVY)) $(if $(SEED),--seed $(SEED))
 
 benchmark-pipeline: $(READY) ## time the pipeline against the same work in one process
 	@python tests/benchmarks/pipeline.py

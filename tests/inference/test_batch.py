@@ -254,3 +254,21 @@ def test_a_row_of_another_length_is_named_and_not_quoted(
     assert f"line {before + 2} has {len(row) + 1} columns, expected {len(row)}" in ended.stderr
     assert "987654" not in ended.stderr
     assert line not in ended.stderr
+
+
+def test_a_header_in_another_encoding_is_one_line(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    bundle, file = make_bundle(), tmp_path / "in.csv"
+    file.write_bytes("âge,sex\n63,1\n".encode("latin-1"))
+    ended = run(file, "--out", tmp_path / "out.csv", "--bundle", bundle, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1), ended.stderr
+    assert "UTF-8" in ended.stderr
+
+
+@pytest.mark.parametrize("text", ["5_0", "\N{FULLWIDTH DIGIT FIVE}\N{FULLWIDTH DIGIT ZERO}", "0x32"])
+def test_texts_that_are_no_numbers(make_bundle: Callable[..., Path], raw_rows: Any, tmp_path: Path, text: str) -> None:
+    """As the servers refuse them: row by row, with the feature and without the value."""
+    bundle, file = make_bundle(), tmp_path / "in.csv"
+    row = next(row for row in raw_rows(bundle) if None not in row.values()) | {"chol": text}
+    file.write_text("\n".join([",".join(row), ",".join(str(value) for value in row.values())]) + "\n")
+    assert json.loads(run(file, "--out", tmp_path / "out.csv", "--bundle", bundle).stdout)["rejected_rows"] == 1
+    assert "chol" in (tmp_path / "out.rejects.csv").read_text()

@@ -256,6 +256,7 @@ def test_nothing_is_told_to_makers(part: str, render: Render) -> None:
         "ANALYTICS_CHECK_FOR_UPDATES",
         "ANALYTICS_CHECK_FOR_PLUGIN_UPDATES",
         "NEWS_NEWS_FEED",
+        "SNAPSHOTS_EXTERNAL",
     )
     grafana = environment["Deployment/grafana/grafana"]
     assert {name: grafana.get(f"GF_{name}_ENABLED", grafana.get(f"GF_{name}")) for name in quiet} == dict.fromkeys(

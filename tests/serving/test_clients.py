@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -72,6 +73,26 @@ def test_a_refused_body_that_came_in_leaves_its_connection(lasting: Pair) -> Non
             answer.begin()
             assert (answer.status, answer.will_close) == (413 if len(body) > 1000 else 200, False)
             answer.read()
+
+
+def test_requests_that_wait_for_the_answer_before_them_are_not_late(lasting: Pair) -> None:
+    """They have come in; that the first of them is answered after the time for a request is no fault of the client."""
+    body = body_of(lasting)
+    head = f"POST /v1/models/{lasting.bundle.spec.name}:predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+    last = head.encode() + b"connection: close\r\n\r\n" + body
+    lasting.predictor.send(signal.SIGSTOP)
+    try:
+        with socket.create_connection(("127.0.0.1", lasting.transformer.ports[0]), timeout=ANSWER) as connection:
+            connection.sendall((head.encode() + b"\r\n" + body) * 20 + last)
+            time.sleep(2 * SECONDS)
+            lasting.predictor.send(signal.SIGCONT)
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+    finally:
+        lasting.predictor.send(signal.SIGCONT)
+    assert answer.count(b"HTTP/1.1 200") == 21
+    assert b"408" not in answer
 
 
 def test_refused_bodies_are_not_kept(make_bundle: Callable[..., Path], tmp_path: Path) -> None:

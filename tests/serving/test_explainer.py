@@ -1,5 +1,8 @@
 """The explainer as a real process beside transformer and predictor: it adds up to what they serve, in words."""
 
+import json
+import re
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +17,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from healthrisk.bundle import Bundle
 from tests.support import http
-from tests.support.patience import ANSWER
+from tests.support.patience import ANSWER, until
 from tests.support.servers import PATIENT, Pair, Server
 
 Rows = Callable[..., list[dict[str, Any]]]
@@ -153,3 +156,57 @@ def test_others_are_answered_while_rows_are_explained(
             seen += under_way in prober.get(obesity_explainer.metrics).text
     assert len(answer.result()) == len(rows)
     assert seen > 5
+
+
+@pytest.mark.parametrize("protocol", ["REST", "gRPC"])
+def test_what_nobody_waits_for_is_not_computed(
+    obesity_pair: Pair, obesity_explainer: Server, raw_rows: Rows, as_tensors: Callable[..., Any], protocol: str
+) -> None:
+    """A client that leaves is counted as such, not as one that got its explanations."""
+    rows, name = raw_rows(obesity_pair.bundle.path)[:64], obesity_pair.bundle.spec.name
+
+    def page() -> str:
+        return http.get(obesity_explainer.metrics).text
+
+    counted = "v1" if protocol == "REST" else "grpc"
+    left = re.compile(rf'^prediction_requests_total.*code="499".*protocol="{counted}"', re.MULTILINE)
+    under_way = f'predictions_in_flight{{model="{name}"}} 1.0'
+    assert not left.search(page())
+    if protocol == "REST":
+        body = json.dumps({"instances": rows}).encode()
+        head = f"POST /v1/models/{name}:explain HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", obesity_explainer.ports[0])) as connection:
+            connection.sendall(head.encode() + body)
+            until(lambda: under_way in page())
+    else:
+        message = pb.ModelInferRequest(model_name=name)
+        for tensor in as_tensors(obesity_pair.bundle, rows):
+            contents = message.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=[len(rows)]).contents
+            if tensor["datatype"] == "BYTES":
+                contents.bytes_contents.extend(str(value or "").encode() for value in tensor["data"])
+            else:
+                contents.fp64_contents.extend(float("nan") if value is None else value for value in tensor["data"])
+        with grpc.insecure_channel(obesity_explainer.grpc) as channel:
+            call = GRPCInferenceServiceStub(channel).ModelInfer.future(message, timeout=ANSWER)
+            until(lambda: under_way in page())
+            call.cancel()
+    until(lambda: left.search(page()))
+
+
+def test_explanations_have_a_deadline(heart_pair: Pair, raw_rows: Rows, tmp_path: Path) -> None:
+    options = ("--predictor_host=127.0.0.1:1", *PATIENT, "--answer_seconds=0.001")
+    server = Server("explainer.py", heart_pair.bundle.path, tmp_path / "log", options).start().wait()
+    try:
+        rows = raw_rows(heart_pair.bundle.path)[:64]
+        url = f"{server.url}/v1/models/{heart_pair.bundle.spec.name}:explain"
+        answer = http.post(url, json={"instances": rows})
+        assert (answer.status_code, "send fewer" in answer.json()["error"]) == (504, True)
+    finally:
+        server.end()
+
+
+def test_values_that_nest(heart_pair: Pair, heart_explainer: Server, raw_rows: Rows) -> None:
+    row = raw_rows(heart_pair.bundle.path)[0] | {"age": "DEEP"}
+    body = json.dumps({"instances": [row]}).encode().replace(b'"DEEP"', b"[" * 1000 + b"]" * 1000)
+    answer = http.post(f"{heart_explainer.url}/v1/models/{heart_pair.bundle.spec.name}:explain", content=body)
+    assert (answer.status_code, "age is a list" in answer.json()["error"]) == (400, True)

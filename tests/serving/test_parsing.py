@@ -8,48 +8,14 @@ import pytest
 from healthrisk.serving import parsing
 from healthrisk.serving.admission import Limits
 from healthrisk.serving.errors import RequestError
-from tests.support import memory
+from tests.support import heavy, memory
 
 # A fourth of what may come in: all of it takes memory in proportion to a body's length.
 SIZE = Limits.max_body_bytes // 4
 LIMIT = Limits.max_parsed_bytes // 4
 
 
-def repeated(start: bytes, part: bytes, end: bytes = b"1]") -> bytes:
-    return start + part * ((SIZE - len(start) - len(end)) // len(part)) + end
-
-
-# By what costs most: values, texts of every width, lists and objects side by side, nested, and broken off.
-FORMS = {
-    "small numbers": repeated(b"[", b"1,"),
-    "numbers": repeated(b"[", b"999,"),
-    "fractions": repeated(b"[", b"1.5,"),
-    "empty texts": repeated(b"[", b'"",'),
-    "texts of one letter": repeated(b"[", b'"a",'),
-    "texts of two letters": repeated(b"[", b'"ab",'),
-    "accents": repeated(b"[", '"é",'.encode()),
-    "emojis": repeated(b"[", '"\N{GRINNING FACE}",'.encode()),
-    "one wide text": b'["' + b"a" * (SIZE - 20) + '\N{GRINNING FACE}"]'.encode(),
-    "one escaped text": b'["' + b"a" * (SIZE - 20) + b'\\ud83d\\ude00"]',
-    "empty lists": repeated(b"[", b"[],"),
-    "empty objects": repeated(b"[", b"{},"),
-    "objects": repeated(b"[", b'{"":0},'),
-    "lists": repeated(b"[", b"[1],"),
-    "deep lists": repeated(b"[", b"[" * 900 + b"]" * 900 + b","),
-    "deep objects": repeated(b"[", b'{"":' * 300 + b"0" + b"}" * 300 + b","),
-    "distinct keys": b"{" + b",".join(b'"%x":0' % key for key in range(SIZE // 10)) + b"}",
-    "words": repeated(b"[", b"true,"),
-    "NaN and empty texts": repeated(b"[NaN", b',""', b"]"),
-    "NaN": repeated(b"[", b"NaN,"),
-    "NaN within texts": repeated(b"[NaN,", b'"NaN",'),
-    "the same key": repeated(b'{"":0', b',"":0', b"}"),
-    "colons in texts": repeated(b"[", b'":",'),
-    "broken off": b"[" + b"1," * (SIZE // 2 - 1),
-    "broken off, deep": repeated(b"[", b"[" * 900 + b"]" * 900 + b",", b""),
-    "only brackets": b"[" * SIZE,
-    "only quotes": b'"' * SIZE,
-    "only backslashes": b'"' + b"\\" * (SIZE - 1),
-}
+FORMS = heavy.bodies(SIZE)
 
 
 def take(body: bytes) -> None:
@@ -73,7 +39,7 @@ def test_a_full_table_may_come_in() -> None:
     row = b"[63,1,3,145,233,1,0,150,0,2.3,0,0,1],"
     keys = b"age sex cp trestbps chol fbs restecg thalach exang oldpeak slope ca thal".split()
     instance = b"{" + b",".join(b'"%b":10' % key for key in keys) + b"},"
-    for body in (b'{"data":[' + row * 25_000, repeated(b"[", instance)):
+    for body in (b'{"data":[' + row * 25_000, heavy.repeated(SIZE, b"[", instance)):
         assert parsing.weight(body) <= LIMIT
 
 

@@ -10,50 +10,14 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from healthrisk.serving import wire
 from healthrisk.serving.admission import Limits
 from healthrisk.serving.errors import RequestError
-from tests.support import memory
+from tests.support import heavy, memory
 
 # A fourth of what may come in: all of it takes memory in proportion to a message's length.
 SIZE = Limits.max_body_bytes // 4
 LIMIT = Limits.max_parsed_bytes // 4
 
 
-def varint(number: int) -> bytes:
-    out = b""
-    while number > 127:
-        out, number = out + bytes([number & 127 | 128]), number >> 7
-    return out + bytes([number])
-
-
-def part(number: int, content: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def tensor(*contents: bytes) -> bytes:
-    return part(5, b"".join(contents))
-
-
-ROOM = SIZE - 64
-FORMS = {
-    "inputs": b"\x2a\x00" * (SIZE // 2),
-    "inputs with contents": b"\x2a\x02\x2a\x00" * (SIZE // 4),
-    "outputs": b"\x32\x00" * (SIZE // 2),
-    "raw contents": b"\x3a\x00" * (SIZE // 2),
-    "parameters": b"".join(part(4, part(1, b"%x" % key)) for key in range(SIZE // 9)),
-    "unknown fields": b"\x78\x00" * (SIZE // 2),
-    "groups": b"\x7b\x7c" * (SIZE // 2),
-    "shape": tensor(part(3, b"\x00" * ROOM)),
-    "shape, unpacked": tensor(b"\x18\x00" * (ROOM // 2)),
-    "INT64": tensor(part(5, part(3, b"\x00" * ROOM))),
-    "INT64, unpacked": tensor(part(5, b"\x18\x00" * (ROOM // 2))),
-    "INT32": tensor(part(5, part(2, b"\x00" * ROOM))),
-    "BOOL": tensor(part(5, part(1, b"\x00" * ROOM))),
-    "FP64": tensor(part(5, part(7, b"\x00" * (ROOM // 8 * 8)))),
-    "BYTES": tensor(part(5, b"\x42\x00" * (ROOM // 2))),
-    "contents again and again": tensor(b"\x2a\x00" * (ROOM // 2)),
-    "parameters of a tensor": tensor(*(part(4, part(1, b"%x" % key)) for key in range(SIZE // 9))),
-    "one long name": tensor(part(1, b"a" * ROOM)),
-    "one raw tensor": part(7, b"\x00" * ROOM),
-}
+FORMS = heavy.messages(SIZE)
 
 
 def take(message: bytes) -> None:
@@ -85,7 +49,7 @@ def test_a_message_of_full_size_may_come_in() -> None:
     for form in ("one raw tensor", "FP64", "INT64"):
         wire.check(FORMS[form], LIMIT)
     with pytest.raises(RequestError, match="at most"):
-        wire.check(b"\x3a" + varint(LIMIT // 16) + bytes(LIMIT // 16), LIMIT)
+        wire.check(b"\x3a" + heavy.varint(LIMIT // 16) + bytes(LIMIT // 16), LIMIT)
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,11 @@ class LimitedProtocol(HttpToolsProtocol):
             position += _PIECE_BYTES
         self._unread = self._unread[position:]
         if self._unread:
+            # With what waits here the client is not late.
             self.flow.pause_reading()
+            self._unwatch()
+        elif self._incomplete and self._deadline is None:
+            self._watch()
 
     def _hold(self) -> None:
         """Count what waits behind the request being answered, and give up where all together is too much."""
@@ -121,7 +125,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._refuse_malformed()
         if not self._incomplete:
             self._unwatch()
-        elif self._deadline is None:
+        elif self._deadline is None and not self._unread:
             self._watch()
 
     def _feed(self, data: bytes) -> None:

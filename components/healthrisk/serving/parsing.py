@@ -5,6 +5,7 @@ text one byte or four. `weight` bounds it by counts that cost a millisecond a me
 measures the forms that cost most against that bound.
 """
 
+import gc
 import json
 from collections import Counter
 from typing import Any
@@ -51,20 +52,29 @@ def parse(body: bytes, max_weight: int) -> Any:
     if (needed := weight(body)) > max_weight:
         raise too_large(f"the body would take {needed} bytes of memory, at most {max_weight} are allowed")
     try:
-        document = orjson.loads(body)
+        document = _load(body)
     except orjson.JSONDecodeError as error:
         if b"NaN" not in body:
             raise _not_json(error) from None
         body = _without_nan(body)
         try:
-            document = orjson.loads(body)
+            document = _load(body)
         except orjson.JSONDecodeError as still:
             raise _not_json(still) from None
     if body.count(b":") != (members := _members(document)):
         del document
         _refuse_duplicates(body, members)
-        return orjson.loads(body)
+        return _load(body)
     return document
+
+
+def _load(body: bytes) -> Any:
+    """Parse JSON without the garbage collector, which would find nothing and take five times as long as the parser."""
+    gc.disable()
+    try:
+        return orjson.loads(body)
+    finally:
+        gc.enable()
 
 
 def _not_json(error: orjson.JSONDecodeError) -> RequestError:

@@ -1,0 +1,1 @@
+"""Hostile requests by the thousand against servers in a container's memory: `make fuzz`."""

@@ -1,0 +1,55 @@
+"""Documents and bytes that are almost good."""
+
+import copy
+import random
+from typing import Any
+
+JUNK: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    2**63,
+    1e308,
+    1.5,
+    "",
+    "x" * 300,
+    "NaN",
+    "5_0",
+    "\N{GRINNING FACE}",
+    [],
+    {},
+    [[]],
+    [None],
+    {"a": {"b": 1}},
+    [[[[[[1]]]]]],
+)
+
+
+def spoil(document: Any, chance: random.Random, junk: Any = JUNK) -> None:
+    """Replace, remove, double or nest one part of a document, in place."""
+    place = document
+    while place:
+        key = chance.choice(sorted(place) if isinstance(place, dict) else range(len(place)))
+        inner = place[key]
+        if isinstance(inner, dict | list) and inner and chance.random() < 0.7:
+            place = inner
+            continue
+        action = chance.randrange(4)
+        if action == 0:
+            del place[key]
+        elif action == 1 and isinstance(place, list):
+            place.extend(copy.deepcopy(inner) for _ in range(chance.randrange(1, 20)))
+        elif action == 2:
+            place[key] = [inner]
+        else:
+            place[key] = copy.deepcopy(chance.choice(junk))
+        return
+
+
+def spoil_bytes(content: bytes, chance: random.Random, changes: int) -> bytes:
+    """Return the bytes with so many of them changed."""
+    spoilt = bytearray(content)
+    for _ in range(changes):
+        spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
+    return bytes(spoilt)
