@@ -27,7 +27,7 @@ def test_make_run_prints_what_the_readme_shows(home: Path) -> None:
     same = [
         line
         for line in shown.splitlines()
-        if line and not line.startswith(("bundle", "report", "table", "MLflow", "POST", "asked"))
+        if line and not line.startswith(("bundle", "report", "table", "cards", "MLflow", "POST", "asked"))
     ]
     assert len(same) > 8
     for line in same:
