@@ -108,16 +108,18 @@ def test_the_servers_call_nobody(watched: Watched, make_bundle: Callable[..., Pa
     predictor = Server("predictor.py", bundle, Path(os.devnull), ports=[port + 2, port + 3, port + 5])
     pair = Pair(transformer, predictor, Bundle.open(bundle))
     transformer.process = watched.start("kserve/serve.py", f"--bundle={bundle}", f"--port={port}")
+    predictor.process = transformer.process
     try:
         transformer.wait()
+        predictor.wait()
         http.post(pair.predict_url, content=body_of(pair)).raise_for_status()
         assert grpc_code(pair).name == "OK"
         time.sleep(WATCHED_SECONDS)
         http.post(pair.predict_url, content=body_of(pair)).raise_for_status()
     finally:
         transformer.end(signal.SIGTERM)
-    # The transformer asks the predictor, and `make serve` whether both are ready.
-    assert watched.attempts() == {("127.0.0.1", port), ("127.0.0.1", port + 2)}
+    # The transformer asks the predictor, and `make serve` whether all three are ready.
+    assert watched.attempts() == {("127.0.0.1", port), ("127.0.0.1", port + 2), ("127.0.0.1", port + 6)}
     assert watched.traces_left() == []
 
 

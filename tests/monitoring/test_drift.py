@@ -185,7 +185,8 @@ def test_the_training_data_do_not_drift_from_themselves(bundle: Bundle) -> None:
     shipped = Path(datasets.__path__[0]) / "heart-disease.csv"
     current = counts(bundle, shipped)
     known = bundle.reference
-    assert current == known
+    # A table has no validation of its own.
+    assert current == known.model_copy(update={"validated": ()})
     assert drift.compare(known, current).verdict == "stable"
 
 

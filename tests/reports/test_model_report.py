@@ -76,8 +76,6 @@ class Page(html.parser.HTMLParser):
         if tag == "td":
             self.in_cell = True
             self.rows[-1].append("")
-        if tag == "br" and self.in_cell:
-            self.rows[-1][-1] += " "
         assert tag not in {"script", "link", "iframe"}
 
     def handle_data(self, data: str) -> None:

@@ -8,7 +8,10 @@ from healthrisk.monitoring.performance import Slice, VersionPerformance
 from healthrisk.receipts.judged import EVENT
 from healthrisk.training.intervals import Estimate
 
-_HEAD = f"{'':<34}{'outcomes':>9}{'came true':>10}  {'ROC AUC':<23}{'slope':<24}{'in the large':<25}{'Brier':<22}"
+_HEAD = (
+    f"{'':<34}{'outcomes':>9}{'came true':>10}  "
+    f"{'ROC AUC':<23}{'calibration slope':<24}{'in the large':<25}{'Brier':<22}"
+)
 
 
 def lines(versions: Sequence[VersionPerformance]) -> Iterator[str]:
