@@ -3,10 +3,13 @@
 import contextlib
 import itertools
 import json
+import os
 import select
 import signal
 import socket
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -21,9 +24,10 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from healthrisk.bundle import Bundle
 from tests.support import http
 from tests.support.patience import ANSWER, until
-from tests.support.servers import PATIENT, Pair, Server, body_of, grpc_code
+from tests.support.servers import PATIENT, ROOT, Pair, Server, body_of, grpc_code
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +84,10 @@ class Load:
         began = time.monotonic()
         until(lambda: self.codes(began)[code] >= count, lambda: self.codes(began))
         return began
+
+    def wait_until_sent_away(self) -> None:
+        """Wait until every client was told to go elsewhere."""
+        until(lambda: not any(thread.is_alive() for thread in self._threads), self.codes)
 
     def codes(self, since: float = 0.0) -> Counter[int]:
         return Counter(code for at, code in list(self.answers) if at >= since)
@@ -140,29 +148,52 @@ def unready(server: Server) -> httpx.Response | None:
     return answer if answer.status_code == 503 else None
 
 
+# As long as the checks take; told a second time, a server drains no longer.
+LONG = (*PATIENT, f"--drain_seconds={ANSWER:g}")
+
+
 def test_sigterm_drains(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -> None:
-    pair = start_pair(make_bundle("heart-disease", "logistic_regression"), *PATIENT, "--drain_seconds=8")
+    pair = start_pair(make_bundle("heart-disease", "logistic_regression"), *LONG)
+    assert pair.transformer.process is not None
     try:
-        check_draining(pair)
+        check_draining(pair.transformer, pair.predict_url, body_of(pair), pair.transformer.process)
     finally:
         pair.end()
 
 
-def check_draining(pair: Pair) -> None:
-    with Load(pair.predict_url, body_of(pair), clients=8) as load:
+def test_serve_drains(make_bundle: Callable[..., Path], port: int) -> None:
+    """`make serve` keeps the predictor for as long as the transformer drains."""
+    bundle = make_bundle("heart-disease", "logistic_regression")
+    transformer = Server("transformer.py", bundle, Path(os.devnull), ports=[port, port + 1, port + 4])
+    model = Bundle.open(bundle)
+    url = f"{transformer.url}/v1/models/{model.spec.name}:predict"
+    command = [sys.executable, str(ROOT / "kserve" / "serve.py"), f"--bundle={bundle}", f"--port={port}", *LONG]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("serving heart-disease")
+            check_draining(transformer, url, json.dumps({"instances": model.golden.rows[:1]}).encode(), process)
+        finally:
+            process.kill()
+
+
+def check_draining(transformer: Server, url: str, body: bytes, process: subprocess.Popen[Any]) -> None:
+    """Tell a process to stop, and see that its transformer says so, answers on, and ends when it is told again."""
+    with Load(url, body, clients=8) as load:
         load.wait_for(200)
-        pair.transformer.send(signal.SIGTERM)
+        process.terminate()
         stopped = time.monotonic()
-        draining = until(lambda: unready(pair.transformer))
+        draining = until(lambda: unready(transformer))
         assert draining.json() == {"error": "draining"}
         assert draining.headers["retry-after"]
-        with grpc.insecure_channel(pair.transformer.grpc) as channel:
+        with grpc.insecure_channel(transformer.grpc) as channel:
             health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=ANSWER)
         assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
-        late = http.post(pair.predict_url, content=body_of(pair))
+        late = http.post(url, content=body)
         assert (late.status_code, late.headers["connection"]) == (200, "close")
-        assert pair.transformer.process is not None
-        assert pair.transformer.process.wait(ANSWER) == 0
+        load.wait_until_sent_away()
+        process.terminate()
+        assert process.wait(ANSWER) == 0
     assert load.codes(stopped)[200] > 0
     assert set(load.codes()) == {200}, load.codes()
 

@@ -16,7 +16,7 @@ from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
 
 READY_SECONDS = 300
-STOP_SECONDS = 40
+STOP_SECONDS = 120
 # REST and gRPC of the transformer, then of the predictor; the metrics of each; then the explainer's REST and metrics.
 PORTS = 8
 _EXPLAINER, _EXPLAINER_METRICS = 6, 7
@@ -66,15 +66,15 @@ def served(
     servers: list[Server] = []
     try:
         servers.append(_start(scripts / "transformer.py", bundle, _ports(where, 0), [hop, *arguments], output))
-        # It ends when the transformer has ended, of which nobody else need learn.
-        stops = ["--drain_seconds=0", *arguments]
-        servers.append(_start(scripts / "predictor.py", bundle, _ports(where, 1), stops, output))
-        urls = [where.url(0), where.url(2)]
+        urls = [where.url()]
         if explain:
             own = _listen(where, _EXPLAINER, _EXPLAINER_METRICS, "--enable_grpc=false")
             servers.append(_start(scripts / "explainer.py", bundle, own, arguments, output))
             urls.append(where.url(_EXPLAINER))
-        _wait_until_ready(servers, urls)
+        # It ends when the transformer has ended, of which nobody else need learn.
+        stops = [*arguments, "--drain_seconds=0"]
+        servers.append(_start(scripts / "predictor.py", bundle, _ports(where, 1), stops, output))
+        _wait_until_ready(servers, [*urls, where.url(2)])
         yield servers
     finally:
         _stop(servers)
@@ -158,12 +158,21 @@ def _name(server: Server) -> str:
 
 
 def _stop(servers: list[Server]) -> None:
-    """End the transformer, then the predictor it depends on."""
-    for server in servers:
-        server.terminate()
-        with contextlib.suppress(KeyboardInterrupt):
-            try:
-                server.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+    """End transformer and explainer side by side, then the predictor, on which the transformer depends."""
+    for group in (servers[:-1], servers[-1:]):
+        for server in group:
+            server.terminate()
+        for server in group:
+            _await_end(server)
+
+
+def _await_end(server: Server) -> None:
+    """Wait until a server that was told to end has ended; whoever cannot wait interrupts again."""
+    while server.returncode is None:
+        try:
+            server.wait(STOP_SECONDS)
+        except KeyboardInterrupt:
+            # Told twice, a server no longer waits for its callers to learn of it.
+            server.terminate()
+        except subprocess.TimeoutExpired:
+            server.kill()
