@@ -58,11 +58,11 @@ class Watched:
         socket between the bounds on gRPC and gRPC.
         """
         lines = self._trace.read_text().splitlines()
-        found = {match for line in lines for match in _ADDRESS.findall(line)}
+        addresses = {match for line in lines for match in _ADDRESS.findall(line)}
         # The C library looks for a cache of users and groups there.
         return {
             (address or path, int(port or 0))
-            for port, address, path in found
+            for port, address, path in addresses
             if path != "/var/run/nscd/socket" and not _OWN_SOCKET.fullmatch(path)
         }
 
@@ -88,9 +88,9 @@ with contextlib.suppress(OSError):
     socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b"", ("2001:db8::1", 9))
 """
     watched.run("-c", script)
-    found = watched.attempts()
-    assert {("192.0.2.1", 4317), ("2001:db8::1", 9)} <= found
-    assert any(port == 53 or "resolve" in name for name, port in found)
+    attempts = watched.attempts()
+    assert {("192.0.2.1", 4317), ("2001:db8::1", 9)} <= attempts
+    assert any(port == 53 or "resolve" in name for name, port in attempts)
 
 
 def test_the_pipeline_and_batch_call_nobody(watched: Watched, own: tuple[str, ...], tmp_path: Path) -> None:

@@ -63,10 +63,10 @@ def run_pipeline(dataset: str) -> dict[str, Any]:
             steps, cpu, title = [], 0.0, ""
             assert running.stdout is not None
             for line in running.stdout:
-                if found := re.match(r"\[\d/\d\] (.*)", line):
-                    title, cpu = found[1], watch.cpu()
-                elif found := re.match(r" +done in (.*) s", line):
-                    steps.append({"step": title, "wall": float(found[1]), "cpu": round(watch.cpu() - cpu, 2)})
+                if matched := re.match(r"\[\d/\d\] (.*)", line):
+                    title, cpu = matched[1], watch.cpu()
+                elif matched := re.match(r" +done in (.*) s", line):
+                    steps.append({"step": title, "wall": float(matched[1]), "cpu": round(watch.cpu() - cpu, 2)})
                     cpu = watch.cpu()
         if running.returncode:
             raise SystemExit("the pipeline failed")

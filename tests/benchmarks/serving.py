@@ -92,9 +92,9 @@ class Bench:
                 running.url + system.path, json.dumps(system.body([row])).encode(), JSON_HEADERS
             )
             with urllib.request.urlopen(request) as answer:
-                found = system.probability(json.load(answer))
-            if abs(found - expected) > 1e-6:
-                raise SystemExit(f"{system.name} answers {found}, expected {expected}")
+                answered = system.probability(json.load(answer))
+            if abs(answered - expected) > 1e-6:
+                raise SystemExit(f"{system.name} answers {answered}, expected {expected}")
 
     def measure(self, system: System) -> dict[str, Any]:
         """Start a system and return one round of its figures."""
@@ -129,8 +129,8 @@ class Bench:
                 folder = Path(tempfile.mkdtemp(dir=self.scratch)) / "bodies"
                 bodies = Bodies.write(folder, [content], own)
                 wrk(running.url + system.path, bodies, 4, 1)
-                found = wrk(running.url + system.path, bodies, 4, self.seconds)
-                rates[form] = found["requests"] / found["seconds"] * TABLE_ROWS
+                counted = wrk(running.url + system.path, bodies, 4, self.seconds)
+                rates[form] = counted["requests"] / counted["seconds"] * TABLE_ROWS
             requests = grpc_raw(running.grpc, self.bundle.spec.name, columns, 4, self.seconds)
         return {**rates, "gRPC raw": requests * TABLE_ROWS, "no server at all": self.offline()}
 
@@ -239,7 +239,7 @@ def main() -> None:
             "cores": os.cpu_count(),
             "load_average": os.getloadavg()[0],
             "rounds": args.rounds,
-            "systems": {name: median(found) for name, found in rounds.items()},
+            "systems": {name: median(measurements) for name, measurements in rounds.items()},
             "share_of_bare": median(shares),
             "tables": {family: median([one.tables() for _ in range(args.rounds)]) for family, one in benches.items()},
         }

@@ -62,13 +62,13 @@ def predict(bundle: Bundle, table: Path) -> dict[str, Any]:
         printed, errors = running.communicate()
     if running.returncode:
         raise SystemExit(errors)
-    found = json.loads(printed)
+    summary = json.loads(printed)
     cpu, peak = map(float, errors.split()[-2:])
     return {
-        "rows": found["rows"],
-        "seconds": found["seconds"],
-        "rows_per_second": found["rows_per_second"],
-        "rows_per_cpu_second": round(found["rows"] / cpu),
+        "rows": summary["rows"],
+        "seconds": summary["seconds"],
+        "rows_per_second": summary["rows_per_second"],
+        "rows_per_cpu_second": round(summary["rows"] / cpu),
         "peak_mib": round(peak / 1024),
     }
 
@@ -84,11 +84,11 @@ def main() -> None:
         for family, rows in (("logistic_regression", args.rows), ("random_forest", args.rows // 10)):
             bundle, table = make_bundle(Path(name), family), Path(name) / "table.parquet"
             write_table(bundle, table, rows)
-            results[family] = found = predict(bundle, table)
+            results[family] = measured = predict(bundle, table)
             print(
-                f"{family:<22}{found['rows']:>12,} rows{found['seconds']:>8.1f} s"
-                f"{found['rows_per_second']:>12,} rows/s{found['rows_per_cpu_second']:>12,} rows/CPU s"
-                f"{found['peak_mib']:>6,} MiB"
+                f"{family:<22}{measured['rows']:>12,} rows{measured['seconds']:>8.1f} s"
+                f"{measured['rows_per_second']:>12,} rows/s{measured['rows_per_cpu_second']:>12,} rows/CPU s"
+                f"{measured['peak_mib']:>6,} MiB"
             )
     print(json.dumps(results))
     if args.json:

@@ -43,10 +43,10 @@ def wrk(url: str, bodies: Bodies, connections: int, seconds: float) -> dict[str,
         text=True,
         check=True,
     )
-    found: dict[str, float] = json.loads(ended.stdout.split("RESULT ")[1])
-    if found["failed"]:
-        raise SystemExit(f"{url}: {found['failed']} of {found['requests']} requests failed")
-    return found
+    summary: dict[str, float] = json.loads(ended.stdout.split("RESULT ")[1])
+    if summary["failed"]:
+        raise SystemExit(f"{url}: {summary['failed']} of {summary['requests']} requests failed")
+    return summary
 
 
 def binary_body(columns: dict[str, np.ndarray]) -> tuple[bytes, dict[str, str]]:

@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 
 def draw(results: dict[str, Any], path: Path) -> None:
     """Write the picture as PNG."""
-    found = sorted(results["systems"].items(), key=lambda item: item[1]["requests_per_second"])
-    names = [name for name, _ in found]
+    ranked = sorted(results["systems"].items(), key=lambda item: item[1]["requests_per_second"])
+    names = [name for name, _ in ranked]
     colours = ["#1f6f8b" if name == "healthrisk" else "#8fa1ad" for name in names]
     figure, (rates, costs) = plt.subplots(
         1, 2, figsize=(11, 0.45 * len(names) + 1.6), sharey=True, layout="constrained"
@@ -22,7 +22,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         (costs, "cpu_us_per_request", "CPU of one request, µs"),
     )
     for axes, key, title in panels:
-        values = [one[key] for _, one in found]
+        values = [one[key] for _, one in ranked]
         # Points, for the length of a bar says nothing on a logarithmic axis.
         axes.scatter(values, names, color=colours, s=70)
         for name, value in zip(names, values, strict=True):

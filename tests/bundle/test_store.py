@@ -73,9 +73,9 @@ def test_what_is_put_is_fetched_unaltered(made: Bundle, root: str, tmp_path: Pat
     uri = store.put(made, root)
     assert uri == f"{root}/heart-disease/{made.digest}"
     assert store.put(made, root) == uri
-    found = store.fetch(uri, made.digest, tmp_path / "cache")
+    fetched = store.fetch(uri, made.digest, tmp_path / "cache")
     for name in made.manifest.files:
-        assert (found.path / name).read_bytes() == (made.path / name).read_bytes()
+        assert (fetched.path / name).read_bytes() == (made.path / name).read_bytes()
 
 
 def test_what_is_not_there_is_refused(made: Bundle, root: str, tmp_path: Path) -> None:

@@ -21,18 +21,18 @@ def read(answer: Any) -> list[list[float]]:
 
 async def main() -> None:
     rest = InferenceRESTClient(RESTConfig(protocol="v2", timeout=180))
-    found = {"ready": await rest.is_server_ready(url) and await rest.is_model_ready(url, model)}
-    found["v2"] = read(await rest.infer(url, request(), model_name=model))
+    answers = {"ready": await rest.is_server_ready(url) and await rest.is_model_ready(url, model)}
+    answers["v2"] = read(await rest.infer(url, request(), model_name=model))
     await rest.close()
     first = InferenceRESTClient(RESTConfig(protocol="v1", timeout=180))
     answer = await first.infer(url, {"instances": [row]}, model_name=model)
-    found["v1"] = answer["predictions"][0]["probability"]
+    answers["v1"] = answer["predictions"][0]["probability"]
     await first.close()
     client = InferenceGRPCClient(grpc, timeout=180)
-    found["grpc ready"] = await client.is_server_ready() and await client.is_model_ready(model)
-    found["grpc"] = read(await client.infer(request()))
+    answers["grpc ready"] = await client.is_server_ready() and await client.is_model_ready(model)
+    answers["grpc"] = read(await client.infer(request()))
     await client.close()
-    print(json.dumps(found))
+    print(json.dumps(answers))
 
 
 if __name__ == "__main__":

@@ -18,16 +18,16 @@ def ask(request: InferenceRequest) -> InferenceResponse:
 
 def main() -> None:
     request = PandasCodec.encode_request(pd.DataFrame(json.loads(sys.argv[2])))
-    found = {}
+    unpacked = {}
     for output in ask(request).outputs:
         (codec,) = [one for one in (NumpyCodec, StringCodec) if one.ContentType == output.parameters.content_type]
         decoded = codec.decode_output(output)
-        found[output.name] = decoded if isinstance(decoded, list) else decoded.tolist()
+        unpacked[output.name] = decoded if isinstance(decoded, list) else decoded.tolist()
     # A column of a frame holds one value a row; two numbers are one as JSON.
     rows = Parameters(content_type=PandasCodec.JsonContentType)
     request.outputs = [RequestOutput(name="probability", parameters=rows), RequestOutput(name="risk_level")]
     frame = PandasCodec.decode_response(ask(request))
-    print(json.dumps({"arrays": found, "frame": frame.to_dict(orient="list")}))
+    print(json.dumps({"arrays": unpacked, "frame": frame.to_dict(orient="list")}))
 
 
 if __name__ == "__main__":

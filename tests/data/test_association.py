@@ -27,11 +27,11 @@ def test_what_says_nothing_is_0() -> None:
 
 
 def test_the_strongest_of_heart_disease_are_those_known(heart: Heart) -> None:
-    found = association.measure(*heart)
-    assert found.labels[-1] == heart[0].target.label
-    assert len(found.labels) == 14
-    strengths = np.array(found.strengths)
+    associations = association.measure(*heart)
+    assert associations.labels[-1] == heart[0].target.label
+    assert len(associations.labels) == 14
+    strengths = np.array(associations.strengths)
     assert (strengths == strengths.T).all()
     assert ((strengths >= 0) & (strengths <= 1)).all()
-    strongest = [found.labels[place] for place in np.argsort(-strengths[-1, :-1])[:3]]
+    strongest = [associations.labels[place] for place in np.argsort(-strengths[-1, :-1])[:3]]
     assert set(strongest) == {"Thallium stress test", "Chest pain", "Major vessels coloured by fluoroscopy"}

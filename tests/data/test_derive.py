@@ -80,13 +80,13 @@ def test_what_cannot_be_read_is_named_with_its_row(tmp_path: Path) -> None:
 def test_batch_prediction_reads_them_alike(tmp_path: Path) -> None:
     """The first row was registered after its visit, and `ja` is no word that is known."""
     ((batch, _),) = tables.read(write(tmp_path, *ROWS), 100, SPEC.csv)
-    found = Partitioner(SPEC).partition(batch, 1)
-    assert found.good.tolist() == [False, True, True, True]
-    assert found.rejects.column("feature").to_pylist() == ["Raucher", "waited"]
-    assert np.array_equal(found.matrix[:2, 2], [64, 23])
+    partitioned = Partitioner(SPEC).partition(batch, 1)
+    assert partitioned.good.tolist() == [False, True, True, True]
+    assert partitioned.rejects.column("feature").to_pylist() == ["Raucher", "waited"]
+    assert np.array_equal(partitioned.matrix[:2, 2], [64, 23])
     ingest(SPEC, str(write(tmp_path, *ROWS[1:])), tmp_path / "t")
     ((same, _),) = tables.read((tmp_path / "t").rename(tmp_path / "t.parquet"), 100)
-    assert np.array_equal(Partitioner(SPEC).partition(same, 1).matrix, found.matrix, equal_nan=True)
+    assert np.array_equal(Partitioner(SPEC).partition(same, 1).matrix, partitioned.matrix, equal_nan=True)
 
 
 def test_a_header_in_other_code_points_is_the_same(tmp_path: Path) -> None:

@@ -236,9 +236,9 @@ def test_a_spec_without_sources_asks_for_a_file(tmp_path: Path) -> None:
 
 def test_texts_and_seven_classes_are_read_as_they_are(uci: Path, tmp_path: Path) -> None:
     obesity = specs.load("obesity")
-    found = table(uci / "ObesityDataSet_raw_and_data_sinthetic.csv", tmp_path, obesity)
+    read = table(uci / "ObesityDataSet_raw_and_data_sinthetic.csv", tmp_path, obesity)
     given = pd.read_csv(uci / "ObesityDataSet_raw_and_data_sinthetic.csv")
-    pd.testing.assert_frame_equal(found, given)
+    pd.testing.assert_frame_equal(read, given)
 
 
 @pytest.mark.parametrize(("delimiter", "encoding"), [(";", "latin-1"), ("\t", "utf-8"), ("|", "utf-8")])

@@ -25,19 +25,19 @@ def results(frame: pd.DataFrame, tmp_path: Path, spec: DatasetSpec = HEART) -> V
     return validate(spec, tmp_path / "table")
 
 
-def messages(found: ValidationReport, status: str) -> list[str]:
-    return [check.message for check in found.checks if check.status == status]
+def messages(report: ValidationReport, status: str) -> list[str]:
+    return [check.message for check in report.checks if check.status == status]
 
 
 def test_the_shipped_table_passes_every_check(tmp_path: Path) -> None:
-    found = results(FRAME, tmp_path)
-    assert {check.status for check in found.checks} == {"pass"}
-    found.raise_if_failed()
-    assert [(one.name, one.rows) for one in found.classes] == [("no disease", 164), ("disease", 139)]
-    age = found.columns["age"]
+    report = results(FRAME, tmp_path)
+    assert {check.status for check in report.checks} == {"pass"}
+    report.raise_if_failed()
+    assert [(one.name, one.rows) for one in report.classes] == [("no disease", 164), ("disease", 139)]
+    age = report.columns["age"]
     assert (age.statistics.min, age.statistics.max, sum(age.counts)) == (29, 77, 303)
     assert age.statistics.mean == pytest.approx(FRAME["age"].mean())
-    thal = found.columns["thal"]
+    thal = report.columns["thal"]
     assert (thal.codes, thal.counts, thal.missing) == ((3, 6, 7), (166, 18, 117), 2)
 
 
@@ -63,10 +63,10 @@ def changed(column: str, value: float, rows: slice = slice(3, 3)) -> pd.DataFram
     ],
 )
 def test_what_breaks_a_rule_fails_and_is_named(frame: pd.DataFrame, says: str, tmp_path: Path) -> None:
-    found = results(frame, tmp_path)
-    assert any(says in message for message in messages(found, "fail")), messages(found, "fail")
+    report = results(frame, tmp_path)
+    assert any(says in message for message in messages(report, "fail")), messages(report, "fail")
     with pytest.raises(ValidationError):
-        found.raise_if_failed()
+        report.raise_if_failed()
 
 
 def test_what_the_spec_only_warns_of_is_a_warning(tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_what_the_spec_only_warns_of_is_a_warning(tmp_path: Path) -> None:
 def test_the_spec_decides_what_fails(action: str, status: str, tmp_path: Path) -> None:
     document = HEART.model_dump(mode="json")
     document["validation"]["duplicates"] = {"action": action, "limit": 0.01}
-    found = results(pd.concat([FRAME, FRAME.head(20)]), tmp_path, DatasetSpec.model_validate(document))
-    assert [check.status for check in found.checks if check.name == "duplicates"] == [status]
+    report = results(pd.concat([FRAME, FRAME.head(20)]), tmp_path, DatasetSpec.model_validate(document))
+    assert [check.status for check in report.checks if check.name == "duplicates"] == [status]
 
 
 def kaggle() -> pd.DataFrame:
@@ -138,11 +138,11 @@ def test_small_tables_raise_no_false_alarm_of_inversion(shuffled: bool, tmp_path
 
 
 def test_the_page_shows_every_check_and_column_and_needs_nothing_else(tmp_path: Path) -> None:
-    found = results(pd.concat([FRAME, FRAME.head(20)]), tmp_path)
-    page = render(HEART, found)
+    report = results(pd.concat([FRAME, FRAME.head(20)]), tmp_path)
+    page = render(HEART, report)
     assert page.count('src="data:image/png;base64,') == 2 + len(HEART.columns)
     assert "the strongest with the outcome are" in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "20 of 323 rows repeat another one" in page
     assert all(column.label in page for column in HEART.columns)
-    assert ValidationReport.model_validate_json(found.to_json()) == found
+    assert ValidationReport.model_validate_json(report.to_json()) == report

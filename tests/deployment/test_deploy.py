@@ -80,8 +80,8 @@ def deployment_of(number: str) -> str:
 
 
 def champion() -> str | None:
-    found = versions.champion(NAME)
-    return found.number if found else None
+    registered = versions.champion(NAME)
+    return registered.number if registered else None
 
 
 def test_a_proven_version_is_let_in(bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed]) -> None:

@@ -71,11 +71,11 @@ def url(served: Any, forward: Callable[[str, int], str]) -> Callable[[], str]:
 
 
 def test_the_inference_service_is_ready(served: tuple[Bundle, Deployed], kubectl: Callable[..., str]) -> None:
-    found = json.loads(kubectl("--namespace", "healthrisk", "get", "inferenceservice", NAME, "--output", "json"))
-    conditions = {one["type"]: one["status"] for one in found["status"]["conditions"]}
+    service = json.loads(kubectl("--namespace", "healthrisk", "get", "inferenceservice", NAME, "--output", "json"))
+    conditions = {one["type"]: one["status"] for one in service["status"]["conditions"]}
     parts = ("Ready", "PredictorReady", "TransformerReady", "ExplainerReady")
     assert [conditions[part] for part in parts] == ["True"] * 4
-    assert found["spec"]["predictor"]["model"]["storageUri"] == served[1].bundle
+    assert service["spec"]["predictor"]["model"]["storageUri"] == served[1].bundle
 
 
 def test_rest_answers_as_offline(served: tuple[Bundle, Deployed], url: Callable[[], str]) -> None:
@@ -90,10 +90,10 @@ def test_grpc_answers_as_offline(served: tuple[Bundle, Deployed], kubectl: Calla
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             with grpc.insecure_channel(next(iter(process.stdout or ())).split()[2]) as channel:
-                found = golden_grpc.probabilities(channel, served[0])
+                answered = golden_grpc.probabilities(channel, served[0])
         finally:
             process.terminate()
-    np.testing.assert_allclose(found, served[0].golden.probability, atol=1e-6)
+    np.testing.assert_allclose(answered, served[0].golden.probability, atol=1e-6)
 
 
 def test_a_challenger_is_served_beside_the_champion(

@@ -103,6 +103,6 @@ def test_bad_input_is_not_tried_again(kubectl: Kubectl, platform: None) -> None:
     assert done.returncode == 1
     (workflow,) = re.findall(r"^run +(\S+)$", done.stdout, re.MULTILINE)
     selector = ("get", "workflows", f"--selector=pipeline/runid={workflow}", "--output=json")
-    (found,) = json.loads(kubectl("--namespace", "kubeflow", *selector))["items"]
-    tries = [node for node in found["status"]["nodes"].values() if node["type"] == "Pod" and node["phase"] == "Failed"]
+    (pod,) = json.loads(kubectl("--namespace", "kubeflow", *selector))["items"]
+    tries = [node for node in pod["status"]["nodes"].values() if node["type"] == "Pod" and node["phase"] == "Failed"]
     assert len(tries) == 1

@@ -93,8 +93,8 @@ def test_grpc_goes_to_the_model_that_its_header_names(
     credentials = grpc.ssl_channel_credentials(trusted.read_bytes())
     options = [("grpc.ssl_target_name_override", HOST), ("grpc.default_authority", HOST)]
     with grpc.secure_channel(gateway, credentials, options) as channel:
-        found = golden_grpc.probabilities(channel, served[0], x_model=NAME)
-        np.testing.assert_allclose(found, served[0].golden.probability, atol=1e-6)
+        answered = golden_grpc.probabilities(channel, served[0], x_model=NAME)
+        np.testing.assert_allclose(answered, served[0].golden.probability, atol=1e-6)
         with pytest.raises(grpc.RpcError) as caught:
             golden_grpc.probabilities(channel, served[0])
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -48,17 +48,17 @@ def run(client: kfp.Client) -> str:
     """A run that was started and not waited for."""
     done = submit("--no-wait", "--experiment", "e2e")
     assert done.returncode == 0, done.stderr
-    found = re.search(r"^run +(\S+)$", done.stdout, re.MULTILINE)
-    assert found
-    assert f"/#/runs/details/{found[1]}" in done.stdout
-    return found[1]
+    printed = re.search(r"^run +(\S+)$", done.stdout, re.MULTILINE)
+    assert printed
+    assert f"/#/runs/details/{printed[1]}" in done.stdout
+    return printed[1]
 
 
 def test_a_run_has_the_pipelines_steps(client: kfp.Client, run: str) -> None:
-    found = client.get_run(run)
-    assert found.display_name.startswith("heart-disease ")
+    record = client.get_run(run)
+    assert record.display_name.startswith("heart-disease ")
     version = client.get_pipeline_version(
-        found.pipeline_version_reference.pipeline_id, found.pipeline_version_reference.pipeline_version_id
+        record.pipeline_version_reference.pipeline_id, record.pipeline_version_reference.pipeline_version_id
     )
     tasks = version.pipeline_spec["pipeline_spec"]["root"]["dag"]["tasks"]
     assert {"ingest", "train", "register", "deploy"} <= set(tasks)
@@ -115,8 +115,8 @@ def test_a_schedule_is_made_then_changed_and_an_alert_starts_it(
         done = submit("--experiment", experiment, "--schedule", cron)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"{verb} the schedule {cron!r} of 'retrain heart-disease'")
-    found = client.list_recurring_runs(experiment_id=client.get_experiment(experiment_name=experiment).experiment_id)
-    (schedule,) = found.recurring_runs
+    listed = client.list_recurring_runs(experiment_id=client.get_experiment(experiment_name=experiment).experiment_id)
+    (schedule,) = listed.recurring_runs
     assert schedule.trigger.cron_schedule.cron == "0 30 4 * * 6"
     name = f"retrain heart-disease: drift of {version}"
     phase, printed = in_cluster("e2e-retrain", RETRAIN.format(version=version))

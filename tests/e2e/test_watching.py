@@ -49,9 +49,9 @@ def ask(forward: Callable[[str, int], str]) -> Callable[[str], list[Any]]:
 
 def _until(seconds: float, what: Callable[[], Any]) -> Any:
     end = time.monotonic() + seconds
-    while not (found := what()) and time.monotonic() < end:
+    while not (answer := what()) and time.monotonic() < end:
         time.sleep(3)
-    return found
+    return answer
 
 
 def test_prometheus_has_our_series(

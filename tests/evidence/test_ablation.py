@@ -28,9 +28,9 @@ def obesity(uci: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Datase
 
 
 def test_body_mass_index_alone_scores_919(obesity: tuple[DatasetSpec, Part]) -> None:
-    (found,) = ablation.baselines(obesity[0], obesity[1], obesity[1])
-    assert found.accuracy == found.everywhere.mean == pytest.approx(0.919, abs=0.001)
-    assert found.everywhere.low < 0.919 < found.everywhere.high
+    (figures,) = ablation.baselines(obesity[0], obesity[1], obesity[1])
+    assert figures.accuracy == figures.everywhere.mean == pytest.approx(0.919, abs=0.001)
+    assert figures.everywhere.low < 0.919 < figures.everywhere.high
 
 
 def test_without_height_and_weight_obesity_is_harder(obesity: tuple[DatasetSpec, Part]) -> None:
@@ -58,12 +58,12 @@ def test_nested_cross_validation_lands_near_the_published_figure(
     spec, *part = heart
     small = spec.model_copy(update={"search": {"logistic_regression": {"C": (0.03, 0.3)}}})
     caplog.set_level("INFO", "healthrisk")
-    found = nested(small, ["logistic_regression"], tuple(part), seed=0, repeats=2)["logistic_regression"]
-    assert (found.folds, found.repeats, len(found.scores["roc_auc"])) == (5, 2, 10)
-    area = found.intervals["roc_auc"]
+    nested_cv = nested(small, ["logistic_regression"], tuple(part), seed=0, repeats=2)["logistic_regression"]
+    assert (nested_cv.folds, nested_cv.repeats, len(nested_cv.scores["roc_auc"])) == (5, 2, 10)
+    area = nested_cv.intervals["roc_auc"]
     assert area.mean == pytest.approx(0.910, abs=0.015)
     assert area.low < 0.910 < area.high
-    assert found.intervals["brier"].mean == pytest.approx(0.117, abs=0.015)
+    assert nested_cv.intervals["brier"].mean == pytest.approx(0.117, abs=0.015)
     assert [record.message.split(":")[0] for record in caplog.records] == [
         f"nested cross-validation of logistic_regression, {repeat}/2" for repeat in (1, 2)
     ]
@@ -104,5 +104,5 @@ def test_an_ablated_model_can_search_for_itself(heart: tuple[DatasetSpec, np.nda
             model.search(tuple(part))
         return model.fit(tuple(part)).probabilities(part[0])
 
-    found = probabilities(100.0, search=True)
-    assert any(np.array_equal(found, probabilities(c, search=False)) for c in grid)
+    searched = probabilities(100.0, search=True)
+    assert any(np.array_equal(searched, probabilities(c, search=False)) for c in grid)

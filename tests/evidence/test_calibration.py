@@ -22,18 +22,18 @@ def stated(logit: np.ndarray, happened: np.ndarray) -> Event:
 
 
 def test_true_probabilities_have_slope_one_and_intercepts_zero(true_risk: tuple[np.ndarray, np.ndarray]) -> None:
-    found = calibration.measure(stated(*true_risk))
+    measured = calibration.measure(stated(*true_risk))
     for name, ideal in (("calibration_slope", 1), ("calibration_intercept", 0), ("in_the_large", 0)):
-        assert getattr(found, name).low < ideal < getattr(found, name).high, name
-        assert getattr(found, name).high - getattr(found, name).low < 0.15
+        assert getattr(measured, name).low < ideal < getattr(measured, name).high, name
+        assert getattr(measured, name).high - getattr(measured, name).low < 0.15
 
 
 @pytest.mark.parametrize(("stretch", "shift"), [(2.0, 0.0), (1.0, 0.7), (0.5, -0.4)])
 def test_the_faults_put_in_are_found(true_risk: tuple[np.ndarray, np.ndarray], stretch: float, shift: float) -> None:
     logit, happened = true_risk
-    found = calibration.measure(stated(stretch * logit + shift, happened))
-    assert found.calibration_slope.mean == pytest.approx(1 / stretch, abs=0.06)
-    assert found.calibration_intercept.mean == pytest.approx(-shift / stretch, abs=0.06)
+    measured = calibration.measure(stated(stretch * logit + shift, happened))
+    assert measured.calibration_slope.mean == pytest.approx(1 / stretch, abs=0.06)
+    assert measured.calibration_intercept.mean == pytest.approx(-shift / stretch, abs=0.06)
 
 
 def test_recalibration_in_the_large_makes_expected_equal_observed(true_risk: tuple[np.ndarray, np.ndarray]) -> None:
@@ -44,14 +44,14 @@ def test_recalibration_in_the_large_makes_expected_equal_observed(true_risk: tup
 
 
 def test_one_outcome_alone_has_no_slope() -> None:
-    found = calibration.measure(Event(np.ones(9, bool), np.ones(9, bool), np.full(9, 0.8)))
-    assert (found.calibration_slope, found.in_the_large, found.observed) == (None, None, 1.0)
+    measured = calibration.measure(Event(np.ones(9, bool), np.ones(9, bool), np.full(9, 0.8)))
+    assert (measured.calibration_slope, measured.in_the_large, measured.observed) == (None, None, 1.0)
 
 
 def test_net_benefit_is_that_of_the_formula() -> None:
     happened = np.array([True, True, False, False, False])
     event = Event(happened, happened, np.array([0.9, 0.4, 0.6, 0.2, 0.1]))
-    found = calibration.net_benefit(event, np.array([0.25, 0.5]))
-    assert found.model == pytest.approx([2 / 5 - (1 / 5) / 3, 1 / 5 - 1 / 5])
-    assert found.everybody == pytest.approx([2 / 5 - (3 / 5) / 3, 2 / 5 - 3 / 5])
-    assert found.nobody == (0, 0)
+    benefit = calibration.net_benefit(event, np.array([0.25, 0.5]))
+    assert benefit.model == pytest.approx([2 / 5 - (1 / 5) / 3, 1 / 5 - 1 / 5])
+    assert benefit.everybody == pytest.approx([2 / 5 - (3 / 5) / 3, 2 / 5 - 3 / 5])
+    assert benefit.nobody == (0, 0)

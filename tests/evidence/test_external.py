@@ -34,9 +34,9 @@ def test_sites_land_near_the_published_figures(
     for site, area, accuracy in ((hungarian, 0.89, 0.82), (swiss, 0.75, 0.44)):
         assert site.models["full"].roc_auc.mean == pytest.approx(area, abs=0.03)
         assert site.models["full"].accuracy.mean == pytest.approx(accuracy, abs=0.12)
-        for found in site.models.values():
-            assert found.roc_auc.low < found.roc_auc.mean < found.roc_auc.high
-            assert found.recalibrated.brier <= found.brier
+        for figures in site.models.values():
+            assert figures.roc_auc.low < figures.roc_auc.mean < figures.roc_auc.high
+            assert figures.recalibrated.brier <= figures.brier
     # Prevalence is 36 % in Budapest and 93 % in Switzerland: there the risks stated are far too low.
     low = swiss.models["full"].calibration
     assert low.observed - low.expected > 0.3

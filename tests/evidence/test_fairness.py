@@ -85,6 +85,6 @@ def test_a_group_without_cases_has_no_true_positive_rate(heart: Heart) -> None:
 def test_with_many_classes_the_event_is_the_last_risk_level() -> None:
     spec = specs.load("obesity")
     p = np.eye(7)
-    found = event.binarize(spec, np.arange(7), p)
-    assert found.happened.tolist() == found.predicted.tolist() == [False] * 4 + [True] * 3
+    judged = event.binarize(spec, np.arange(7), p)
+    assert judged.happened.tolist() == judged.predicted.tolist() == [False] * 4 + [True] * 3
     assert event.name(spec) == "obesity I or obesity II or obesity III"

@@ -38,8 +38,8 @@ def by_metric(spec: DatasetSpec, y: np.ndarray, p: np.ndarray, x: np.ndarray | N
 
 
 def test_a_spec_without_gates_asks_of_a_true_model_what_it_has() -> None:
-    found = by_metric(make_spec(2), *patients(3000, 0.3))
-    assert set(found) == {
+    results = by_metric(make_spec(2), *patients(3000, 0.3))
+    assert set(results) == {
         "log_loss_gain",
         "accuracy_gain",
         "calibration_slope",
@@ -47,8 +47,8 @@ def test_a_spec_without_gates_asks_of_a_true_model_what_it_has() -> None:
         "net_benefit",
         "least_recall",
     }
-    assert {result.verdict for result in found.values()} == {Verdict.PASSED}
-    slope = found["calibration_slope"]
+    assert {result.verdict for result in results.values()} == {Verdict.PASSED}
+    slope = results["calibration_slope"]
     assert slope.low is not None
     assert slope.high is not None
     assert slope.low < 1 < slope.high
@@ -63,33 +63,33 @@ def test_probabilities_too_close_or_too_extreme_fail(stretch: float, slope: floa
 
 def test_probabilities_that_know_nothing_fail_or_gain_nothing() -> None:
     y, p = patients(3000, 0.3)
-    found = by_metric(make_spec(2), y, np.random.default_rng(1).permutation(p))
-    assert {found[name].verdict for name in ("log_loss_gain", "net_benefit")} == {Verdict.FAILED}
+    results = by_metric(make_spec(2), y, np.random.default_rng(1).permutation(p))
+    assert {results[name].verdict for name in ("log_loss_gain", "net_benefit")} == {Verdict.FAILED}
     shifted = special.expit(special.logit(p[:, 1]) + 1.5)
-    found = by_metric(make_spec(2), y, np.column_stack([1 - shifted, shifted]))
-    assert found["calibration_in_the_large"].verdict is Verdict.FAILED
+    results = by_metric(make_spec(2), y, np.column_stack([1 - shifted, shifted]))
+    assert results["calibration_in_the_large"].verdict is Verdict.FAILED
 
 
 def test_few_events_are_inconclusive_however_good_they_look() -> None:
     y = np.repeat([0, 1], [190, 10])
     p = np.column_stack([1 - 0.9 * y - 0.05, 0.9 * y + 0.05])
-    found = by_metric(make_spec(2), y, p)
+    results = by_metric(make_spec(2), y, p)
     for name in ("log_loss_gain", "calibration_slope", "calibration_in_the_large", "net_benefit", "least_recall"):
-        assert found[name].verdict is Verdict.INCONCLUSIVE
-        assert found[name].reason.endswith("10 cases, 20 are needed")
-    assert found["accuracy_gain"].verdict is Verdict.PASSED
+        assert results[name].verdict is Verdict.INCONCLUSIVE
+        assert results[name].reason.endswith("10 cases, 20 are needed")
+    assert results["accuracy_gain"].verdict is Verdict.PASSED
 
 
 def test_shares_at_a_threshold_are_those_of_the_table() -> None:
     gates = [{"metric": name, "at": 0.4, "min": 0.5} for name in ("sensitivity", "specificity", "ppv", "npv")]
     y = np.repeat([0, 0, 1, 1], [150, 50, 30, 70])
     event = np.repeat([0.1, 0.6, 0.3, 0.4], [150, 50, 30, 70])
-    found = by_metric(make_spec(2, gates=gates), y, np.column_stack([1 - event, event]))
+    results = by_metric(make_spec(2, gates=gates), y, np.column_stack([1 - event, event]))
     shares = {"sensitivity": 70 / 100, "specificity": 150 / 200, "ppv": 70 / 120, "npv": 150 / 180}
-    assert {name: found[name].value for name in shares} == pytest.approx(shares)
-    assert found["sensitivity"].label == "Sensitivity at 0.4"
+    assert {name: results[name].value for name in shares} == pytest.approx(shares)
+    assert results["sensitivity"].label == "Sensitivity at 0.4"
     # 70 of 120: the interval reaches across one half.
-    verdicts = {name: found[name].verdict for name in shares}
+    verdicts = {name: results[name].verdict for name in shares}
     assert verdicts == dict.fromkeys(shares, Verdict.PASSED) | {"ppv": Verdict.INCONCLUSIVE}
 
 
@@ -97,12 +97,12 @@ def test_a_model_that_never_predicts_a_class_does_not_pass_unsaid() -> None:
     """1,000 rows of three classes, 2 % of the last, and a model that knows frequencies alone."""
     y = np.repeat([0, 1, 2], [580, 400, 20])
     p = np.tile([0.58, 0.40, 0.02], (1000, 1))
-    found = by_metric(make_spec(3, gates=[{"metric": "accuracy", "min": 0.5}]), y, p)
-    assert list(found) == ["least_recall"]
-    assert found["least_recall"].verdict is Verdict.INCONCLUSIVE
-    assert found["least_recall"].reason == "never predicted: 'class 1', 'class 2'"
-    found = by_metric(make_spec(3), y, p)
-    assert Verdict.PASSED not in {result.verdict for result in found.values() if "large" not in result.label}
+    results = by_metric(make_spec(3, gates=[{"metric": "accuracy", "min": 0.5}]), y, p)
+    assert list(results) == ["least_recall"]
+    assert results["least_recall"].verdict is Verdict.INCONCLUSIVE
+    assert results["least_recall"].reason == "never predicted: 'class 1', 'class 2'"
+    results = by_metric(make_spec(3), y, p)
+    assert Verdict.PASSED not in {result.verdict for result in results.values() if "large" not in result.label}
 
 
 def test_a_rule_that_does_as_well_is_not_beaten() -> None:
@@ -116,9 +116,9 @@ def test_a_rule_that_does_as_well_is_not_beaten() -> None:
 
 def test_net_benefit_is_judged_where_people_act() -> None:
     spec = make_spec(2, evidence={"acting_from": [0.1, 0.3]})
-    found = by_metric(spec, *patients(3000, 0.2))["net_benefit"]
-    assert found.reason.startswith("least at 0.")
-    assert 0.1 <= float(found.reason.split()[2].rstrip(",")) <= 0.3
+    result = by_metric(spec, *patients(3000, 0.2))["net_benefit"]
+    assert result.reason.startswith("least at 0.")
+    assert 0.1 <= float(result.reason.split()[2].rstrip(",")) <= 0.3
 
 
 def test_levels_of_many_classes_go_by_probabilities_not_by_the_likeliest() -> None:

@@ -37,8 +37,8 @@ def judged(heart: Heart, level: Any, flips: float = 0.0, penalty: float = 0.3) -
     fitted, _ = preprocessing.fit(small, parts[0][0])
     models = [train.train(small, "logistic_regression", fitted, parts[0], 0)]
     decision = evaluate(small, models, *parts, 0)
-    found = gather.gather(small, models, decision.winner, *parts, 0, level)
-    return gather.add_gates(small, decision, found), found
+    record = gather.gather(small, models, decision.winner, *parts, 0, level)
+    return gather.add_gates(small, decision, record), record
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def full(heart: Heart) -> tuple[Decision, EvidenceRecord]:
 
 
 def test_an_honest_table_passes(full: tuple[Decision, EvidenceRecord]) -> None:
-    decision, found = full
+    decision, record = full
     assert decision.passed, decision.gates
-    assert EvidenceRecord.model_validate_json(found.to_json()) == found
+    assert EvidenceRecord.model_validate_json(record.to_json()) == record
     verdicts = {gate.label: gate.verdict for gate in decision.gates}
     assert verdicts["Difference of sensitivity by sex"] == "inconclusive"
     assert verdicts["Training labels that look wrong"] == "passed"
@@ -92,11 +92,11 @@ def test_the_explained_patient_adds_up(full: tuple[Decision, EvidenceRecord]) ->
     assert full[1].explanation.rows == 60
 
 
-def words(spec: DatasetSpec, decision: Decision, found: EvidenceRecord) -> str:
+def words(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -> str:
     """The report's text without marks, a cell or a line apart by one blank."""
     record = IngestRecord(**RECORD, missing=dict.fromkeys(spec.features, 0))
     plots = model_report.model_plots(spec, decision, decision.winner)
-    page = model_report.render(spec, decision, found, record, CodeOrigin(git_revision="0" * 40, versions={}), plots)
+    page = model_report.render(spec, decision, evidence, record, CodeOrigin(git_revision="0" * 40, versions={}), plots)
     return " ".join(re.sub("<[^>]+>", " ", re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)).split())
 
 
@@ -126,8 +126,8 @@ def test_obesity_stands_beside_its_rule_with_its_caveats(uci: Path, tmp_path: Pa
             "selection": spec.selection.model_copy(update={"repeats": 1}),
         }
     )
-    decision, found = judged((small, encoding.encode(spec, table), encoding.encode_target(spec, table)), "quick")
-    text = words(spec, decision, found)
+    decision, record = judged((small, encoding.encode(spec, table), encoding.encode_target(spec, table)), "quick")
+    text = words(spec, decision, record)
     assert "A rule alone, body mass index, has an accuracy of 0.919 (0.907 to 0.930)" in text
     assert "without height and weight does without Height, Weight" in text
     assert "77 % of the rows are synthetic" in text

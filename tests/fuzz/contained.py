@@ -24,8 +24,8 @@ def shipped_limit(script: str) -> int:
 
 def _container(part: dict[str, Any]) -> dict[str, Any]:
     (container,) = part["containers"]
-    found: dict[str, Any] = container
-    return found
+    chosen: dict[str, Any] = container
+    return chosen
 
 
 class Contained:

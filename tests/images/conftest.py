@@ -19,12 +19,12 @@ def image() -> Callable[[str], str]:
 
     def find(name: str) -> str:
         try:
-            found = run(["docker", "image", "inspect", "--format", "{{json .}}", f"healthrisk/{name}"])
+            inspected = run(["docker", "image", "inspect", "--format", "{{json .}}", f"healthrisk/{name}"])
         except FileNotFoundError:
             pytest.skip("there is no docker here: install it, then make images")
-        if found.returncode:
+        if inspected.returncode:
             pytest.skip(f"there is no image healthrisk/{name} here: make images")
-        about = json.loads(found.stdout)
+        about = json.loads(inspected.stdout)
         if f"HEALTHRISK_REVISION={git_revision()}" not in about["Config"]["Env"]:
             pytest.skip(f"healthrisk/{name} here was built of another revision: make images")
         return str(about["Id"])

@@ -25,10 +25,10 @@ def test_base_and_values_add_up_to_the_served_probability(bundle_of: Make, datas
     bundle = bundle_of(dataset, family)
     explainer, scorer = Explainer.of(bundle), Scorer(bundle)
     for row in parity.generate_rows(bundle.spec, 10, 3):
-        found = explainer.explain(row)
+        explanation = explainer.explain(row)
         served = scorer.probabilities(row[None])[0]
-        assert np.abs(found.base + found.values.sum(axis=0) - served).max() <= 1e-6
-        assert np.abs(found.probability - served).max() <= 1e-6
+        assert np.abs(explanation.base + explanation.values.sum(axis=0) - served).max() <= 1e-6
+        assert np.abs(explanation.probability - served).max() <= 1e-6
 
 
 @pytest.mark.slow
@@ -46,9 +46,9 @@ def test_values_are_those_of_the_shap_package(
     exact = shap.ExactExplainer(lambda rows: scorer.probabilities(rows)[:, 1], shap.maskers.Independent(filled))
     expected = exact(patients, max_evals=2**14, silent=True)
     for patient, base, values in zip(patients, expected.base_values, expected.values, strict=True):
-        found = explainer.explain(patient)
-        assert found.base[1] == pytest.approx(base, abs=1e-6)
-        assert found.values[:, 1] == pytest.approx(values, abs=0.01)
+        explanation = explainer.explain(patient)
+        assert explanation.base[1] == pytest.approx(base, abs=1e-6)
+        assert explanation.values[:, 1] == pytest.approx(values, abs=0.01)
 
 
 def test_the_stated_error_covers_what_another_seed_finds(
@@ -58,8 +58,8 @@ def test_the_stated_error_covers_what_another_seed_finds(
     first, second = Explainer.of(bundle, seed=1), Explainer.of(bundle, rows=500, seed=2)
     inside = []
     for patient in patients:
-        found, better = first.explain(patient), second.explain(patient)
-        inside.append(np.abs(found.values - better.values) <= 2 * np.hypot(found.errors, better.errors) + 1e-9)
+        one, better = first.explain(patient), second.explain(patient)
+        inside.append(np.abs(one.values - better.values) <= 2 * np.hypot(one.errors, better.errors) + 1e-9)
     assert np.mean(inside) >= 0.9
 
 

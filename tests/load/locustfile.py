@@ -109,7 +109,7 @@ def judge(environment: Environment, **_: Any) -> None:
 
 def latencies(entry: StatsEntry) -> list[tuple[str, float, str, float]]:
     """Return the objectives of one kind of request."""
-    found = {"average": entry.avg_response_time, "p95": entry.get_response_time_percentile(0.95)}
-    found["p99"] = entry.get_response_time_percentile(0.99)
+    measured = {"average": entry.avg_response_time, "p95": entry.get_response_time_percentile(0.95)}
+    measured["p99"] = entry.get_response_time_percentile(0.99)
     bounds = {"average": AVERAGE, "p95": P95, "p99": P99}
-    return [(f"{entry.name}: {kind}, ms", value, "<", bounds[kind]) for kind, value in found.items()]
+    return [(f"{entry.name}: {kind}, ms", value, "<", bounds[kind]) for kind, value in measured.items()]

@@ -13,10 +13,10 @@ RULES = Path(__file__).parents[2] / "manifests" / "prometheus"
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
+    path = shutil.which("promtool")
+    if path is None:
         pytest.skip("there is no promtool here: make test-tools")
-    return found
+    return path
 
 
 @pytest.mark.slow

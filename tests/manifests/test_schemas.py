@@ -40,9 +40,9 @@ def test_a_misspelt_field_is_found(render: Callable[..., list[Any]], kubernetes_
 
 @pytest.mark.parametrize("part", PARTS)
 def test_kserve_kinds(part: str, render: Callable[..., list[Any]], kserve_schemas: dict[str, Any]) -> None:
-    found = [one for one in render(part) if one["apiVersion"] in KSERVE]
-    assert found
-    for document in found:
+    documents = [one for one in render(part) if one["apiVersion"] in KSERVE]
+    assert documents
+    for document in documents:
         assert KSERVE[document["apiVersion"]] == document["kind"]
         assert _errors(kserve_schemas[document["kind"]], document) == []
 

@@ -51,12 +51,12 @@ def test_an_unchanged_world_hardly_ever_raises_the_alarm() -> None:
 def test_a_fall_of_the_area_is_found_after_the_stated_number_of_outcomes() -> None:
     stated = alarm.needed(world(), 2)
     daily = 25
-    found = [
+    raised = [
         alarm.watch({ALL: world()}, days(fallen(world(), alarm.AUC_FALL), -(-stated // daily), daily, seed), "v").raised
         for seed in range(40)
     ]
     # The power is stated as .8: fewer than 26 of 40 is one chance in a hundred.
-    assert sum(day is not None for day in found) >= 26
+    assert sum(day is not None for day in raised) >= 26
 
 
 @pytest.mark.parametrize("slope", [0.45, 2.2])
@@ -125,5 +125,5 @@ def test_recalibrations_are_those_of_a_general_optimizer(slope: float) -> None:
 def test_outcomes_told_apart_perfectly_have_a_recalibration() -> None:
     bins = Bins(np.where(MIDDLES > 0.5, 3.0, 0), np.where(MIDDLES < 0.5, 3.0, 0), MIDDLES)
     none = Recalibration(0.0, 1.0)
-    for found in (fit(LOGIT, bins, none), fit_within(LOGIT, bins, (0.8, 1.25), none)):
-        assert np.isfinite([found.intercept, found.slope]).all()
+    for fitted in (fit(LOGIT, bins, none), fit_within(LOGIT, bins, (0.8, 1.25), none)):
+        assert np.isfinite([fitted.intercept, fitted.slope]).all()

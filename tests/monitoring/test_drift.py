@@ -45,8 +45,8 @@ def test_false_alarms_stay_below_the_stated_rate(bundle: Bundle, heart: Heart, r
         order = np.random.default_rng(seed).permutation(len(matrix))
         ours, theirs = order[:150], order[150 : 150 + rows]
         known = reference.describe(spec, matrix[ours], scores[ours])
-        found = drift.compare(known, reference.recount(spec, known, matrix[theirs], scores[theirs]))
-        alarms += found.verdict != "stable"
+        compared = drift.compare(known, reference.recount(spec, known, matrix[theirs], scores[theirs]))
+        alarms += compared.verdict != "stable"
     assert alarms <= drift.FALSE_ALARMS * TRIALS
 
 
@@ -58,8 +58,8 @@ def test_resamples_of_the_training_data_stay_below_it_too(bundle: Bundle, heart:
     alarms = 0
     for seed in range(TRIALS):
         drawn = np.random.default_rng(seed).integers(0, len(matrix), rows)
-        found = drift.compare(known, reference.recount(spec, known, matrix[drawn], scores[drawn]))
-        alarms += found.verdict != "stable"
+        compared = drift.compare(known, reference.recount(spec, known, matrix[drawn], scores[drawn]))
+        alarms += compared.verdict != "stable"
     assert alarms <= drift.FALSE_ALARMS * TRIALS
 
 
@@ -72,8 +72,8 @@ def test_significance_alone_is_no_drift(bundle: Bundle, heart: Heart, rows: int)
     place = spec.features.index("chol")
     theirs[:, place] += 0.1 * np.nanstd(theirs[:, place])
     known = reference.describe(spec, many, np.zeros((len(many), 2), np.float32))
-    found = drift.compare(known, reference.recount(spec, known, theirs, np.zeros((rows, 2), np.float32)))
-    moved = next(shift for shift in found.shifts if shift.feature == "chol")
+    compared = drift.compare(known, reference.recount(spec, known, theirs, np.zeros((rows, 2), np.float32)))
+    moved = next(shift for shift in compared.shifts if shift.feature == "chol")
     assert moved.verdict == "stable"
     assert (moved.adjusted < drift.FALSE_ALARMS) == (rows > 1000)
 
@@ -85,9 +85,9 @@ def test_a_shift_is_found_and_named(bundle: Bundle, heart: Heart) -> None:
     older[::2, spec.features.index("thal")] = np.nan
     scores = np.tile(np.array([[0.6, 0.4]], np.float32), (len(matrix), 1))
     known = reference.describe(spec, matrix, scores)
-    found = drift.compare(known, reference.recount(spec, known, older, scores))
-    assert (found.verdict, {*found.drifting}) == ("strong", {"age", "thal"})
-    by_name = {(shift.feature, shift.what): shift for shift in found.shifts}
+    compared = drift.compare(known, reference.recount(spec, known, older, scores))
+    assert (compared.verdict, {*compared.drifting}) == ("strong", {"age", "thal"})
+    by_name = {(shift.feature, shift.what): shift for shift in compared.shifts}
     assert by_name["age", "values"].distance == pytest.approx(0.5, abs=0.1)
     assert by_name["age", "values"].psi > 0.25
     assert by_name["thal", "missing"].distance == pytest.approx(0.5, abs=0.02)
@@ -102,11 +102,11 @@ def test_half_of_the_rows_refused_is_a_drift_of_its_own(bundle: Bundle, heart: H
     rows.loc[::2, "chol"] /= 38.67
     rows.to_csv(tmp_path / "table.csv", index=False)
     done = run("--reference", bundle.path, tmp_path / "table.csv")
-    found = json.loads(done.stdout)
-    assert found["refused_rows"] == 152
-    assert found["verdict"] == "strong"
-    assert {"rows", "chol"} <= set(found["drifting"])
-    shift = next(one for one in found["shifts"] if (one["feature"], one["what"]) == ("chol", "refused"))
+    printed = json.loads(done.stdout)
+    assert printed["refused_rows"] == 152
+    assert printed["verdict"] == "strong"
+    assert {"rows", "chol"} <= set(printed["drifting"])
+    shift = next(one for one in printed["shifts"] if (one["feature"], one["what"]) == ("chol", "refused"))
     assert shift["distance"] == pytest.approx(152 / 303)
 
 
@@ -119,10 +119,10 @@ def test_values_that_begin_to_be_missing_are_found(bundle: Bundle, heart: Heart)
     gaps = np.where((rng.random(matrix.shape) < 0.08) & optional, np.nan, full)
     scorer = Scorer(bundle)
     known = reference.describe(spec, full, scorer.probabilities(full))
-    found = drift.compare(known, reference.recount(spec, known, gaps, scorer.probabilities(gaps)))
-    missing = {one.feature for one in found.shifts if one.what == "missing" and one.verdict != "stable"}
+    compared = drift.compare(known, reference.recount(spec, known, gaps, scorer.probabilities(gaps)))
+    missing = {one.feature for one in compared.shifts if one.what == "missing" and one.verdict != "stable"}
     assert len(missing) >= 9
-    assert found.verdict != "stable"
+    assert compared.verdict != "stable"
 
 
 @pytest.mark.parametrize("rows", [300, 3000])
@@ -137,9 +137,9 @@ def test_a_rare_class_that_becomes_common_is_found_though_it_is_never_the_likeli
 
     matrix = np.zeros((rows, 1))
     known = reference.describe(spec, matrix, scored(0.02))
-    found = drift.compare(known, reference.recount(spec, known, matrix, scored(0.20)))
-    assert "predictions of severe" in found.drifting
-    assert not any(one.verdict != "stable" for one in found.shifts if one.feature == "predictions")
+    compared = drift.compare(known, reference.recount(spec, known, matrix, scored(0.20)))
+    assert "predictions of severe" in compared.drifting
+    assert not any(one.verdict != "stable" for one in compared.shifts if one.feature == "predictions")
     clean = drift.compare(known, reference.recount(spec, known, matrix, scored(0.02)))
     assert clean.verdict == "stable"
 
@@ -172,13 +172,13 @@ def test_other_sites_are_flagged_by_the_command(
     file = uci / f"processed.{site}.data"
     done = run("--reference", bundle.path, file, "--exposition", gauges)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["verdict"] == "strong"
-    assert moved <= set(found["drifting"])
-    assert not still & set(found["drifting"])
+    printed = json.loads(done.stdout)
+    assert printed["verdict"] == "strong"
+    assert moved <= set(printed["drifting"])
+    assert not still & set(printed["drifting"])
     families = {family.name: family for family in text_string_to_metric_families(gauges.read_text())}
-    assert families["healthrisk_drift_features"].samples[0].value == len(found["drifting"])
-    assert len(families["healthrisk_drift_distance"].samples) == len(found["shifts"])
+    assert families["healthrisk_drift_features"].samples[0].value == len(printed["drifting"])
+    assert len(families["healthrisk_drift_distance"].samples) == len(printed["shifts"])
 
 
 def test_the_training_data_do_not_drift_from_themselves(bundle: Bundle) -> None:
@@ -230,9 +230,9 @@ def test_live_traffic_is_compared_from_prometheus_histograms(
     expected = reference.recount(spec, bundle.reference, older, Scorer(bundle).probabilities(older))
     shares = [np.divide(each.features["age"].counts, each.rows) for each in (current, expected)]
     assert shares[0] == pytest.approx(shares[1], abs=0.01)
-    found = drift.compare(bundle.reference, current)
-    assert "age" in found.drifting
-    assert found.verdict == "strong"
+    compared = drift.compare(bundle.reference, current)
+    assert "age" in compared.drifting
+    assert compared.verdict == "strong"
     with pytest.raises(SourceError, match="holds no prediction of 'other'"):
         traffic.counts(bundle, url, "other", "10m")
 

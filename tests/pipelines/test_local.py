@@ -20,13 +20,13 @@ from tests.support.runs import Pipeline
 
 def the(pattern: str, folder: Path) -> Path:
     """Return the one path that matches."""
-    (found,) = folder.glob(pattern)
-    return found
+    (path,) = folder.glob(pattern)
+    return path
 
 
 def decision(home: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(the("runs/*/evidence/judged", home).read_text())
-    return found
+    document: dict[str, Any] = json.loads(the("runs/*/evidence/judged", home).read_text())
+    return document
 
 
 def test_the_summary_says_what_a_person_wants_to_know(home: Path) -> None:
@@ -49,9 +49,9 @@ def test_the_figures_lie_where_honest_pipelines_land(home: Path) -> None:
     # Anchors: repeated nested cross-validation on all 303 rows, published with scikit-learn 1.9.
     anchors = {"logistic_regression": 0.910, "random_forest": 0.901, "gradient_boosting": 0.900}
     for family, anchor in anchors.items():
-        found = decision(home)["models"][family]["cross_validation"]["intervals"]["roc_auc"]
-        assert found["low"] < anchor < found["high"]
-        assert abs(found["mean"] - anchor) < 0.03
+        interval = decision(home)["models"][family]["cross_validation"]["intervals"]["roc_auc"]
+        assert interval["low"] < anchor < interval["high"]
+        assert abs(interval["mean"] - anchor) < 0.03
     assert decision(home)["winner"] == "logistic_regression"
 
 

@@ -43,17 +43,17 @@ def test_a_model_of_changed_patients_wins_on_them_however_hard_they_are(champion
     rows = matrix[rng.integers(0, len(matrix), 1200)]
     drop = rows[:, spec.features.index("thalach")]
     y = (rng.random(len(rows)) < special.expit((drop - np.nanmean(drop)) / np.nanstd(drop))).astype(np.int64)
-    found = challenge(champion, spec, rows, y, 0)
-    assert found.challenger_is_better
-    assert found.challenger > 0.5
-    assert found.gain == pytest.approx(found.champion - found.challenger)
+    compared = challenge(champion, spec, rows, y, 0)
+    assert compared.challenger_is_better
+    assert compared.challenger > 0.5
+    assert compared.gain == pytest.approx(compared.champion - compared.challenger)
 
 
 def test_the_same_probabilities_are_no_gain(champion: Bundle, heart: Heart) -> None:
     spec, matrix, y = heart
-    found = compare(champion, spec, (matrix, y), Scorer(champion).probabilities(matrix).astype(np.float64))
-    assert (found.gain, found.low, found.high) == (0, 0, 0)
-    assert not found.challenger_is_better
+    compared = compare(champion, spec, (matrix, y), Scorer(champion).probabilities(matrix).astype(np.float64))
+    assert (compared.gain, compared.low, compared.high) == (0, 0, 0)
+    assert not compared.challenger_is_better
 
 
 def test_a_table_that_the_champion_cannot_score_is_named(champion: Bundle, heart: Heart) -> None:

@@ -59,9 +59,9 @@ def test_without_a_version_there_is_no_champion(where: Path) -> None:
 
 def test_the_first_version_is_champion_and_points_at_its_bundle(where: Path) -> None:
     version = register(where, "a")
-    found = versions.champion(SPEC.name)
-    assert found == version
-    assert Bundle.open(Path(found.uri.removeprefix("file://")), found.digest).digest == version.digest
+    champion = versions.champion(SPEC.name)
+    assert champion == version
+    assert Bundle.open(Path(champion.uri.removeprefix("file://")), champion.digest).digest == version.digest
 
 
 def test_a_version_that_is_not_shown_to_be_better_is_challenger_and_the_champion_stays(where: Path) -> None:

@@ -30,9 +30,9 @@ ELEMENTS = {
 def test_the_model_card_has_the_schema_s_elements_in_order(home: Path) -> None:
     root = ET.parse(artifact(home, "evidence", "cards") / model_card.CARD).getroot()
     space = f"{{{model_card.NAMESPACE}}}"
-    found = {element.tag.removeprefix(space): element for element in root.iter()}
+    elements = {element.tag.removeprefix(space): element for element in root.iter()}
     for name, children in ELEMENTS.items():
-        assert [child.tag.removeprefix(space) for child in found[name]] == children.split(), name
+        assert [child.tag.removeprefix(space) for child in elements[name]] == children.split(), name
     results = root.findall(f".//{space}SafetyReliability//{space}MetricResult")
     labels = {result[0].text: json.loads(result[1].text or "") for result in results}
     assert labels["Calibration slope"]["low"] <= 1 <= labels["Calibration slope"]["high"]

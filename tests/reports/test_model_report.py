@@ -60,17 +60,19 @@ class Page(html.parser.HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        if found.get("id"):
-            self.ids.append(str(found["id"]))
+        attributes = dict(attrs)
+        if attributes.get("id"):
+            self.ids.append(str(attributes["id"]))
         if re.fullmatch("h[1-6]", tag):
             self.headings.append(int(tag[1]))
-        if (tag == "th" and not found.get("scope")) or ("tabindex" in found and not found.get("aria-label")):
-            self.unnamed.append(f"{tag} {found}")
+        if (tag == "th" and not attributes.get("scope")) or (
+            "tabindex" in attributes and not attributes.get("aria-label")
+        ):
+            self.unnamed.append(f"{tag} {attributes}")
         if tag == "a":
-            self.links.append(str(found["href"]))
+            self.links.append(str(attributes["href"]))
         if tag == "img":
-            self.pictures.append(found)
+            self.pictures.append(attributes)
         if tag == "tr":
             self.rows.append([])
         if tag == "td":
@@ -167,8 +169,8 @@ def test_every_item_of_the_guideline_is_answered(page: Page) -> None:
     numbers: set[int] = set()
     for row in page.rows:
         # An item, or several: 17, 12a-c, 17-18, with the dash of a range.
-        if len(row) == 3 and (found := re.fullmatch(r"(\d+)[a-g]?(?:\u2013(\d+|[a-g]))?", row[0])):
-            low, high = found[1], found[2] or ""
+        if len(row) == 3 and (item := re.fullmatch(r"(\d+)[a-g]?(?:\u2013(\d+|[a-g]))?", row[0])):
+            low, high = item[1], item[2] or ""
             numbers |= set(range(int(low), int(high if high.isdigit() else low) + 1))
     assert numbers == set(range(1, 28))
 
@@ -209,16 +211,16 @@ def measured(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PROCESS)
         title = re.search(r"<title>(\{.*?\})</title>", done.stdout)
         assert title, done.stdout[:500] + done.stderr[-500:]
-        found: dict[str, Any] = json.loads(title[1])
-        return found
+        sizes: dict[str, Any] = json.loads(title[1])
+        return sizes
 
     return measure
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
 def test_a_real_browser_shows_it_whole(measured: Callable[[int], dict[str, Any]], width: int) -> None:
-    found = measured(width)
-    assert found["width"] <= width
-    assert found["wide"] == []
-    assert min(found["pictures"]) > 100
-    assert found["small"] >= 12
+    sizes = measured(width)
+    assert sizes["width"] <= width
+    assert sizes["wide"] == []
+    assert min(sizes["pictures"]) > 100
+    assert sizes["small"] >= 12

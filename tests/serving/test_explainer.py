@@ -51,8 +51,8 @@ def obesity_explainer(obesity_pair: Pair, tmp_path_factory: pytest.TempPathFacto
 def v1(server: Server, bundle: Bundle, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     answer = http.post(f"{server.url}/v1/models/{bundle.spec.name}:explain", json={"instances": rows})
     answer.raise_for_status()
-    found: list[dict[str, Any]] = answer.json()["explanations"]
-    return found
+    explanations: list[dict[str, Any]] = answer.json()["explanations"]
+    return explanations
 
 
 def v2(url: str, inputs: list[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -66,19 +66,19 @@ def test_v1_adds_up_to_the_probability_that_the_transformer_serves(
 ) -> None:
     rows = raw_rows(heart_pair.bundle.path)[:10]
     served = http.post(heart_pair.predict_url, json={"instances": rows}).json()["predictions"]
-    for row, prediction, found in zip(rows, served, v1(heart_explainer, heart_pair.bundle, rows), strict=True):
-        total = found["base"] + sum(one["contribution"] for one in found["contributions"])
+    for row, prediction, explanation in zip(rows, served, v1(heart_explainer, heart_pair.bundle, rows), strict=True):
+        total = explanation["base"] + sum(one["contribution"] for one in explanation["contributions"])
         assert total == pytest.approx(prediction["probability"], abs=1e-6)
-        assert (found["outcome"], found["class"]) == ("disease", 1)
-        assert {one["feature"] for one in found["contributions"]} == set(row)
-        sizes = [abs(one["contribution"]) for one in found["contributions"]]
+        assert (explanation["outcome"], explanation["class"]) == ("disease", 1)
+        assert {one["feature"] for one in explanation["contributions"]} == set(row)
+        sizes = [abs(one["contribution"]) for one in explanation["contributions"]]
         assert sizes == sorted(sizes, reverse=True)
 
 
 def test_values_are_told_in_words(heart_pair: Pair, heart_explainer: Server, raw_rows: Rows) -> None:
     row = raw_rows(heart_pair.bundle.path)[0] | {"chol": None, "cp": 4, "age": 63}
-    (found,) = v1(heart_explainer, heart_pair.bundle, [row])
-    shown = {one["label"]: one["value"] for one in found["contributions"]}
+    (explanation,) = v1(heart_explainer, heart_pair.bundle, [row])
+    shown = {one["label"]: one["value"] for one in explanation["contributions"]}
     assert shown["Chest pain"] == "asymptomatic"
     assert shown["Age"] == "63 years"
     assert shown["Serum cholesterol"] == "missing"
@@ -97,11 +97,11 @@ def test_v2_adds_up_for_every_class(
     name, classes = pair.bundle.spec.name, len(pair.bundle.spec.target.classes)
     served = v2(pair.infer_url, [*inputs])["probability"]
     for path in (f"/v2/models/{name}/explain", f"/v2/models/{name}/versions/{pair.bundle.version}/explain"):
-        found = v2(f"{server.url}{path}", inputs)
-        assert found["contribution"].shape == (5, len(pair.bundle.spec.features), classes)
-        assert found["base"] + found["contribution"].sum(axis=1) == pytest.approx(served, abs=1e-6)
-        assert found["probability"] == pytest.approx(served, abs=1e-6)
-        assert (found["standard_error"] >= 0).all()
+        explained = v2(f"{server.url}{path}", inputs)
+        assert explained["contribution"].shape == (5, len(pair.bundle.spec.features), classes)
+        assert explained["base"] + explained["contribution"].sum(axis=1) == pytest.approx(served, abs=1e-6)
+        assert explained["probability"] == pytest.approx(served, abs=1e-6)
+        assert (explained["standard_error"] >= 0).all()
 
 
 def test_grpc_explains_too(
@@ -113,11 +113,13 @@ def test_grpc_explains_too(
         added.contents.fp64_contents.extend(float("nan") if value is None else value for value in tensor["data"])
     with grpc.insecure_channel(heart_explainer.grpc) as channel:
         answer = GRPCInferenceServiceStub(channel).ModelInfer(message, timeout=ANSWER)
-    found = {
+    explained = {
         out.name: np.frombuffer(raw).reshape(out.shape)
         for out, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
     }
-    assert found["base"] + found["contribution"].sum(axis=1) == pytest.approx(found["probability"], abs=1e-6)
+    assert explained["base"] + explained["contribution"].sum(axis=1) == pytest.approx(
+        explained["probability"], abs=1e-6
+    )
 
 
 def test_bad_input_is_refused_as_the_transformer_does(

@@ -45,10 +45,10 @@ def clients() -> Path:
 
 
 def program(name: str) -> str:
-    found = shutil.which(name, path=f"{ROOT / '.tools'}") or shutil.which(name)
-    if found is None:
+    path = shutil.which(name, path=f"{ROOT / '.tools'}") or shutil.which(name)
+    if path is None:
         pytest.skip(f"there is no {name} here: make test-tools")
-    return found
+    return path
 
 
 def printed(command: list[Any], **options: Any) -> Any:
@@ -105,14 +105,14 @@ def test_statistics_count_requests_and_rows(heart_pair: Pair, row: dict[str, flo
 def test_mlservers_codecs(heart_pair: Pair, row: dict[str, float], expected: list[float]) -> None:
     """The codec that each output names reads it; a data frame takes two numbers a patient where it asks for JSON."""
     rows = [row, {**row, "sex": 1.0 - row["sex"]}]
-    found = printed([clients(), CLIENTS / "mlserver_codecs.py", heart_pair.infer_url, json.dumps(rows)])
-    assert set(found["arrays"]) == {"prediction", "probability", "risk_level"}
-    assert set(found["frame"]) == {"probability", "risk_level"}
-    assert found["frame"]["risk_level"] == found["arrays"]["risk_level"]
+    answers = printed([clients(), CLIENTS / "mlserver_codecs.py", heart_pair.infer_url, json.dumps(rows)])
+    assert set(answers["arrays"]) == {"prediction", "probability", "risk_level"}
+    assert set(answers["frame"]) == {"probability", "risk_level"}
+    assert answers["frame"]["risk_level"] == answers["arrays"]["risk_level"]
     for form in ("arrays", "frame"):
-        assert np.shape(found[form]["probability"]) == (2, 2)
-        assert np.allclose(found[form]["probability"][0], expected, atol=1e-6)
-        assert len(found[form]["risk_level"]) == 2
+        assert np.shape(answers[form]["probability"]) == (2, 2)
+        assert np.allclose(answers[form]["probability"][0], expected, atol=1e-6)
+        assert len(answers[form]["risk_level"]) == 2
 
 
 def test_mlservers_command(heart_pair: Pair, row: dict[str, float], expected: list[float], tmp_path: Path) -> None:
@@ -131,11 +131,11 @@ def test_mlservers_command(heart_pair: Pair, row: dict[str, float], expected: li
 
 def test_kserves_clients(heart_pair: Pair, row: dict[str, float], expected: list[float]) -> None:
     server, name = heart_pair.transformer, heart_pair.bundle.spec.name
-    found = printed([sys.executable, CLIENTS / "kserve_sdk.py", server.url, server.grpc, name, json.dumps(row)])
-    assert found["ready"] is found["grpc ready"] is True
-    assert found["v1"] == pytest.approx(expected[1], abs=1e-6)
+    answers = printed([sys.executable, CLIENTS / "kserve_sdk.py", server.url, server.grpc, name, json.dumps(row)])
+    assert answers["ready"] is answers["grpc ready"] is True
+    assert answers["v1"] == pytest.approx(expected[1], abs=1e-6)
     for way in ("v2", "grpc"):
-        assert np.allclose(found[way], [expected], atol=1e-6), way
+        assert np.allclose(answers[way], [expected], atol=1e-6), way
 
 
 def typed(model: str, row: dict[str, float], **parameters: Any) -> str:
@@ -171,8 +171,8 @@ def test_grpcurl_needs_no_file(heart_pair: Pair, row: dict[str, float], expected
 def test_ghz_needs_no_file(heart_pair: Pair, row: dict[str, float]) -> None:
     command = [program("ghz"), "--insecure", "--call", f"{SERVICE}/ModelInfer", "--total=200", "--concurrency=8"]
     command += ["--timeout=180s", "--format=json", "--data", typed(heart_pair.bundle.spec.name, row)]
-    found = printed([*command, heart_pair.transformer.grpc])
-    assert found["statusCodeDistribution"] == {"OK": 200}
+    summary = printed([*command, heart_pair.transformer.grpc])
+    assert summary["statusCodeDistribution"] == {"OK": 200}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", None])

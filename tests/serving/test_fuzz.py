@@ -171,7 +171,7 @@ def test_grpc(pair: Any) -> None:
 
 def test_the_openapi_document_is_kept(heart_pair: Any) -> None:
     document = schemathesis.openapi.from_url(f"{heart_pair.transformer.url}/openapi.json")
-    operations = [found.ok() for found in document.get_all_operations()]
+    operations = [result.ok() for result in document.get_all_operations()]
     assert len(operations) == 15
     for operation in operations:
 

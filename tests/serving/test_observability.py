@@ -45,9 +45,9 @@ def samples(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], floa
     }
 
 
-def value(found: Any, name: str, **labels: str) -> float:
+def value(samples: Any, name: str, **labels: str) -> float:
     return sum(
-        number for (given, own), number in found.items() if given == name and labels.items() <= dict(own).items()
+        number for (given, own), number in samples.items() if given == name and labels.items() <= dict(own).items()
     )
 
 
@@ -281,8 +281,8 @@ def wait_for_spans(server: Any, least: int) -> list[Any]:
         spans = [
             span
             for one in requests
-            for found in one.resource_spans
-            for scope in found.scope_spans
+            for group in one.resource_spans
+            for scope in group.scope_spans
             for span in scope.spans
         ]
         return spans if len(spans) >= least else None

@@ -146,5 +146,5 @@ def test_no_data_set_stands_in_the_code(root: Path) -> None:
         *(root / "kserve").glob("*.py"),
     ]
     assert len(modules) > 20
-    found = [f"{path.relative_to(root)}: {hit[0]}" for path in modules for hit in pattern.finditer(path.read_text())]
-    assert found == []
+    hits = [f"{path.relative_to(root)}: {hit[0]}" for path in modules for hit in pattern.finditer(path.read_text())]
+    assert hits == []

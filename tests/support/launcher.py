@@ -67,8 +67,8 @@ class Launcher:
             parameters[key] = self.parameters[given["componentInputParameter"]] if constant is None else constant
         for key, given in task["inputs"].get("artifacts", {}).items():
             producer = given["taskOutputArtifact"]
-            found = self.artifacts[producer["producerTask"], producer["outputArtifactKey"]]
-            artifacts[key] = {"artifacts": [found]}
+            artifact = self.artifacts[producer["producerTask"], producer["outputArtifactKey"]]
+            artifacts[key] = {"artifacts": [artifact]}
         outputs = {
             key: {"artifacts": [self._output(name, key, declared["artifactType"])]}
             for key, declared in component.get("outputDefinitions", {}).get("artifacts", {}).items()

@@ -149,8 +149,8 @@ def publish(folder: Path, versions: dict[str, str]) -> str:
 
 def _repository(folder: Path, bases: dict[str, str | tuple[str, str]], tag: str) -> None:
     """Make a git repository with one commit: a kustomization in each base, which may refer to another address."""
-    for base, found in bases.items():
-        text, *others = (found,) if isinstance(found, str) else found
+    for base, resources in bases.items():
+        text, *others = (resources,) if isinstance(resources, str) else resources
         _write(folder / base / "all.yaml", text)
         _write(folder / base / "kustomization.yaml", f"resources: {['all.yaml', *others]}\n".replace("'", '"'))
     who = ["-c", "user.name=upstream", "-c", "user.email=upstream@example.org"]

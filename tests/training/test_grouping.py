@@ -108,15 +108,15 @@ def test_each_site_is_left_out_and_the_worst_is_judged(tmp_path: Path) -> None:
     parts = split(spec, table, tmp_path)
     rows = [np.concatenate(each) for each in zip(*(read_split(spec, part) for part in parts), strict=True)]
     _, sites = read_common(*parts)
-    found = external.left_out(spec, "logistic_regression", {}, (rows[0], rows[1]), sites, 0)
-    areas = {site.name: site.models[external.LEFT_OUT].roc_auc.mean for site in found}
+    left_out = external.left_out(spec, "logistic_regression", {}, (rows[0], rows[1]), sites, 0)
+    areas = {site.name: site.models[external.LEFT_OUT].roc_auc.mean for site in left_out}
     assert areas["M"] < 0.6
     assert min(areas["K"], areas["L"]) > 0.65
-    assert sum(site.rows for site in found) == len(table)
-    result = external.judge(spec, Gate.model_validate({"metric": "site_roc_auc", "min": 0.65}), found)
+    assert sum(site.rows for site in left_out) == len(table)
+    result = external.judge(spec, Gate.model_validate({"metric": "site_roc_auc", "min": 0.65}), left_out)
     assert (result.verdict, result.reason) == (Verdict.FAILED, "M")
     few = make_spec(site="town", group="patient", ignore=["seen"], evidence={"min_cases": 5000})
-    assert external.judge(few, result.gate, found).verdict is Verdict.INCONCLUSIVE
+    assert external.judge(few, result.gate, left_out).verdict is Verdict.INCONCLUSIVE
 
 
 def test_what_cannot_be_grouped_or_ordered_is_named(tmp_path: Path) -> None:

@@ -19,22 +19,22 @@ def scored() -> tuple[np.ndarray, np.ndarray]:
 
 def test_two_class_scores_are_scikit_learns(scored: tuple[np.ndarray, np.ndarray]) -> None:
     y, p = scored
-    found = metrics.measure(specs.load("heart-disease"), y, p)
-    assert found.scores["brier"] == pytest.approx(sk.brier_score_loss(y, p[:, 1]))
-    assert found.scores["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p[:, 1]))
-    assert found.scores["log_loss"] == pytest.approx(sk.log_loss(y, p))
-    assert found.scores["f1"] == pytest.approx(sk.f1_score(y, p.argmax(1)))
-    assert np.sum(found.confusion) == 200
+    measured = metrics.measure(specs.load("heart-disease"), y, p)
+    assert measured.scores["brier"] == pytest.approx(sk.brier_score_loss(y, p[:, 1]))
+    assert measured.scores["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p[:, 1]))
+    assert measured.scores["log_loss"] == pytest.approx(sk.log_loss(y, p))
+    assert measured.scores["f1"] == pytest.approx(sk.f1_score(y, p.argmax(1)))
+    assert np.sum(measured.confusion) == 200
 
 
 def test_many_class_scores_are_scikit_learns() -> None:
     rng = np.random.default_rng(1)
     p = rng.dirichlet(np.ones(7), 500)
     y = np.array([rng.choice(7, p=row) for row in p])
-    found = metrics.measure(specs.load("obesity"), y, p)
-    assert found.scores["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr"))
-    assert found.scores["f1_weighted"] == pytest.approx(sk.f1_score(y, p.argmax(1), average="weighted"))
-    assert len(found.by_class) == 7
+    measured = metrics.measure(specs.load("obesity"), y, p)
+    assert measured.scores["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr"))
+    assert measured.scores["f1_weighted"] == pytest.approx(sk.f1_score(y, p.argmax(1), average="weighted"))
+    assert len(measured.by_class) == 7
 
 
 def test_roc_points_are_finite(scored: tuple[np.ndarray, np.ndarray]) -> None:
@@ -45,10 +45,10 @@ def test_roc_points_are_finite(scored: tuple[np.ndarray, np.ndarray]) -> None:
 
 def test_the_resampled_interval_follows_nadeau_and_bengio() -> None:
     scores = np.array([0.8, 0.85, 0.9, 0.95, 0.75])
-    found = intervals.resampled(scores, folds=5)
-    assert found.standard_error == pytest.approx(np.sqrt((1 / 5 + 1 / 4) * scores.var(ddof=1)))
-    assert found.low < found.mean < found.high
-    assert found.mean - found.low == pytest.approx(2.776445 * found.standard_error, rel=1e-5)
+    interval = intervals.resampled(scores, folds=5)
+    assert interval.standard_error == pytest.approx(np.sqrt((1 / 5 + 1 / 4) * scores.var(ddof=1)))
+    assert interval.low < interval.mean < interval.high
+    assert interval.mean - interval.low == pytest.approx(2.776445 * interval.standard_error, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -36,15 +36,15 @@ def measure(spec: DatasetSpec, matrix: Values, y: NDArray[np.int64]) -> Associat
     with_outcome = [strength(column, columns[-1], code, True) for column, code in zip(columns, codes, strict=True)]
     strongest = np.argsort(-np.array(with_outcome[:-1]), kind="stable")[:COLUMNS]
     shown = [*sorted(strongest.tolist()), len(columns) - 1]
-    found = np.eye(len(shown))
+    strengths = np.eye(len(shown))
     for one, place in enumerate(shown):
         for other in range(one):
             second = shown[other]
-            found[one, other] = found[other, one] = strength(
+            strengths[one, other] = strengths[other, one] = strength(
                 columns[place], columns[second], codes[place], codes[second]
             )
     return Associations(
-        labels=tuple(labels[place] for place in shown), strengths=tuple(map(tuple, found.tolist())), rows=len(y)
+        labels=tuple(labels[place] for place in shown), strengths=tuple(map(tuple, strengths.tolist())), rows=len(y)
     )
 
 

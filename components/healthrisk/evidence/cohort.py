@@ -28,12 +28,12 @@ def describe(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event) -> Co
 
 def figures(spec: DatasetSpec, matrix: NDArray[np.float64]) -> tuple[Quartiles | CodeCount | None, ...]:
     """Return what an encoded matrix's rows are like: a figure for each line that `describe` gives, in its order."""
-    found: list[Quartiles | CodeCount | None] = []
+    described: list[Quartiles | CodeCount | None] = []
     for place, column in enumerate(spec.columns):
         known = matrix[~np.isnan(matrix[:, place]), place]
         codes = column.code_values.values()
-        found += [_count(known, value) for value in codes] if column.kind == "code" else [_quartiles(known)]
-    return tuple(found)
+        described += [_count(known, value) for value in codes] if column.kind == "code" else [_quartiles(known)]
+    return tuple(described)
 
 
 def repeated(train: Part, test: Part) -> int:

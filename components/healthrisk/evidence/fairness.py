@@ -45,7 +45,7 @@ def audit(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event, seed: in
 
 def intersections(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event, seed: int) -> tuple[GroupFigures, ...]:
     """Return the figures of every group of people who share two sensitive columns: women below 50, for one."""
-    found = []
+    combined = []
     for one, other in combinations(spec.sensitive, 2):
         (names, places), (others, beside) = (
             groups(spec, spec.by_name[name], matrix[:, spec.features.index(name)]) for name in (one, other)
@@ -54,8 +54,8 @@ def intersections(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event, 
         for place, second in sorted(set(zip(places.tolist(), beside.tolist(), strict=True))):
             name = f"{labels[0]} {names[place]}, {labels[1].lower()} {others[second]}"
             among = event.where((places == place) & (beside == second))
-            found.append(_group(name, among, seed, spec.evidence.min_cases))
-    return tuple(found)
+            combined.append(_group(name, among, seed, spec.evidence.min_cases))
+    return tuple(combined)
 
 
 def groups(

@@ -90,11 +90,11 @@ def compare(
         f"multiple imputation, {IMPUTATIONS} times": MultiplyImputed(spec, served, seed),
     }
     folds = cross_validation.splits(spec, y, seed + 1, repeats, groups)
-    found: list[ImputationFigures] = []
+    compared: list[ImputationFigures] = []
     untouched: list[dict[str, float]] = []
     with estimators.parallel(family, len(y)):
         for how, model in ways.items():
             scores, _ = cross_validation.cross_validate(spec, model, matrix, y, folds)
             untouched = untouched or scores
-            found.append(ImputationFigures(how=how, effects=robustness.effects(spec, scores, untouched)))
-    return tuple(found)
+            compared.append(ImputationFigures(how=how, effects=robustness.effects(spec, scores, untouched)))
+    return tuple(compared)

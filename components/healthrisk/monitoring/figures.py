@@ -114,8 +114,8 @@ def _brier(bins: Bins) -> Estimate:
 def _calibration(bins: Bins) -> Calibration:
     happened = np.repeat([True, False], BINS)
     means = np.tile(np.clip(bins.means, EDGE, 1 - EDGE), 2)
-    found = calibration.measure(Event(happened, means >= 0.5, means), np.concatenate([bins.events, bins.others]))
-    return found.model_copy(update={"expected": float(bins.rows @ bins.means / bins.rows.sum())})
+    measured = calibration.measure(Event(happened, means >= 0.5, means), np.concatenate([bins.events, bins.others]))
+    return measured.model_copy(update={"expected": float(bins.rows @ bins.means / bins.rows.sum())})
 
 
 def _curve(bins: Bins) -> CalibrationCurve:

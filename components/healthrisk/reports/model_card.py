@@ -146,13 +146,13 @@ def _metrics(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) ->
     ]
 
 
-def _metric(spec: DatasetSpec, goal: str, found: list[tuple[str, Estimate]], gate: GateResult | None) -> Fields:
+def _metric(spec: DatasetSpec, goal: str, estimates: list[tuple[str, Estimate]], gate: GateResult | None) -> Fields:
     results: Fields = [
         (
             "MetricResult",
             [("Label", label), ("ValueJson", json.dumps(value.model_dump(include={"mean", "low", "high"})))],
         )
-        for label, value in found
+        for label, value in estimates
     ]
     return [
         ("MetricGoal", goal),

@@ -43,19 +43,19 @@ def _missing(shares: dict[str, float]) -> Figure:
     return figure
 
 
-def _strongest(found: Associations) -> list[tuple[str, float]]:
+def _strongest(associations: Associations) -> list[tuple[str, float]]:
     """Return the columns that go most with the outcome."""
-    rows = zip(found.labels[:-1], found.strengths[-1][:-1], strict=True)
+    rows = zip(associations.labels[:-1], associations.strengths[-1][:-1], strict=True)
     return sorted(rows, key=lambda row: -row[1])[:3]
 
 
-def _associations(found: Associations) -> Figure:
+def _associations(associations: Associations) -> Figure:
     """Draw the strengths as a table of shades, with the outcome last."""
-    names = [textwrap.shorten(label, 28, placeholder="…") for label in found.labels]
+    names = [textwrap.shorten(label, 28, placeholder="…") for label in associations.labels]
     side = 0.3 * len(names) + 2.2
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
-    shades = axes.imshow(np.asarray(found.strengths), cmap="Blues", vmin=0, vmax=1)
+    shades = axes.imshow(np.asarray(associations.strengths), cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.axhline(len(names) - 1.5, color="#444444", linewidth=0.8)

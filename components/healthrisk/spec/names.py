@@ -86,13 +86,13 @@ def _translated(document: dict[str, Any], name: Callable[[Any], Any]) -> dict[st
             return listed
         return [one | {field: change(one[field])} if isinstance(one, dict) and field in one else one for one in listed]
 
-    found = dict(document)
-    if "sensitive" in found:
-        found["sensitive"] = each(found["sensitive"])
-    if "foreign_encodings" in found:
-        found["foreign_encodings"] = within(found["foreign_encodings"], "columns", keys)
-    if isinstance(evidence := found.get("evidence"), dict):
-        found["evidence"] = evidence | {
+    translated = dict(document)
+    if "sensitive" in translated:
+        translated["sensitive"] = each(translated["sensitive"])
+    if "foreign_encodings" in translated:
+        translated["foreign_encodings"] = within(translated["foreign_encodings"], "columns", keys)
+    if isinstance(evidence := translated.get("evidence"), dict):
+        translated["evidence"] = evidence | {
             field: change
             for field, change in (
                 ("bands", keys(evidence.get("bands"))),
@@ -101,4 +101,4 @@ def _translated(document: dict[str, Any], name: Callable[[Any], Any]) -> dict[st
             )
             if field in evidence
         }
-    return found
+    return translated

@@ -37,8 +37,8 @@ async def transform(inputs: dict[str, Any]) -> dict[str, Any]:
 async def predict(inputs: dict[str, Any]) -> dict[str, Any]:
     tensor = inputs["inputs"][0]
     matrix = np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"])
-    found = model.probabilities(matrix)
-    output = {"name": "probability", "datatype": "FP32", "shape": found.shape, "data": found.ravel()}
+    probabilities = model.probabilities(matrix)
+    output = {"name": "probability", "datatype": "FP32", "shape": probabilities.shape, "data": probabilities.ravel()}
     return {"model_name": "risk", "outputs": [output]}
 
 

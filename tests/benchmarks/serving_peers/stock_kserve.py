@@ -47,9 +47,9 @@ class Predictor(kserve.Model):
         self.ready = True
 
     async def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> Answer:
-        found = self.model.probabilities(payload.inputs[0].as_numpy())
-        output = kserve.InferOutput("probability", list(found.shape), "FP32")
-        output.set_data_from_numpy(found, binary_data=False)
+        probabilities = self.model.probabilities(payload.inputs[0].as_numpy())
+        output = kserve.InferOutput("probability", list(probabilities.shape), "FP32")
+        output.set_data_from_numpy(probabilities, binary_data=False)
         return kserve.InferResponse(payload.id, "risk", [output])
 
 
