@@ -13,7 +13,7 @@ from healthrisk.bundle.manifest import CodeOrigin
 from healthrisk.data import encoding
 from healthrisk.data.ingest import IngestRecord, ingest
 from healthrisk.evidence import gather, robustness
-from healthrisk.evidence.documents import EvidenceRecord
+from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.reports import model_report
 from healthrisk.spec import DatasetSpec, Verdict
 from healthrisk.spec.metric import SUSPECT_LABELS

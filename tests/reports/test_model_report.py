@@ -13,7 +13,7 @@ from typing import Any
 import mlflow
 import pytest
 
-from healthrisk.evidence.documents import EvidenceRecord
+from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.training.decision import Decision
 from tests.support.patience import PROCESS
 

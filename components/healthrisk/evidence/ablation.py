@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from healthrisk.evidence.documents import BaselineFigures
+from healthrisk.evidence.documents import AblationFigures, BaselineFigures
 from healthrisk.spec import Ablation, Baseline, DatasetSpec, Family
 from healthrisk.spec.metric import ACCURACY, F1_MACRO
 from healthrisk.training import cross_validation, estimators, metrics, search
@@ -48,7 +48,7 @@ class AblatedModel:
 
     def __init__(self, spec: DatasetSpec, ablation: Ablation, family: Family, parameters: Parameters, seed: int):
         self.name = ablation.name
-        self.without = ablation.without
+        self.left_out = tuple(spec.by_name[name].label for name in ablation.without)
         self.spec = spec.reduce(ablation.without)
         self._kept = [place for place, name in enumerate(spec.features) if name not in ablation.without]
         self._family, self._seed = family, seed
@@ -80,3 +80,21 @@ class AblatedModel:
         with estimators.parallel(self._family, len(y)):
             scores, _ = cross_validation.cross_validate(self.spec, self._model, matrix[:, self._kept], y, folds)
         return cross_validation.summarize(self.spec, scores)
+
+
+def measure(ablated: AblatedModel, train: Part, test: Part, groups: Groups | None, *, full: bool) -> AblationFigures:
+    """Fit an ablated model on `train` and return its scores on `test`; in full it searches and is cross-validated, too.
+
+    `groups` [training rows] says which rows belong together.
+    """
+    validated = None
+    if full:
+        ablated.search(train, groups)
+        validated = ablated.cross_validate(train, ablated.spec.selection.repeats, groups).intervals
+    matrix, y = test
+    return AblationFigures(
+        name=ablated.name,
+        without=ablated.left_out,
+        test=metrics.score_all(y, ablated.fit(train).probabilities(matrix)),
+        cross_validation=validated,
+    )

@@ -1,20 +1,11 @@
-"""The evidence on a winner, as the report and the registry read it.
+"""Documents of what is measured of a winner, one for each question.
 
 Shares lie between 0 and 1. A figure that does not exist, such as a rate of no case, is None.
 """
 
-from healthrisk.config import Level
 from healthrisk.documents import Document
-from healthrisk.evidence.clinical_documents import (
-    LinearModel,
-    OperatingPoint,
-    PredictionSets,
-    SampleSize,
-    SmoothCalibration,
-)
-from healthrisk.spec import Family, GateResult
+from healthrisk.spec import GateResult
 from healthrisk.training.intervals import CrossValidated, Estimate
-from healthrisk.training.record import CrossValidation
 
 
 class Quartiles(Document):
@@ -247,39 +238,3 @@ class Detection(Document):
     flagged: Estimate
     recall: Estimate | None
     precision: Estimate | None
-
-
-class EvidenceRecord(Document):
-    """All evidence on a winner. What only the full level gathers is None in the quick one.
-
-    `repeated` counts rows of the hold-out that are a training row to the last value.
-    """
-
-    level: Level
-    event: str
-    rows: int
-    cohort: Cohort
-    repeated: int
-    calibration: Calibration
-    calibration_by_class: tuple[ClassCalibration, ...]
-    gates: tuple[GateResult, ...]
-    net_benefit: NetBenefit
-    fairness: tuple[GroupComparison, ...]
-    intersections: tuple[GroupFigures, ...]
-    # The share of the commonest class: the accuracy of who knows nothing else.
-    no_information: Estimate
-    sample_size: SampleSize | None
-    operating: tuple[OperatingPoint, ...]
-    smooth: tuple[SmoothCalibration, ...]
-    sets: PredictionSets | None
-    linear: LinearModel | None
-    baselines: tuple[BaselineFigures, ...]
-    labels: SuspectLabels
-    explanation: Explanation
-    ablations: tuple[AblationFigures, ...]
-    sites: tuple[Site | MissingSite, ...]
-    left_out: tuple[Site, ...] = ()
-    imputations: tuple[ImputationFigures, ...] | None = None
-    stress: tuple[ConditionFigures, ...] | None = None
-    detection: tuple[Detection, ...] | None = None
-    nested: dict[Family, CrossValidation] | None = None

@@ -19,9 +19,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
 
 from healthrisk.evidence import calibration, event, fairness
-from healthrisk.evidence.documents import ConditionFigures, Detection, Effect
+from healthrisk.evidence.documents import ConditionFigures, Detection, Effect, SuspectLabels
 from healthrisk.evidence.event import Event
 from healthrisk.spec import DatasetSpec, Family
+from healthrisk.spec.metric import SUSPECT_LABELS
 from healthrisk.training import cross_validation, estimators
 from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import Estimate, proportion, resampled
@@ -118,6 +119,12 @@ def suspects(y: Labels, out_of_fold: Matrix) -> NDArray[np.bool_]:
     """Return which labels [rows] look wrong beside out-of-fold probabilities [rows, classes]."""
     suspect: NDArray[np.bool_] = find_label_issues(y, out_of_fold, n_jobs=1)
     return suspect
+
+
+def suspect_labels(spec: DatasetSpec, y: Labels, out_of_fold: Matrix) -> SuspectLabels:
+    """Return how many labels [rows] look wrong, beside the spec's limit."""
+    count, gate = int(suspects(y, out_of_fold).sum()), spec.gate(SUSPECT_LABELS)
+    return SuspectLabels(rows=len(y), suspects=proportion(count, len(y)), limit=gate and gate.bound)
 
 
 def detect(

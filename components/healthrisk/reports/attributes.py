@@ -4,7 +4,8 @@ What a run knows is computed, what only people know comes out of the spec's `stu
 """
 
 from healthrisk.documents import Document
-from healthrisk.evidence.documents import EvidenceRecord, Site
+from healthrisk.evidence.documents import Site
+from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.spec import DatasetSpec
 from healthrisk.spec.policies import family_name
 from healthrisk.training.decision import Decision

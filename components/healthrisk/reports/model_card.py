@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from healthrisk.bundle.manifest import CodeOrigin
-from healthrisk.evidence.documents import EvidenceRecord
+from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.reports import attributes
 from healthrisk.reports.attributes import LIMIT
 from healthrisk.spec import DatasetSpec, GateResult

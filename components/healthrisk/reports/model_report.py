@@ -4,7 +4,8 @@ from pathlib import Path
 
 from healthrisk.bundle.manifest import CodeOrigin
 from healthrisk.data.ingest import IngestRecord
-from healthrisk.evidence.documents import EvidenceRecord, Site
+from healthrisk.evidence.documents import Site
+from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.reports import evidence_plots, pages, plots, probast
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.spec.metric import BY_NAME, REPORTED

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from healthrisk.documents import Document
-from healthrisk.evidence.documents import EvidenceRecord
+from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.spec import DatasetSpec
 
 Judgement = Literal["low", "unclear", "high"]
