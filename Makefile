@@ -125,7 +125,7 @@ benchmark-hop: $(READY) ## time calls of the predictor beside those by httpcore 
 benchmark-batch: $(READY) ## time batch prediction of 10,000,000 rows on one core
 	@python tests/benchmarks/serving_batch.py
 
-load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION=30 seconds; an objective that is missed fails
+load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION=30 seconds; an objective that is not met fails
 	@.tools/load/bin/locust --locustfile tests/load/locustfile.py --headless --only-summary --loglevel WARNING \
 	  --host $(URL) --users $(USERS) --spawn-rate $(USERS) --run-time $(DURATION) --stop-timeout 10
 

@@ -1,4 +1,4 @@
-"""A full disk is told with its folders."""
+"""A full disk is reported with its folders."""
 
 import errno
 from pathlib import Path

@@ -166,11 +166,11 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
 
 
 def _watch(args: argparse.Namespace) -> Document:
-    from healthrisk.monitoring import watch
+    from healthrisk.monitoring import drift_job
 
-    return watch.Watched(
-        drift=watch.push_drift(args.prometheus, args.push, args.window),
-        retraining=watch.trigger_retraining(args.prometheus, args.retrain) if args.retrain else {},
+    return drift_job.DriftJobSummary(
+        drift=drift_job.push_drift(args.prometheus, args.push, args.window),
+        retraining=drift_job.trigger_retraining(args.prometheus, args.retrain) if args.retrain else {},
     )
 
 

@@ -26,7 +26,7 @@ class TrainingError(HealthriskError):
 
 
 class GateError(HealthriskError):
-    """A model misses a gate of its spec, and nothing was registered."""
+    """A model fails a gate of its spec, and nothing was registered."""
 
 
 class BundleError(HealthriskError):

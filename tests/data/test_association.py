@@ -1,4 +1,4 @@
-"""One figure for any two columns: near 0 where nothing goes together, near 1 where one tells the other."""
+"""One figure for any two columns: near 0 where nothing goes together, near 1 where one gives the other away."""
 
 import numpy as np
 import pytest

@@ -89,7 +89,7 @@ def test_the_spec_decides_what_fails(action: str, status: str, tmp_path: Path) -
 
 
 def kaggle() -> pd.DataFrame:
-    """The popular recoding: codes from 0, and 0 for the diseased."""
+    """The popular encoding: codes from 0, and 0 for the diseased."""
     frame = FRAME.copy()
     frame["cp"] -= 1
     frame["slope"] -= 1
@@ -99,8 +99,8 @@ def kaggle() -> pd.DataFrame:
     return frame.rename(columns={"num": "target"})
 
 
-def test_the_kaggle_recoding_is_recognised_before_anything_else(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match=r"Kaggle heart.csv: this is the Kaggle recoding .* target is inverted"):
+def test_kaggles_encoding_is_recognised_before_anything_else(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"Kaggle heart.csv: this is Kaggle's encoding .* target is inverted"):
         results(kaggle(), tmp_path).raise_if_failed()
 
 

@@ -80,7 +80,7 @@ def forward(kubectl: Kubectl) -> Iterator[Callable[[str, int], str]]:
 
 
 def listens(port: int) -> bool:
-    """Tell whether something takes connections on a port of this machine."""
+    """Say whether something takes connections on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

@@ -121,7 +121,7 @@ def test_a_version_that_does_not_come_up_is_taken_back(
     wrong = Deployed(str(bad.version), version.bundle, "0" * 64)
     phase, printed = in_cluster("e2e-bad", CHAMPION.format(proof=version.bundle, version=wrong, seconds=40))
     assert phase == "Failed"
-    assert "expected 0000" in printed, "the server's own reason is told"
+    assert "expected 0000" in printed, "the server's own reason is given"
     assert f"version {version.number} serves again" in printed
     assert cluster.deployed(NAME) == version
     assert versions.champion(NAME).number == version.number

@@ -66,16 +66,16 @@ def test_the_stated_error_covers_what_another_seed_finds(
 def test_no_pickle_is_read(bundle_of: Make, tmp_path: Path) -> None:
     original = bundle_of("heart-disease", "random_forest")
 
-    def spoil(folder: Path) -> Provenance:
+    def damage(folder: Path) -> Provenance:
         for name in original.manifest.files:
             shutil.copyfile(original.path / name, folder / name)
         for name in ("model.joblib", "preprocessor.joblib"):
             (folder / name).write_bytes(b"not a pickle")
         return Provenance.model_validate(original.manifest.model_dump(exclude={"format", "files"}))
 
-    spoiled = bundle_files.write(tmp_path, spoil)
-    row = parity.generate_rows(spoiled.spec, 1, 0)[0]
-    assert np.array_equal(Explainer.of(spoiled).explain(row).values, Explainer.of(original).explain(row).values)
+    damaged = bundle_files.write(tmp_path, damage)
+    row = parity.generate_rows(damaged.spec, 1, 0)[0]
+    assert np.array_equal(Explainer.of(damaged).explain(row).values, Explainer.of(original).explain(row).values)
 
 
 def test_the_background_has_the_reference_s_marginals(

@@ -122,7 +122,7 @@ def test_recalibrations_are_those_of_a_general_optimizer(slope: float) -> None:
     assert 0.8 <= bounded.slope <= 1.25
 
 
-def test_outcomes_told_apart_perfectly_have_a_recalibration() -> None:
+def test_outcomes_separated_perfectly_have_a_recalibration() -> None:
     bins = Bins(np.where(MIDDLES > 0.5, 3.0, 0), np.where(MIDDLES < 0.5, 3.0, 0), MIDDLES)
     none = Recalibration(0.0, 1.0)
     for fitted in (fit(LOGIT, bins, none), fit_within(LOGIT, bins, (0.8, 1.25), none)):

@@ -75,7 +75,7 @@ def test_v1_adds_up_to_the_probability_that_the_transformer_serves(
         assert sizes == sorted(sizes, reverse=True)
 
 
-def test_values_are_told_in_words(heart_pair: Pair, heart_explainer: Server, raw_rows: Rows) -> None:
+def test_values_are_given_in_words(heart_pair: Pair, heart_explainer: Server, raw_rows: Rows) -> None:
     row = raw_rows(heart_pair.bundle.path)[0] | {"chol": None, "cp": 4, "age": 63}
     (explanation,) = v1(heart_explainer, heart_pair.bundle, [row])
     shown = {one["label"]: one["value"] for one in explanation["contributions"]}

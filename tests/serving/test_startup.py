@@ -163,9 +163,9 @@ def test_serve_starts_and_ends_all(copy: Path, number: signal.Signals, port: int
             assert predict
             assert explain
             answer = json.loads(run(["bash", "-c", command.replace(predict[0], explain[0])]).stdout)
-            (told,) = answer["explanations"]
-            total = told["base"] + sum(each["contribution"] for each in told["contributions"])
-            assert total == pytest.approx(told["probability"], abs=1e-6)
+            (explained,) = answer["explanations"]
+            total = explained["base"] + sum(each["contribution"] for each in explained["contributions"])
+            assert total == pytest.approx(explained["probability"], abs=1e-6)
             process.send_signal(number)
             assert process.wait(ANSWER) == 0
         finally:

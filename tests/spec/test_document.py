@@ -127,7 +127,7 @@ def test_a_missing_spec_file_is_named(tmp_path: Path) -> None:
 
 
 def test_no_data_set_stands_in_the_code(root: Path) -> None:
-    """Column names, raw classes and recoding names of the shipped specs occur in no module."""
+    """Column names, raw classes and names of foreign encodings of the shipped specs occur in no module."""
     words = set()
     for name in specs.builtin_names():
         spec = specs.load(name)

@@ -25,8 +25,8 @@ def test_a_value_passes_its_bound_or_fails(gate: dict[str, float], value: float,
 def test_a_result_says_figure_bound_and_verdict() -> None:
     gate = Gate.model_validate({"metric": "sensitivity_difference", "max": 0.2})
     result = GateResult(gate=gate, group="Sex", value=0.0784, verdict=Verdict.INCONCLUSIVE)
-    assert result.in_words == "Difference of sensitivity by sex 0.078 <= 0.2 inconclusive"
-    assert GateResult(gate=gate, value=None, verdict=Verdict.FAILED).in_words.endswith("unknown <= 0.2 failed")
+    assert result.summary == "Difference of sensitivity by sex 0.078 <= 0.2 inconclusive"
+    assert GateResult(gate=gate, value=None, verdict=Verdict.FAILED).summary.endswith("unknown <= 0.2 failed")
 
 
 def test_a_result_survives_json() -> None:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from healthrisk.spec import Column, DatasetSpec
+from healthrisk.spec.column_names import composed
 from healthrisk.spec.columns import Between
-from healthrisk.spec.names import composed
 
 UNREADABLE = np.inf
 # Compared in small letters.
@@ -68,7 +68,7 @@ def read_booleans(values: pa.Array) -> pa.Array:
 
 
 def are_booleans(texts: Sequence[str]) -> bool:
-    """Tell whether distinct texts are a word for no and one for yes."""
+    """Say whether distinct texts are a word for no and one for yes."""
     words = {text.lower() for text in texts}
     return len(words) == 2 and any({no, yes} == words for no, yes in zip(_FALSE, _TRUE, strict=True))
 

@@ -37,7 +37,7 @@ class Comparison(Document):
         return self.low > 0
 
     @property
-    def in_words(self) -> str:
+    def summary(self) -> str:
         """The figures, for people."""
         return (
             f"log loss {self.challenger:.4f}, the champion's {self.champion:.4f} on the same {self.rows} rows;"

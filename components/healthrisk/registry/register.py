@@ -46,7 +46,7 @@ def register_winner(
     runs = tracking.log_runs(spec, trained, decision, page, plots, data, git_revision())
     winner = decision.winner
     if not decision.passed:
-        failed = "; ".join(gate.in_words for gate in decision.gates if gate.verdict is Verdict.FAILED)
+        failed = "; ".join(gate.summary for gate in decision.gates if gate.verdict is Verdict.FAILED)
         raise GateError(f"{winner} fails its gates: {failed}; nothing was registered")
     folder = next(folder for folder, model in zip(models, trained, strict=True) if model.family == winner)
     model = next(model for model in trained if model.family == winner)

@@ -110,8 +110,8 @@ def _alias(bundle: Bundle, version: Registered, comparison: Comparison | str) ->
     if isinstance(comparison, str):
         return CHAMPION, f"the previous champion cannot be compared with it: {comparison}"
     if comparison.challenger_is_better:
-        return CHAMPION, f"better: {comparison.in_words}"
-    return CHALLENGER, f"not shown to be better: {comparison.in_words}"
+        return CHAMPION, f"better: {comparison.summary}"
+    return CHALLENGER, f"not shown to be better: {comparison.summary}"
 
 
 def _find(server: MlflowClient, name: str, digest: str) -> Registered | None:

@@ -157,7 +157,7 @@ def _metric(spec: DatasetSpec, goal: str, estimates: list[tuple[str, Estimate]],
     return [
         ("MetricGoal", goal),
         ("Results", results or [("MetricResult", [("Label", NOT_AVAILABLE), ("ValueJson", "null")])]),
-        ("Interpretation", gate.in_words if gate else ""),
+        ("Interpretation", gate.summary if gate else ""),
         ("TestType", "internal, by cross-validation and a hold-out"),
         ("TestingDataDescription", spec.study.setting or spec.description),
         ("ValidationProcessAndJustification", "every row is judged by a model fitted without it"),

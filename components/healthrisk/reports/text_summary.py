@@ -29,4 +29,4 @@ def _models(decision: Decision) -> list[str]:
 
 
 def _gates(decision: Decision) -> list[str]:
-    return [f"{'' if place else 'gates':<10}{gate.in_words}" for place, gate in enumerate(decision.gates)]
+    return [f"{'' if place else 'gates':<10}{gate.summary}" for place, gate in enumerate(decision.gates)]

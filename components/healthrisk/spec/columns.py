@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import field_validator, model_validator
 
 from healthrisk.documents import Document
-from healthrisk.spec.names import Header, Name
+from healthrisk.spec.column_names import Header, Name
 
 Scalar = int | float | str
 
@@ -22,7 +22,7 @@ class Missing(Document):
 class Between(Document):
     """How a table without the column gives it: the time from one of its dates to another.
 
-    Years are completed ones, as an age is told; dates are written as `format` says, in the words of strftime.
+    Years are completed ones, as an age is stated; dates are written as `format` says, in the words of strftime.
     """
 
     first: Header

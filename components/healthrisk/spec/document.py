@@ -15,10 +15,10 @@ from pydantic import Field, ValidationError, model_validator
 from healthrisk.documents import Document
 from healthrisk.errors import SpecError
 from healthrisk.spec import hyperparameters, yaml_text
+from healthrisk.spec.column_names import Header, with_safe_names
 from healthrisk.spec.columns import Column
 from healthrisk.spec.gate import DEFAULT_GATES, EVERY_CLASS, Gate
 from healthrisk.spec.metric import BASELINE_GAIN, LEAST_RECALL, SITE_ROC_AUC, Metric
-from healthrisk.spec.names import Header, with_safe_names
 from healthrisk.spec.outcome import RiskLevel, Target
 from healthrisk.spec.policies import CsvFormat, Evidence, Family, ForeignEncoding, Selection, Source, Validation
 from healthrisk.spec.study import Study

@@ -19,7 +19,7 @@ from healthrisk.spec.metric import (
 
 
 class Verdict(StrEnum):
-    """Whether a gate's bound is kept; `inconclusive` where there are too few cases to say."""
+    """Whether a figure passes its gate; `inconclusive` where there are too few cases to say."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -82,7 +82,7 @@ class Gate(Document):
         return self.metric.label_for(classes) + ("" if self.at is None else f" at {self.at:g}")
 
     def judge(self, value: float) -> Verdict:
-        """Hold a value against the bounds; NaN, a figure that could not be computed, keeps none."""
+        """Hold a value against the bounds; NaN, a figure that could not be computed, fails."""
         return Verdict.PASSED if self._least <= value <= self._most else Verdict.FAILED
 
     def judge_interval(self, low: float, high: float) -> Verdict:
@@ -123,7 +123,7 @@ class GateResult(Document):
         return f"{self.value:.3f}" + ("" if self.low is None else f" ({self.low:.3f} to {self.high:.3f})")
 
     @property
-    def in_words(self) -> str:
+    def summary(self) -> str:
         """The figure, its bound and the verdict on one line."""
         return f"{self.label} {self.figure} {self.gate.expected} {self.verdict}"
 

@@ -23,7 +23,7 @@ class Values:
     closed: bool = False
 
     def hold(self, value: Any) -> bool:
-        """Tell whether a value is one of them."""
+        """Say whether a value is one of them."""
         if value is None or isinstance(value, bool | str):
             return any(value is word or (isinstance(value, str) and value == word) for word in self.words)
         if isinstance(value, int) and self.whole is not None:
@@ -34,16 +34,16 @@ class Values:
         return low < value <= high or (self.closed and value == low)
 
     @property
-    def in_words(self) -> str:
+    def allowed(self) -> str:
         """What is allowed, for people."""
-        allowed = [repr(word) if isinstance(word, str) else str(word).lower() for word in self.words]
+        texts = [repr(word) if isinstance(word, str) else str(word).lower() for word in self.words]
         if self.whole is not None:
-            allowed.append(f"a whole number from {self.whole} up")
+            texts.append(f"a whole number from {self.whole} up")
         if self.number:
             low, high = self.number
             between = f" to {high:g}" if high < float("inf") else ""
-            allowed.append(f"a number {'from' if self.closed else 'above'} {low:g}{between}")
-        return " or ".join(allowed).replace("none", "null")
+            texts.append(f"a number {'from' if self.closed else 'above'} {low:g}{between}")
+        return " or ".join(texts).replace("none", "null")
 
 
 _ABOVE_0 = Values(number=(0, float("inf")))
@@ -104,4 +104,4 @@ def check(search: Mapping[Family, Mapping[str, tuple[Any, ...]]]) -> None:
                 raise ValueError(f"search.{family}: there is no parameter {name!r}; it has {', '.join(known)}")
             for value in values:
                 if not known[name].hold(value):
-                    raise ValueError(f"search.{family}.{name}: {value!r} is not {known[name].in_words}")
+                    raise ValueError(f"search.{family}.{name}: {value!r} is not {known[name].allowed}")

@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from healthrisk.documents import Document
-from healthrisk.spec.names import Header, Name
+from healthrisk.spec.column_names import Header, Name
 
 
 class OutcomeClass(Document):

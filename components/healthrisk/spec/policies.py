@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from healthrisk.documents import Document
+from healthrisk.spec.column_names import Name
 from healthrisk.spec.metric import LOG_LOSS, ScoreMetric
-from healthrisk.spec.names import Name
 
 Family = Literal["logistic_regression", "random_forest", "gradient_boosting"]
 # From the simplest to the most flexible: the order in which ties between models are settled.

@@ -1,4 +1,5 @@
-"""Watch served models: push each one's drift from its training data as gauges, and retrain where an alert asks for it.
+"""What the drift job does: push each served model's drift from its training data as gauges, and retrain where an alert
+asks for it.
 
 What is served is read from Prometheus, and what it was trained on from the registry's champion.
 """
@@ -17,7 +18,7 @@ _SERVED = "group by (model, digest) (healthrisk_model_info)"
 _ASKED = 'group by (model, version) (ALERTS{alertstate="firing", answer="retrain"})'
 
 
-class Watched(Document):
+class DriftJobSummary(Document):
     """What was seen and done, by model: the verdict on its drift, and the retraining that an alert asked for."""
 
     drift: dict[str, str]
@@ -57,7 +58,7 @@ def trigger_retraining(prometheus: str, pipelines: str) -> dict[str, str]:
 
 
 def _compare(champion: versions.Registered, model: str, prometheus: str, gateway: str, window: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="healthrisk-watch-") as cache:
+    with tempfile.TemporaryDirectory(prefix="healthrisk-drift-") as cache:
         bundle = store.fetch(champion.uri, champion.digest, Path(cache))
         report = drift.compare(bundle.reference, traffic.counts(bundle, prometheus, model, window))
     gauges.push(report, model, bundle.version, gateway)

@@ -9,7 +9,7 @@ import yaml
 
 from healthrisk.errors import SpecError
 from healthrisk.spec import DatasetSpec
-from healthrisk.spec.names import safe
+from healthrisk.spec.column_names import safe
 
 DOCUMENT: dict[str, Any] = {
     "name": "ward",
@@ -81,7 +81,7 @@ def test_composed_and_decomposed_are_one_name() -> None:
         (["a", "a"], "column 'a' is listed twice"),
     ],
 )
-def test_names_that_cannot_be_told_apart_are_refused(columns: list[str], says: str) -> None:
+def test_names_that_would_be_the_same_are_refused(columns: list[str], says: str) -> None:
     listed = [{"name": name, "label": "L", "kind": "number", "range": [0, 1]} for name in columns]
     with pytest.raises(SpecError, match=re.escape(says)):
         parsed(columns=listed, sensitive=[], evidence={})
