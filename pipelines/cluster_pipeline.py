@@ -43,6 +43,7 @@ def training(spec: str, data: str = "", seed: int = 0, level: str = "quick", nam
     deployed.set_display_name(titles.DEPLOY).set_caching_options(enable_caching=False)
     for task in (*tasks, deployed):
         _place(task, _LARGE if task.name.startswith(("train", "evidence")) else _SMALL)
-        # For a pod that goes with its node: Kubeflow Pipelines starts no step again that ended by itself, be it for a
-        # gate that failed or a version that was taken back. A busy store or network a step bears within itself.
-        task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2, backoff_max_duration="5m")
+        # For a pod that goes with its node: no step is started again that ended by itself, be it for a gate that failed
+        # or a version that was taken back. A busy store or network a step bears within itself. The longest duration is
+        # counted from a step's first start, and an hour is the most that there is.
+        task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2, backoff_max_duration="1h")

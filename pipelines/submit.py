@@ -57,7 +57,7 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
     client = connect(arguments.host, arguments.context)
     try:
         if arguments.cancel:
-            client.terminate_run(arguments.cancel)
+            _cancel(client, arguments.cancel)
             print(f"run {arguments.cancel} is asked to stop")
             return 0
         # The client prints addresses of its own.
@@ -111,6 +111,23 @@ def connect(host: str, context: str) -> kfp.Client:
     except urllib3.exceptions.HTTPError as error:
         raise SubmitError(f"the cluster of the kube context does not answer: {error}") from error
     return kfp.Client(kube_context=context or None)
+
+
+def _cancel(client: kfp.Client, run: str) -> None:
+    """Ask a run to stop, once more if it was asked before.
+
+    Raises:
+        SubmitError: it has ended by itself.
+    """
+    try:
+        client.terminate_run(run)
+    except kfp_server_api.ApiException:
+        # Of a run that does not go on the server says that it has no such row.
+        state = client.get_run(run).state
+        if state in _ENDED:
+            raise SubmitError(f"run {run} has ended as {state}: there is nothing to stop") from None
+        if state != "CANCELING":
+            raise
 
 
 def follow(client: kfp.Client, run: str, timeout: float) -> int:

@@ -4,10 +4,11 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,34 @@ def away(kubectl: Kubectl, namespace: str, workload: str) -> Iterator[None]:
         kubectl(*where, "rollout", "status", workload, "--timeout=600s")
 
 
+@pytest.fixture
+def disturb(
+    platform: None, cluster: Cluster, forward: Callable[..., str], tmp_path: Path
+) -> Callable[[AbstractContextManager[None]], None]:
+    """Submit a run, take away from it what it needs until it is told so; it succeeds, and what it made is served."""
+
+    def run_through(away: AbstractContextManager[None]) -> None:
+        before = cluster.deployed("heart-disease")
+        command = [sys.executable, "-u", str(TRAIN), "--submit", "--context", os.environ["KUBE_CONTEXT"]]
+        # With a seed of its own: what was done before is not done again.
+        command += ["--timeout", str(PROCESS), "--seed", str(random.randrange(2**31))]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            said = iter(process.stdout or ())
+            lines = [next(line for line in said if line.endswith("  preprocess: running\n"))]
+            with away:
+                lines.append(next(line for line in said if "the server does not answer" in line))
+            lines += list(said)
+        assert process.returncode == 0, "".join(lines)
+        served = cluster.deployed("heart-disease")
+        assert served
+        bundle = store.fetch(served.bundle, served.digest, tmp_path)
+        deploy.replay(bundle, f"http://{forward('heart-disease-transformer', 80)}", bundle.spec)
+        if before is None:
+            cluster.delete("heart-disease")
+
+    return run_through
+
+
 def test_a_model_answers_without_the_store_and_a_new_pod_waits_for_it(
     served: tuple[Bundle, Deployed], kubectl: Kubectl, replay: Callable[[], object]
 ) -> None:
@@ -72,29 +101,18 @@ def test_a_killed_database_keeps_the_registry(
 
 
 def test_a_run_goes_on_through_stores_and_a_server_that_are_away(
-    platform: None, kubectl: Kubectl, cluster: Cluster, forward: Callable[..., str], tmp_path: Path
+    disturb: Callable[[AbstractContextManager[None]], None], kubectl: Kubectl
 ) -> None:
-    before = cluster.deployed("heart-disease")
-    command = [sys.executable, "-u", str(TRAIN), "--submit", "--context", os.environ["KUBE_CONTEXT"]]
-    # With a seed of its own: what was done before is not done again.
-    command += ["--timeout", str(PROCESS), "--seed", str(random.randrange(2**31))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        said = iter(process.stdout or ())
-        lines = [next(line for line in said if line.endswith("  preprocess: running\n"))]
+    @contextmanager
+    def all_away() -> Iterator[None]:
         with (
             away(kubectl, "kubeflow", "deployment/seaweedfs"),
             away(kubectl, "healthrisk", "statefulset/object-store"),
             away(kubectl, "kubeflow", "deployment/ml-pipeline"),
         ):
-            lines.append(next(line for line in said if "the server does not answer" in line))
-        lines += list(said)
-    assert process.returncode == 0, "".join(lines)
-    served = cluster.deployed("heart-disease")
-    assert served
-    bundle = store.fetch(served.bundle, served.digest, tmp_path)
-    deploy.replay(bundle, f"http://{forward('heart-disease-transformer', 80)}", bundle.spec)
-    if before is None:
-        cluster.delete("heart-disease")
+            yield
+
+    disturb(all_away())
 
 
 def test_bad_input_is_not_tried_again(kubectl: Kubectl, platform: None) -> None:
@@ -106,3 +124,24 @@ def test_bad_input_is_not_tried_again(kubectl: Kubectl, platform: None) -> None:
     (pod,) = json.loads(kubectl("--namespace", "kubeflow", *selector))["items"]
     tries = [node for node in pod["status"]["nodes"].values() if node["type"] == "Pod" and node["phase"] == "Failed"]
     assert len(tries) == 1
+
+
+def test_a_run_and_a_model_outlive_a_crash_of_the_node(
+    disturb: Callable[[AbstractContextManager[None]], None], kubectl: Kubectl, replay: Callable[[], object]
+) -> None:
+    node = kubectl("get", "nodes", "--output=jsonpath={.items[0].metadata.name}")
+    if shutil.which("docker") is None or run(["docker", "inspect", node]).returncode:
+        pytest.skip("the cluster's node is no container: make kind-up")
+    before = versions.champion(NAME)
+
+    @contextmanager
+    def crashed() -> Iterator[None]:
+        assert run(["docker", "kill", node]).returncode == 0
+        try:
+            yield
+        finally:
+            assert run(["docker", "start", node]).returncode == 0
+
+    disturb(crashed())
+    assert versions.champion(NAME) == before
+    replay()

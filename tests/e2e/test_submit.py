@@ -1,6 +1,7 @@
 """Submitting to the cluster's Kubeflow Pipelines, from a run that serves what it trained to a retraining."""
 
 import os
+import random
 import re
 import signal
 import subprocess
@@ -80,6 +81,8 @@ def test_waiting_ends(run: str) -> None:
 
 
 def test_ctrl_c_leaves_the_run_going(client: kfp.Client, run: str) -> None:
+    # A shell that started these tests in the background bequeaths that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         command("--experiment", "e2e"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -93,10 +96,19 @@ def test_ctrl_c_leaves_the_run_going(client: kfp.Client, run: str) -> None:
     assert client.get_run(started).state in {"PENDING", "RUNNING"}
 
 
-def test_cancel(client: kfp.Client, run: str) -> None:
+def test_cancel(client: kfp.Client) -> None:
+    # With a seed of its own: a run whose steps are all cached would be over.
+    done = submit("--no-wait", "--experiment", "e2e", "--seed", str(random.randrange(2**31)))
+    (run,) = re.findall(r"^run +(\S+)$", done.stdout, re.MULTILINE)
+    for _ in range(2):
+        done = submit("--cancel", run)
+        assert done.returncode == 0, done.stderr
+        assert client.get_run(run).state in {"CANCELING", "CANCELED"}
+    # The server calls a run that was stopped a failed one.
+    patience.until(lambda: client.get_run(run).state in {"FAILED", "CANCELED"})
     done = submit("--cancel", run)
-    assert done.returncode == 0, done.stderr
-    assert client.get_run(run).state in {"CANCELING", "CANCELED"}
+    assert done.returncode == 1
+    assert re.fullmatch(rf"error: run {run} has ended as \w+: there is nothing to stop\n", done.stderr)
 
 
 def test_an_unknown_run_cannot_be_cancelled(client: kfp.Client) -> None:

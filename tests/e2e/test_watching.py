@@ -1,16 +1,19 @@
 """The platform watches what it serves: series, drift, replicas and alerts."""
 
+import base64
 import concurrent.futures
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from healthrisk.bundle import Bundle
 from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.monitoring import traffic
+from tests.support.patience import ANSWER
 
 NAME = "readmission"
 # One caller with big requests, from within: a port-forward would be what is measured.
@@ -92,6 +95,38 @@ def test_the_drift_job_exports_gauges(
     gauges = _until(300, lambda: ask(f'healthrisk_drift_distance{{model="{NAME}"}}'))
     assert {one.metric["feature"] for one in gauges} >= set(bundle.spec.features)
     kubectl(*where, "delete", "job", "e2e-drift")
+
+
+def test_grafana_has_the_dashboard_and_numbers_for_each_panel(
+    served: tuple[Bundle, Deployed], kubectl: Callable[..., str], forward: Callable[[str, int], str]
+) -> None:
+    where = ("--namespace", "healthrisk", "get")
+    if not kubectl(*where, "deployment", "grafana", "--ignore-not-found"):
+        pytest.skip("the cluster has no Grafana: make kind-up without PROFILE=small")
+    password = base64.b64decode(kubectl(*where, "secret", "grafana", "--output=jsonpath={.data.password}")).decode()
+    bundle, url = served[0], f"http://{forward(f'{NAME}-transformer', 80)}"
+    with httpx.Client(
+        base_url=f"http://{forward('grafana', 3000)}", auth=("admin", password), timeout=ANSWER
+    ) as grafana:
+
+        def numbers(expression: str) -> Any:
+            deploy.replay(bundle, url, bundle.spec)
+            httpx.post(f"{url}/v1/models/{NAME}:predict", json={"instances": [[1]]}, timeout=ANSWER)
+            query = expression.replace("$model", NAME).replace("$__rate_interval", "5m")
+            answer = grafana.get("/api/datasources/proxy/uid/prometheus/api/v1/query", params={"query": query})
+            return answer.raise_for_status().json()["data"]["result"]
+
+        board = grafana.get("/api/dashboards/uid/healthrisk-serving").raise_for_status().json()["dashboard"]
+        asked = [
+            (panel["title"], target["expr"])
+            for panel in board["panels"]
+            for target in panel["targets"]
+            # A cluster that has just come up has no week to compare the hour with.
+            if panel["title"] != "Drift by feature"
+        ]
+        assert len(asked) >= 8
+        for title, expression in asked:
+            assert _until(300, lambda expression=expression: numbers(expression)), title
 
 
 # The alert's five minutes pass in the meantime.

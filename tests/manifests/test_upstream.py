@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -52,7 +53,8 @@ def test_kserve_has_its_custom_resources_once_its_namespace_and_our_settings(
 def test_a_mirror_of_the_sources_reaches_what_they_refer_to(sources: str, stage: Stage, kustomize: list[str]) -> None:
     staged = stage("pipelines", SOURCES=sources)
     documents = named(build(kustomize, staged / "manifests" / "upstream" / "pipelines"))
-    assert {name for _, name in documents} == {"ml-pipeline", "workflow-controller", "seaweedfs", "kfp-launcher"}
+    workloads = {"ml-pipeline", "workflow-controller", "seaweedfs"}
+    assert {name for _, name in documents} == workloads | {"kfp-launcher", "workflow-controller-configmap"}
 
 
 def test_a_step_bears_the_absence_of_the_pipelines_store(sources: str, stage: Stage, kustomize: list[str]) -> None:
@@ -61,6 +63,30 @@ def test_a_step_bears_the_absence_of_the_pipelines_store(sources: str, stage: St
     assert launcher["data"]["defaultPipelineRoot"] == "", "what upstream says stays"
     # Waits double up to twenty seconds.
     assert yaml.safe_load(launcher["data"]["providers"])["minio"]["default"]["maxRetries"] >= 20
+
+
+def test_a_step_is_started_again_where_it_was_killed_and_not_where_it_ended(
+    sources: str, stage: Stage, kustomize: list[str]
+) -> None:
+    staged = stage("pipelines", SOURCES=sources)
+    documents = named(build(kustomize, staged / "manifests" / "upstream" / "pipelines"))
+    settings = documents["ConfigMap", "workflow-controller-configmap"]["data"]
+    assert settings["artifactRepository"] == "archiveLogs: false", "what upstream says stays"
+    retry = yaml.safe_load(settings["workflowDefaults"])["spec"]["templateDefaults"]["retryStrategy"]
+    assert (retry["limit"], retry["retryPolicy"]) == ("2", "Always")
+    # Argo's language and Python's agree on all of it but three words.
+    python = retry["expression"].replace("||", "or").replace("&&", "and").replace("!(", "not (")
+    python = re.sub(r'(lastRetry\.message) contains ("\w+")', r"\2 in \1", python)
+
+    def again(status: str, code: str, message: str = "") -> bool:
+        last = SimpleNamespace(status=status, exitCode=code, message=message)
+        return bool(eval(python, {"lastRetry": last, "asInt": int}))
+
+    assert again("Error", "-1", "pod deleted")
+    assert again("Failed", "255", "main: Unknown (exit code 255)")
+    assert again("Failed", "143", "main: Error (exit code 143)")
+    assert not again("Failed", "1", "main: Error (exit code 1)")
+    assert not again("Failed", "137", "main: OOMKilled (exit code 137)")
 
 
 def test_the_pipelines_store_reports_nothing(sources: str, stage: Stage, kustomize: list[str]) -> None:

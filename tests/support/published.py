@@ -91,6 +91,13 @@ metadata: {name: kfp-launcher, namespace: kubeflow}
 data:
   defaultPipelineRoot: ""
 ---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: workflow-controller-configmap, namespace: kubeflow}
+data:
+  artifactRepository: "archiveLogs: false"
+  workflowDefaults: "spec: {templateDefaults: {retryStrategy: {limit: '2', retryPolicy: OnError}}}"
+---
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: seaweedfs}
