@@ -1,18 +1,13 @@
-"""Run the pipeline on Kubeflow Pipelines: find the server, upload, start a run or a schedule, follow it."""
+"""Run the pipeline on Kubeflow Pipelines: find the server, start a run or a schedule, follow it."""
 
 import argparse
-import hashlib
 import io
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
 import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TypedDict
 
 import httpx
 import kfp
@@ -20,24 +15,14 @@ import kfp_server_api
 import kubernetes
 import urllib3
 
-from healthrisk.deployment.cluster import NAMESPACE as SERVING_NAMESPACE
+import upload
 from healthrisk.errors import HealthriskError
 from healthrisk.monitoring.retrain import schedule_name
 from healthrisk.spec import DatasetSpec
 
-ROOT = Path(__file__).parents[1]
 NAMESPACE = "kubeflow"
-ANSWERS_WITHIN = 5.0
 POLL_SECONDS = 5.0
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
-
-
-class Started(TypedDict):
-    """What a run, now or at its time, is started with: the pipeline's parameters, and which version of it."""
-
-    params: dict[str, str | int]
-    pipeline_id: str
-    version_id: str
 
 
 class SubmitError(HealthriskError):
@@ -63,7 +48,7 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
         # The client prints addresses of its own.
         with redirect_stdout(io.StringIO()):
             experiment = client.create_experiment(arguments.experiment or spec.name).experiment_id
-            started = _uploaded(client, spec, arguments)
+            started = upload.uploaded(client, spec, arguments)
         if arguments.schedule:
             print(_schedule(client, spec, experiment, arguments.schedule, started))
             return 0
@@ -71,7 +56,7 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
         with redirect_stdout(io.StringIO()):
             run = client.run_pipeline(experiment, name, **started).run_id
     except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError) as error:
-        raise SubmitError(f"Kubeflow Pipelines refused: {_reason(error)}") from error
+        raise SubmitError(f"Kubeflow Pipelines refused: {upload.reason(error)}") from error
     try:
         print(f"run       {run}\npage      {_page(client, run)}", flush=True)
         return follow(client, run, arguments.timeout) if arguments.wait else 0
@@ -92,7 +77,7 @@ def connect(host: str, context: str) -> kfp.Client:
     if host:
         host = host if "://" in host else f"http://{host}"
         try:
-            answer = httpx.get(f"{host.rstrip('/')}/apis/v2beta1/healthz", timeout=ANSWERS_WITHIN)
+            answer = httpx.get(f"{host.rstrip('/')}/apis/v2beta1/healthz", timeout=upload.ANSWERS_WITHIN)
             answer.raise_for_status().json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise SubmitError(f"no Kubeflow Pipelines at {host}: {error or type(error).__name__}") from error
@@ -100,7 +85,7 @@ def connect(host: str, context: str) -> kfp.Client:
     try:
         kubernetes.config.load_kube_config(context=context or None)
         kubernetes.client.CoreV1Api().connect_get_namespaced_service_proxy_with_path(
-            "ml-pipeline:http", NAMESPACE, "apis/v2beta1/healthz", _request_timeout=ANSWERS_WITHIN
+            "ml-pipeline:http", NAMESPACE, "apis/v2beta1/healthz", _request_timeout=upload.ANSWERS_WITHIN
         )
     except kubernetes.config.ConfigException as error:
         raise SubmitError(
@@ -155,7 +140,7 @@ def _poll(client: kfp.Client, run: str, seen: dict[str, str]) -> str:
         record = client.get_run(run)
     except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError) as error:
         # A server that restarts is asked again until the time is up.
-        print(f"{time.strftime('%H:%M:%S')}  the server does not answer: {_reason(error)}", flush=True)
+        print(f"{time.strftime('%H:%M:%S')}  the server does not answer: {upload.reason(error)}", flush=True)
         return ""
     for task in (record.run_details and record.run_details.task_details) or ():
         name, state = task.display_name or "", task.state or ""
@@ -170,73 +155,7 @@ def _is_step(name: str) -> bool:
     return not (name.endswith(("-driver", ")")) or name in {"root", "executor"} or name.startswith("healthrisk-"))
 
 
-def _image(arguments: argparse.Namespace) -> str:
-    """Return the image of the steps: HEALTHRISK_PIPELINE_IMAGE, else the one that the platform was installed with.
-
-    Where only Kubeflow Pipelines' own address is known the cluster cannot be asked, and the image is named as
-    `make images PUSH=REGISTRY` names what it pushes, or by REGISTRY alone.
-    """
-    if given := os.environ.get("HEALTHRISK_PIPELINE_IMAGE"):
-        return given
-    tag = subprocess.run([str(ROOT / "kind" / "image-tag"), "pipeline"], check=True, capture_output=True, text=True)
-    ours = tag.stdout.strip()
-    if arguments.host or os.environ.get("KF_PIPELINES_ENDPOINT"):
-        return ours
-    try:
-        server = kubernetes.client.AppsV1Api().read_namespaced_deployment(
-            "mlflow", SERVING_NAMESPACE, _request_timeout=ANSWERS_WITHIN
-        )
-    except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError) as error:
-        _note(f"the cluster does not say which image it has ({_reason(error)}): {ours} is asked for")
-        return ours
-    # MLflow's server runs in the same image as the steps.
-    installed = str(server.spec.template.spec.containers[0].image)
-    if installed.rpartition(":")[2] != ours.rpartition(":")[2]:
-        _note(
-            f"the cluster has {installed}, which is another state of the code than this; make kind-up brings this one"
-        )
-    return installed
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(f"note: {text}\n")
-
-
-def _uploaded(client: kfp.Client, spec: DatasetSpec, arguments: argparse.Namespace) -> Started:
-    parameters: dict[str, str | int] = {
-        "spec": spec.to_json(),
-        "data": arguments.data,
-        "seed": arguments.seed,
-        "level": arguments.evidence,
-    }
-    pipeline, version = _upload(client, _image(arguments))
-    return Started(params=parameters, pipeline_id=pipeline, version_id=version)
-
-
-def _upload(client: kfp.Client, image: str) -> tuple[str, str]:
-    """Compile the pipeline and upload it, unless this very version is there; return the ids of pipeline and version."""
-    # The steps read it when they are imported.
-    os.environ["HEALTHRISK_PIPELINE_IMAGE"] = image
-    from kfp import compiler
-
-    from cluster_pipeline import training
-    from pipeline import NAME
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "training.yaml"
-        compiler.Compiler().compile(training, str(path))
-        version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-        pipeline = client.get_pipeline_id(NAME)
-        if pipeline is None:
-            pipeline = client.upload_pipeline(str(path), NAME).pipeline_id
-        wanted = {"key": "name", "operation": "EQUALS", "stringValue": version}
-        same = client.list_pipeline_versions(pipeline, filter=json.dumps({"predicates": [wanted]})).pipeline_versions
-        if not same:
-            same = [client.upload_pipeline_version(str(path), version, pipeline_id=pipeline)]
-    return pipeline, same[0].pipeline_version_id
-
-
-def _schedule(client: kfp.Client, spec: DatasetSpec, experiment: str, cron: str, started: Started) -> str:
+def _schedule(client: kfp.Client, spec: DatasetSpec, experiment: str, cron: str, started: upload.Started) -> str:
     """Make the recurring run of a data set, in place of the one it has; return what was done, in words."""
     name = schedule_name(spec.name)
     wanted = {"key": "name", "operation": "EQUALS", "stringValue": name}
@@ -261,12 +180,3 @@ def _page(client: kfp.Client, run: str) -> str:
 
 def _how(run: str) -> str:
     return f"To stop it: python pipelines/train_pipeline.py --submit --cancel {run}"
-
-
-def _reason(error: Exception) -> str:
-    """Return the server's own words, on one line."""
-    try:
-        body = json.loads(getattr(error, "body", "") or "")
-        return " ".join(str(body.get("message") or body.get("error_message") or body)[:500].split())
-    except ValueError:
-        return " ".join(str(getattr(error, "reason", None) or error).split())
