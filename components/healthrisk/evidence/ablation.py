@@ -11,8 +11,7 @@ from healthrisk.training import cross_validation, estimators, metrics, search
 from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import proportion
 from healthrisk.training.record import CrossValidation, Parameters
-
-Part = tuple[NDArray[np.float64], NDArray[np.int64]]
+from healthrisk.training.split import Part
 
 
 def baselines(spec: DatasetSpec, test: Part, every: Part) -> tuple[BaselineFigures, ...]:

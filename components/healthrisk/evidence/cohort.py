@@ -6,9 +6,7 @@ from numpy.typing import NDArray
 from healthrisk.evidence.documents import CodeCount, Cohort, CohortLine, Predictor, Quartiles
 from healthrisk.evidence.event import Event
 from healthrisk.spec import Column, DatasetSpec
-
-# An encoded matrix [rows, features] and the positions of its rows' classes.
-Part = tuple[NDArray[np.float64], NDArray[np.int64]]
+from healthrisk.training.split import Part
 
 
 def describe(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event) -> Cohort:

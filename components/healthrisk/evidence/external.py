@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from healthrisk.data import encoding, sources
 from healthrisk.errors import SourceError, ValidationError
 from healthrisk.evidence import calibration, cohort, event
-from healthrisk.evidence.cohort import Part
 from healthrisk.evidence.documents import MissingSite, Recalibrated, Site, SiteFigures
 from healthrisk.spec import DatasetSpec, Family, Gate, GateResult, Source, Verdict
 from healthrisk.spec.metric import ROC_AUC
 from healthrisk.training import estimators, metrics
 from healthrisk.training.intervals import proportion
 from healthrisk.training.record import Parameters
+from healthrisk.training.split import Part
 
 # An encoded matrix [rows, features of the full spec] to probabilities [rows, classes].
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]

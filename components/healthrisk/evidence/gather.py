@@ -28,7 +28,6 @@ from healthrisk.evidence import (
     smoothing,
 )
 from healthrisk.evidence.clinical_documents import SmoothCalibration
-from healthrisk.evidence.cohort import Part
 from healthrisk.evidence.documents import AblationFigures, ClassCalibration, MissingSite, Site
 from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.spec import DatasetSpec, Family, GateResult
@@ -36,6 +35,7 @@ from healthrisk.spec.metric import SITE_ROC_AUC, SUSPECT_LABELS
 from healthrisk.training.decision import Decision
 from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import Estimate, proportion
+from healthrisk.training.split import Part
 from healthrisk.training.train import Trained
 
 NESTED_REPEATS = 2

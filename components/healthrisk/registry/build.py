@@ -44,20 +44,9 @@ def build_bundle(
     trained = Trained.load(source)
     preprocessor = preprocessing.extract(spec, trained.preprocessing)
     serving = export.serving_form(trained.classifier, preprocessor.outputs)
-    rows = np.vstack([matrix, parity.generate_rows(spec, parity.GENERATED_ROWS, trained.record.seed)])
-    expected = trained.classifier.predict_proba(_independent(trained, rows))
-    difference = parity.check_form(expected, preprocessor, serving, rows)
-
-    origin = Provenance(
-        name=spec.name,
-        family=trained.family,
-        parameters=trained.record.parameters,
-        seed=trained.record.seed,
-        data=data,
-        parity=Parity(rows=len(rows), largest_difference=difference),
-        **provenance.code_origin().model_dump(),
-    )
-    documents = _documents(spec, trained, preprocessor, serving, (matrix, y), rows[len(matrix) :])
+    generated = parity.generate_rows(spec, parity.GENERATED_ROWS, trained.record.seed)
+    proven = _prove_parity(trained, preprocessor, serving, np.vstack([matrix, generated]))
+    documents = _documents(spec, trained, preprocessor, serving, (matrix, y), generated)
     documents["metrics.json"] = decision.to_json()
 
     def fill(path: Path) -> Provenance:
@@ -67,9 +56,30 @@ def build_bundle(
             (path / name).write_bytes(content)
         for name, text in documents.items():
             (path / name).write_text(text, "utf-8")
-        return origin
+        return _origin(spec, trained, data, proven)
 
     return bundle.write(folder, fill)
+
+
+def _origin(spec: DatasetSpec, trained: Trained, data: DataOrigin, proven: Parity) -> Provenance:
+    return Provenance(
+        name=spec.name,
+        family=trained.family,
+        parameters=trained.record.parameters,
+        seed=trained.record.seed,
+        data=data,
+        parity=proven,
+        **provenance.code_origin().model_dump(),
+    )
+
+
+def _prove_parity(
+    trained: Trained, preprocessor: Preprocessor, serving: ServingForm, rows: NDArray[np.float64]
+) -> Parity:
+    """Compare the serving form with scikit-learn's objects on encoded rows."""
+    expected = trained.classifier.predict_proba(_independent(trained, rows))
+    difference = parity.check_form(expected, preprocessor, serving, rows)
+    return Parity(rows=len(rows), largest_difference=difference)
 
 
 def _documents(

@@ -45,19 +45,15 @@ def register_winner(
     trained = [Trained.load(folder) for folder in models]
     runs = tracking.log_runs(spec, trained, decision, page, plots, data, git_revision())
     winner = decision.winner
-    if not decision.passed:
-        failed = "; ".join(gate.summary for gate in decision.gates if gate.verdict is Verdict.FAILED)
-        raise GateError(f"{winner} fails its gates: {failed}; nothing was registered")
-    folder = next(folder for folder, model in zip(models, trained, strict=True) if model.family == winner)
-    model = next(model for model in trained if model.family == winner)
+    _check_gates(decision)
+    folder, model = next(pair for pair in zip(models, trained, strict=True) if pair[1].family == winner)
     train, test = (read_split(spec, part) for part in parts)
-    matrix, y = np.vstack([train[0], test[0]]), np.concatenate([train[1], test[1]])
+    rows = np.vstack([train[0], test[0]]), np.concatenate([train[1], test[1]])
     unseen = np.vstack([model.out_of_fold, model.probabilities(spec, test[0])])
     with scratch_folder(settings().home / "building") as building:
-        built = build.build_bundle(spec, building, folder, matrix, y, decision, data)
+        built = build.build_bundle(spec, building, folder, *rows, decision, data)
         uri = store.put(built, settings().bundles)
-    compared = _compare(spec, (matrix, y), unseen)
-    version, reason = versions.register(built, uri, decision, runs[winner], compared)
+    version, reason = versions.register(built, uri, decision, runs[winner], _compare(spec, rows, unseen))
     alias = next((alias for alias in (versions.CHAMPION, versions.CHALLENGER) if alias in version.aliases), "")
     return Registration(
         name=spec.name,
@@ -68,6 +64,12 @@ def register_winner(
         digest=built.digest,
         run=version.run_id,
     )
+
+
+def _check_gates(decision: Decision) -> None:
+    if not decision.passed:
+        failed = "; ".join(gate.summary for gate in decision.gates if gate.verdict is Verdict.FAILED)
+        raise GateError(f"{decision.winner} fails its gates: {failed}; nothing was registered")
 
 
 def _compare(

@@ -41,14 +41,11 @@ def log_runs(
     """
     client, experiment = tracking_client(), _experiment(spec.name)
     runs: dict[str, str] = {}
+    common = {"dataset": spec.name, "data.sha256": data.sha256, "data.rows": str(data.rows), "git.revision": revision}
     for model in models:
         measured = decision.models[model.family]
-        tags = {
+        tags = common | {
             MLFLOW_RUN_NAME: model.family,
-            "dataset": spec.name,
-            "data.sha256": data.sha256,
-            "data.rows": str(data.rows),
-            "git.revision": revision,
             "winner": str(model.family == decision.winner).lower(),
             "gates.passed": str(decision.passed).lower(),
         }

@@ -34,19 +34,15 @@ def evaluate(
     """
     from pathlib import Path
 
-    from healthrisk.spec import DatasetSpec
     from healthrisk.steps import titles
+    from healthrisk.steps.artifacts import read_models, read_parts, read_spec
     from healthrisk.steps.context import step_context
     from healthrisk.training.evaluate import evaluate
-    from healthrisk.training.split import read_split
-    from healthrisk.training.train import Trained
 
     with step_context(titles.EVALUATE) as log:
-        parsed = DatasetSpec.parse(Path(spec.path).read_text())
-        folders = (logistic_regression, random_forest, gradient_boosting)
-        models = [Trained.load(Path(folder.path)) for folder in folders]
-        parts = read_split(parsed, Path(train.path)), read_split(parsed, Path(test.path))
-        decided = evaluate(parsed, models, *parts, seed)
+        parsed = read_spec(spec)
+        models = read_models(logistic_regression, random_forest, gradient_boosting)
+        decided = evaluate(parsed, models, *read_parts(parsed, train, test), seed)
         decided.write(Path(decision.path))
         for name, value in decided.winning.test.scores.items():
             scores.log_metric(f"test_{name}", value)

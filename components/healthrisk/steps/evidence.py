@@ -47,29 +47,23 @@ def evidence(
     from healthrisk.config import level as read_level
     from healthrisk.data.ingest import IngestRecord
     from healthrisk.evidence.gather import add_gates, gather
-    from healthrisk.registry.provenance import code_origin
-    from healthrisk.reports.model_card import write_cards
-    from healthrisk.reports.model_report import model_plots, render, save_plots
-    from healthrisk.spec import DatasetSpec
+    from healthrisk.reports.evidence_files import write_report
     from healthrisk.steps import titles
+    from healthrisk.steps.artifacts import read_models, read_parts, read_spec
     from healthrisk.steps.context import step_context
     from healthrisk.training.decision import Decision
-    from healthrisk.training.split import read_common, read_split
-    from healthrisk.training.train import Trained
+    from healthrisk.training.split import read_common
 
     with step_context(titles.EVIDENCE) as log:
-        parsed = DatasetSpec.parse(Path(spec.path).read_text())
-        models = [Trained.load(Path(each.path)) for each in (logistic_regression, random_forest, gradient_boosting)]
-        parts = read_split(parsed, Path(train.path)), read_split(parsed, Path(test.path))
+        parsed = read_spec(spec)
+        models = read_models(logistic_regression, random_forest, gradient_boosting)
         decided = Decision.read(Path(decision.path))
-        groups, sites = read_common(Path(train.path), Path(test.path))
-        gathered = gather(parsed, models, decided.winner, *parts, seed, read_level(level), groups, sites)
+        common = read_common(Path(train.path), Path(test.path))
+        parts = read_parts(parsed, train, test)
+        gathered = gather(parsed, models, decided.winner, *parts, seed, read_level(level), *common)
         decided = add_gates(parsed, decided, gathered)
-        data = IngestRecord.read(Path(record.path))
         decided.write(Path(judged.path))
         gathered.write(Path(document.path))
-        drawn = {model.family: model_plots(parsed, decided, model.family) for model in models}
-        save_plots(drawn, Path(plots.path))
-        Path(page.path).write_text(render(parsed, decided, gathered, data, code_origin(), drawn[decided.winner]))
-        write_cards(parsed, decided, gathered, code_origin(), Path(cards.path))
+        data = IngestRecord.read(Path(record.path))
+        write_report(parsed, decided, gathered, data, Path(page.path), Path(plots.path), Path(cards.path))
         log.info("the report is written (%s)", level)

@@ -28,12 +28,12 @@ def preprocess(
     """
     from pathlib import Path
 
-    from healthrisk.spec import DatasetSpec
     from healthrisk.steps import titles
+    from healthrisk.steps.artifacts import read_spec
     from healthrisk.steps.context import step_context
     from healthrisk.training.split import write_split
 
     with step_context(titles.PREPROCESS) as log:
-        parsed = DatasetSpec.parse(Path(spec.path).read_text())
+        parsed = read_spec(spec)
         sizes = write_split(parsed, Path(table.path), seed, Path(train.path), Path(test.path), Path(preprocessor.path))
         log.info("%s rows for training, %s held out", *sizes)

@@ -38,14 +38,14 @@ def register(
 
     from healthrisk.data.ingest import IngestRecord
     from healthrisk.registry.register import register_winner
-    from healthrisk.spec import DatasetSpec
     from healthrisk.steps import titles
+    from healthrisk.steps.artifacts import read_spec
     from healthrisk.steps.context import step_context
     from healthrisk.training.decision import Decision
 
     with step_context(titles.REGISTER) as log:
         registered = register_winner(
-            DatasetSpec.parse(Path(spec.path).read_text()),
+            read_spec(spec),
             parts=[Path(train.path), Path(test.path)],
             record=IngestRecord.read(Path(record.path)),
             decision=Decision.read(Path(decision.path)),

@@ -24,26 +24,24 @@ def train(
         preprocessor: The preprocessor fitted on it.
         model: A folder with scikit-learn's objects, the training record and the out-of-fold probabilities.
     """
-    import shutil
     from pathlib import Path
     from typing import cast
 
     import joblib
 
-    from healthrisk.spec import DatasetSpec, Family
+    from healthrisk.spec import Family
     from healthrisk.steps import titles
+    from healthrisk.steps.artifacts import read_spec
     from healthrisk.steps.context import step_context
     from healthrisk.training.split import read_groups, read_split
     from healthrisk.training.train import train
 
     with step_context(titles.train(cast(Family, family))) as log:
-        parsed = DatasetSpec.parse(Path(spec.path).read_text())
+        parsed = read_spec(spec)
         fitted = joblib.load(Path(preprocessor.path) / "preprocessor.joblib")
-        part, groups = read_split(parsed, Path(table.path)), read_groups(Path(table.path))
-        trained = train(parsed, cast(Family, family), fitted, part, seed, groups)
-        trained.save(Path(model.path))
-        # The very bytes that preprocess wrote: pickled anew they may be others, and the bundle's digest with them.
-        shutil.copyfile(Path(preprocessor.path) / "preprocessor.joblib", Path(model.path) / "preprocessor.joblib")
+        part = read_split(parsed, Path(table.path))
+        trained = train(parsed, cast(Family, family), fitted, part, seed, read_groups(Path(table.path)))
+        trained.save(Path(model.path), Path(preprocessor.path) / "preprocessor.joblib")
         metric = parsed.selection.metric
         score = trained.record.cross_validation.intervals[metric.name]
         log.info("cross-validated %s %.3f (%.3f to %.3f)", metric.phrase, score.mean, score.low, score.high)

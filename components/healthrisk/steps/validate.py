@@ -24,12 +24,12 @@ def validate(
 
     from healthrisk.data.validate import validate
     from healthrisk.reports.table_report import render
-    from healthrisk.spec import DatasetSpec
     from healthrisk.steps import titles
+    from healthrisk.steps.artifacts import read_spec
     from healthrisk.steps.context import step_context
 
     with step_context(titles.VALIDATE) as log:
-        parsed = DatasetSpec.parse(Path(spec.path).read_text())
+        parsed = read_spec(spec)
         report = validate(parsed, Path(table.path))
         report.write(Path(results.path))
         Path(page.path).write_text(render(parsed, report))

@@ -17,6 +17,9 @@ from healthrisk.training.grouping import ROWS_AT_ONCE, Groups, groups_of, times_
 # A larger training part is sampled for fitting: medians and means of half a million rows no longer move, and the
 # memory needed stays the same however long the table is.
 FIT_ROWS = 500_000
+# An encoded matrix [rows, features] and the positions of its rows' classes [rows].
+Part = tuple[NDArray[np.float64], NDArray[np.int64]]
+
 # No column of a spec begins like these.
 _GROUP, _SITE = "_group", "_site"
 
@@ -59,7 +62,7 @@ def write_split(
     return len(target) - held, held
 
 
-def read_split(spec: DatasetSpec, path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def read_split(spec: DatasetSpec, path: Path) -> Part:
     """Return a part's encoded matrix [rows, features] and class positions [rows]."""
     table = pq.read_table(path)
     matrix = np.empty((table.num_rows, len(spec.features)))

@@ -3,6 +3,7 @@
 Everything here sees the training part only. Preprocessing is fitted anew inside every fold.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,8 +23,6 @@ from healthrisk.training.estimators import make_model, parallel
 from healthrisk.training.grouping import Groups
 from healthrisk.training.record import TrainingRecord
 from healthrisk.training.search import best_parameters, make_search, record_of
-
-FILES = ("model.joblib", "preprocessor.joblib", "training.json", "out_of_fold.npy")
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,15 @@ class Trained:
         step.preprocessor_ = preprocessing.extract(spec, self.preprocessing)
         return Pipeline([("preprocess", step), ("classifier", self.classifier)])
 
-    def save(self, folder: Path) -> None:
-        """Write the files of `FILES` into a folder."""
+    def save(self, folder: Path, fitted: Path | None = None) -> None:
+        """Write a folder that `load` reads. `fitted` is the preprocessing's own file, if there is one."""
         folder.mkdir(parents=True, exist_ok=True)
         joblib.dump(self.classifier, folder / "model.joblib")
-        joblib.dump(self.preprocessing, folder / "preprocessor.joblib")
+        if fitted:
+            # The very bytes: pickled anew they may be others, and the bundle's digest with them.
+            shutil.copyfile(fitted, folder / "preprocessor.joblib")
+        else:
+            joblib.dump(self.preprocessing, folder / "preprocessor.joblib")
         np.save(folder / "out_of_fold.npy", self.out_of_fold)
         self.record.write(folder / "training.json")
 
