@@ -6,25 +6,23 @@ A guess is never used unread: the text says what was seen, and what only somebod
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from healthrisk.data import derive
 from healthrisk.data.distinct_values import DistinctValues, guess_format, read_values
+from healthrisk.data.draft_outcome import outcome_lines
 from healthrisk.documents import Document
 from healthrisk.errors import SpecError
 from healthrisk.spec import CsvFormat, DatasetSpec
+from healthrisk.spec.yaml_text import in_block, in_flow, quoted, short
 
 MOST_CODES = 30
-MOST_CLASSES = 20
 # Of a column that is a number, so few distinct whole values are taken for codes.
 FEW_VALUES = 6
 # Numbers by which tables say that a value is missing.
 SENTINELS = (-9999.0, -999.0, -99.0, -9.0, -1.0, 99.0, 999.0, 9999.0, 99999.0)
-EVENT_WORDS = frozenset({"1", "y", "yes", "true", "positive", "pos", "case", "dead", "died", "t"})
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$|^\d{1,2}[./]\d{1,2}[./]\d{2,4}$")
 
 
@@ -56,7 +54,7 @@ def draft(table: Path, target: str, name: str) -> str:
     if target not in by_name:
         raise SpecError(f"{table} has no column {target!r}; it has {', '.join(by_name)}")
     tokens = sorted(set().union(*(column.tokens for column in columns)) | {""})
-    outcome, positions = _target(by_name[target])
+    outcome, levels = outcome_lines(by_name[target])
     features = [column for column in columns if column.name != target]
     left_out = {column.name: reason for column in features if (reason := _unusable(column, rows))}
     described = [_describe(column) for column in features if column.name not in left_out]
@@ -65,7 +63,7 @@ def draft(table: Path, target: str, name: str) -> str:
     lines = [
         *_heading(table.name, rows, name, target),
         *_format_lines(written),
-        f"missing_tokens: [{', '.join(_quoted(token) for token in tokens)}]",
+        f"missing_tokens: [{', '.join(quoted(token) for token in tokens)}]",
         "",
         *_COLUMNS_COMMENT,
         "columns:",
@@ -76,7 +74,7 @@ def draft(table: Path, target: str, name: str) -> str:
         "",
         "# Columns by which subgroups are judged, such as sex and age.",
         "sensitive: []",
-        *positions,
+        *levels,
     ]
     text = "\n".join(lines) + "\n"
     DatasetSpec.parse(text)
@@ -88,14 +86,14 @@ def _heading(table: str, rows: int, name: str, target: str) -> list[str]:
         f"# A first spec of {table}, guessed from {rows:,} rows. Read every line: only you know what the values",
         "# mean, which of them are possible, and which columns are known when a prediction is made.",
         f"name: {name}",
-        f"title: {_scalar(f'{target} ({table})')}",
+        f"title: {in_block(f'{target} ({table})')}",
         "description: Say who these patients are, where and when they were seen, and how the outcome was established.",
     ]
 
 
 def _format_lines(written: CsvFormat) -> list[str]:
     given = written.model_dump(exclude_defaults=True)
-    return [f"csv: {_scalar(given)}"] if given else []
+    return [f"csv: {in_block(given)}"] if given else []
 
 
 def _unusable(column: DistinctValues, rows: int) -> str:
@@ -121,7 +119,7 @@ def _left_out_lines(left_out: dict[str, str]) -> Iterator[str]:
         yield "# Columns of the table that no model can use as they stand; they are there and are not read."
         yield "ignore:"
         for name, reason in left_out.items():
-            yield f"  - {_scalar(name)}  # {reason}"
+            yield f"  - {in_block(name)}  # {reason}"
 
 
 def _describe(column: DistinctValues) -> list[str]:
@@ -129,23 +127,23 @@ def _describe(column: DistinctValues) -> list[str]:
     numbers = column.numbers
     label = column.name.replace("_", " ").strip() or column.name
     # Each field as YAML.
-    entry = {"name": _in_flow(column.name), "label": _in_flow(label)}
+    entry = {"name": in_flow(column.name), "label": in_flow(label)}
     sentinels: list[float] = []
     if numbers is None and derive.are_booleans(column.texts):
         entry |= {"kind": "boolean"}
         seen = "two words for yes and no"
     elif numbers is None or _few_whole(numbers):
-        entry |= {"kind": "code", "codes": _scalar(_codes(column, numbers))}
+        entry |= {"kind": "code", "codes": in_block(_codes(column, numbers))}
         seen = f"{len(column.texts)} values, so codes: say what each one means"
     else:
         sentinels = _sentinels(numbers, column.counts)
         measured = numbers[~np.isin(numbers, sentinels)]
         whole = bool((measured == np.floor(measured)).all())
-        entry |= {"kind": "integer" if whole else "number", "range": _scalar(_range(measured))}
+        entry |= {"kind": "integer" if whole else "number", "range": in_block(_range(measured))}
         seen = f"{len(measured)} values from {measured.min():g} to {measured.max():g}; give its unit"
     if column.missing or sentinels:
-        codes = {"values": [_short(value) for value in sentinels]} if sentinels else {}
-        entry["missing"] = _scalar({"allowed": True, **codes})
+        codes = {"values": [short(value) for value in sentinels]} if sentinels else {}
+        entry["missing"] = in_block({"allowed": True, **codes})
         seen += f"; {column.missing} missing" if column.missing else ""
     if sentinels:
         seen += f"; {', '.join(f'{value:g}' for value in sentinels)} lies apart from all others: taken for missing"
@@ -183,79 +181,4 @@ def _range(numbers: NDArray[np.float64]) -> list[float | int]:
     margin = (high - low) / 10
     unit = 10.0 ** (np.floor(np.log10(margin)) if margin else 0)
     bottom, top = np.floor((low - margin) / unit) * unit, np.ceil((high + margin) / unit) * unit
-    return [_short(max(bottom, 0.0) if low >= 0 else bottom), _short(top)]
-
-
-def _short(value: float) -> float | int:
-    rounded = float(f"{value:.6g}")
-    return int(rounded) if rounded.is_integer() else rounded
-
-
-def _target(column: DistinctValues) -> tuple[list[str], list[str]]:
-    """Return the lines of the outcome and of its risk levels."""
-    numbers = column.numbers
-    if column.missing:
-        raise SpecError(f"the outcome {column.name!r} is missing in {column.missing} rows: leave such rows out first")
-    if len(column.texts) < 2:
-        raise SpecError(f"the outcome {column.name!r} has one value: a model needs at least two classes")
-    if len(column.texts) > MOST_CLASSES or (numbers is not None and (numbers != np.floor(numbers)).any()):
-        raise SpecError(
-            f"the outcome {column.name!r} has {len(column.texts)} values, expected 2 to {MOST_CLASSES} classes:"
-            " healthrisk does classification only, neither regression nor survival"
-        )
-    order = _class_order(column)
-    values = [int(float(column.texts[at])) if numbers is not None else column.texts[at] for at in order]
-    shares = column.counts[order] / column.counts.sum()
-    binary = len(values) == 2
-    lines = [
-        "# With two classes the second is the event whose risk is predicted." if binary else "# The classes.",
-        "target:",
-        f"  name: {_scalar(column.name)}",
-        f"  label: {_scalar(column.name.replace('_', ' '))}",
-        "  classes:",
-        *(_class_line(value, share) for value, share in zip(values, shares, strict=True)),
-    ]
-    if binary:
-        event = _short(float(f"{shares[1]:.2g}"))
-        levels = [f"  - {{name: Low, below: {event}}}  # the event's share of the rows", "  - {name: High}"]
-    else:
-        rest = ", ".join(_in_flow(value) for value in values[1:])
-        share = _short(float(f"{shares[1:].sum():.2g}"))
-        levels = [
-            "  - {name: Low}",
-            f"  - {{name: High, any_of: [{rest}], at_least: {share}}}  # their share of the rows",
-        ]
-    return lines, [
-        "# From which probability on a patient is treated otherwise is a clinical decision.",
-        "risk_levels:",
-        *levels,
-    ]
-
-
-def _class_line(value: int | str, share: float) -> str:
-    given = _in_flow(value)
-    return f"    - {{name: {_quoted(str(value))}, value: {given}, raw: [{given}]}}  # {share:.1%} of rows"
-
-
-def _class_order(column: DistinctValues) -> list[int]:
-    """Return the classes' places: the commonest first, but an event that its own word names last."""
-    order = np.argsort(-column.counts, kind="stable").tolist()
-    first_is_event, second_is_event = (column.texts[place].lower() in EVENT_WORDS for place in order[:2])
-    if len(order) == 2 and first_is_event and not second_is_event:
-        order.reverse()
-    return [int(at) for at in order]
-
-
-def _scalar(value: Any) -> str:
-    """Return a value as one line of YAML."""
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
-    return text.removesuffix("\n").removesuffix("\n...").strip()
-
-
-def _in_flow(value: Any) -> str:
-    """Return a value as it stands within brackets or braces, where more needs quotes than on a line of its own."""
-    return _scalar([value])[1:-1]
-
-
-def _quoted(text: str) -> str:
-    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10_000).strip()
+    return [short(max(bottom, 0.0) if low >= 0 else bottom), short(top)]

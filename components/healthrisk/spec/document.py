@@ -4,10 +4,8 @@ A data set is a spec, never code. A spec is written as YAML, travels between pip
 and lies in every bundle, so that training and serving read the same one.
 """
 
-import importlib.resources
 from collections.abc import Collection
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -22,8 +20,6 @@ from healthrisk.spec.metric import BASELINE_GAIN, LEAST_RECALL, SITE_ROC_AUC, Me
 from healthrisk.spec.outcome import RiskLevel, Target
 from healthrisk.spec.policies import CsvFormat, Evidence, Family, ForeignEncoding, Selection, Source, Validation
 from healthrisk.spec.study import Study
-
-_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class DatasetSpec(Document):
@@ -228,37 +224,3 @@ class DatasetSpec(Document):
             return cls.model_validate(data)
         except ValidationError as error:
             raise SpecError(f"the spec {data.get('name')!r} is not valid: {yaml_text.explain(error)}") from error
-
-
-def builtin_names() -> tuple[str, ...]:
-    """The names of the specs that ship with the package."""
-    folder = importlib.resources.files("healthrisk") / "datasets"
-    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
-
-
-def name_of(dataset: str) -> str:
-    """Return the name of a data set that is given by its name, or by the path of its spec.
-
-    Raises:
-        SpecError: the path holds no spec.
-    """
-    return load(dataset).name if Path(dataset).suffix in _SUFFIXES else dataset
-
-
-def load(dataset: str) -> DatasetSpec:
-    """Load a shipped spec by name, or a user's own by the path of its YAML file.
-
-    Raises:
-        SpecError: there is no such spec, or it is not valid.
-    """
-    if dataset in builtin_names():
-        return DatasetSpec.parse(
-            (importlib.resources.files("healthrisk") / "datasets" / f"{dataset}.yaml").read_text("utf-8")
-        )
-    path = Path(dataset)
-    if path.suffix not in _SUFFIXES:
-        raise SpecError(f"unknown data set {dataset!r}: expected one of {', '.join(builtin_names())}, or a .yaml file")
-    try:
-        return DatasetSpec.parse(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"the spec {dataset!r} cannot be read: {error}") from error

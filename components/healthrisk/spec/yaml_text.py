@@ -1,4 +1,4 @@
-"""A spec's text: YAML or JSON in which every key stands once, and what is wrong with it in words."""
+"""A spec's text: YAML or JSON in which every key stands once, what is wrong with it in words, and values written."""
 
 import re
 from collections.abc import Hashable
@@ -36,6 +36,28 @@ def explain(error: ValidationError) -> str:
         given = "" if isinstance(problem["input"], dict | list | tuple | BaseModel) else f", got {problem['input']!r}"
         problems.append(f"{place}: {message}{given}")
     return "; ".join(problems)
+
+
+def in_block(value: Any) -> str:
+    """Return a value as one line of YAML, as it stands after a key."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
+    return text.removesuffix("\n").removesuffix("\n...").strip()
+
+
+def in_flow(value: Any) -> str:
+    """Return a value as it stands within brackets or braces, where more needs quotes than on a line of its own."""
+    return in_block([value])[1:-1]
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotes."""
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10_000).strip()
+
+
+def short(value: float) -> float | int:
+    """Return a number with six digits at most, a whole one as such."""
+    rounded = float(f"{value:.6g}")
+    return int(rounded) if rounded.is_integer() else rounded
 
 
 # Where a field went that specs of version 0.1 have.
