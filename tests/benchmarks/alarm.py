@@ -91,8 +91,8 @@ def _draw(world: Groups, rows: int, rng: np.random.Generator) -> Groups:
     return {group: Bins(*pair, bins.means) for (group, bins), pair in zip(world.items(), counts, strict=True)}
 
 
-def main() -> None:
-    """Print a table."""
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, help="a bundle's folder")
     parser.add_argument("--grouping", default="sex", help="the sensitive column whose groups are watched")
@@ -101,7 +101,12 @@ def main() -> None:
     parser.add_argument("--outcomes", type=int, default=2500, help="outcomes in a year")
     parser.add_argument("--change", type=int, default=100, help="the day of the change")
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print a table."""
+    args = arguments()
     validated = validated_bins(Bundle.open(args.bundle), "event")
     kept = [bins for (column, _), bins in validated.items() if column in {"", args.grouping}]
     watched = sum(min(bins.events.sum(), bins.others.sum()) >= alarm.BATCH for bins in kept)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import serving_systems as systems
 from serving_load import JSON_HEADERS, Bodies, binary_body, grpc_raw, wrk
+from serving_peer_systems import peers
 from serving_systems import Row, Running, System
 
 from healthrisk.bundle import Bundle, parity
@@ -31,22 +32,8 @@ from healthrisk.data import encoding
 from healthrisk.inference.scorer import Scorer
 
 ROOT = Path(__file__).parents[2]
-LOCK = Path(__file__).with_name("serving-peers.txt")
 TABLE_ROWS = 1000
 GROWTH_MB = 2
-
-
-def peers_venv() -> Path:
-    """Return the folder of programs of an environment made from the peers' lock."""
-    venv = ROOT / ".tools" / "serving-peers"
-    stamp = venv / "lock"
-    if not stamp.exists() or stamp.read_text() != LOCK.read_text():
-        print(f"installing the other servers into {venv.relative_to(ROOT)}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
-        install = [str(venv / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-        subprocess.run([*install, "--requirement", str(LOCK)], check=True)
-        stamp.write_text(LOCK.read_text())
-    return venv / "bin"
 
 
 def make_bundle(folder: Path, family: str) -> Path:
@@ -182,10 +169,7 @@ def chosen_systems(bench: Bench, word: str) -> Iterator[System]:
         return
     yield systems.stock_kserve(path, "grpc-v2")
     yield systems.stock_kserve(path, "v2")
-    binaries, folder = peers_venv(), bench.scratch / "peers"
-    script = Path(__file__).parent / "serving_peers" / "prepare.py"
-    subprocess.run([str(binaries / "python"), str(script), str(path), str(folder)], check=True, capture_output=True)
-    yield from systems.peers(path, folder, binaries)
+    yield from peers(path, bench.scratch / "peers")
 
 
 def show(results: dict[str, Any]) -> None:
@@ -206,8 +190,8 @@ def show(results: dict[str, Any]) -> None:
         print(f"{family:<30}" + "".join(f"{form:>20}{rate:>10,.0f}" for form, rate in rates.items()))
 
 
-def main() -> None:
-    """Measure, print and write."""
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
@@ -215,37 +199,46 @@ def main() -> None:
     parser.add_argument("--only", default="", help="`ours` leaves out all but ours and the bare limit")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     parser.add_argument("--plot", type=Path, help="draw requests per second here, as PNG")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def measure(benches: dict[str, Bench], args: argparse.Namespace) -> dict[str, Any]:
+    """Measure the chosen systems in rounds, one after the other in each; return the medians."""
+    bench = benches["random_forest"]
+    chosen = list(chosen_systems(bench, args.only))
+    rounds: dict[str, list[Any]] = {system.name: [] for system in chosen}
+    for number in range(args.rounds):
+        for system in chosen:
+            print(f"round {number + 1} of {args.rounds}: {system.name}", flush=True)
+            rounds[system.name].append(bench.measure(system))
+    ours, limit = chosen[0], chosen[1]
+    shares = [
+        own["requests_per_second"] / bare["requests_per_second"]
+        for own, bare in zip(rounds[ours.name], rounds[limit.name], strict=True)
+    ]
+    results = {
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "rounds": args.rounds,
+        "systems": {name: median(measurements) for name, measurements in rounds.items()},
+        "share_of_bare": median(shares),
+        "tables": {family: median([one.tables() for _ in range(args.rounds)]) for family, one in benches.items()},
+    }
+    show(results)
+    if args.soak:
+        results["soak"] = bench.soak(ours, args.soak)
+    return results
+
+
+def main() -> None:
+    """Measure, print and write."""
+    args = arguments()
     if not shutil.which("wrk"):
         raise SystemExit("wrk is missing; `make test-tools` installs it")
     with tempfile.TemporaryDirectory(prefix="healthrisk-serving-") as name:
-        benches = {
-            family: Bench(make_bundle(Path(name), family), Path(name), args.seconds)
-            for family in ("random_forest", "logistic_regression")
-        }
-        bench = benches["random_forest"]
-        chosen = list(chosen_systems(bench, args.only))
-        rounds: dict[str, list[Any]] = {system.name: [] for system in chosen}
-        for number in range(args.rounds):
-            for system in chosen:
-                print(f"round {number + 1} of {args.rounds}: {system.name}", flush=True)
-                rounds[system.name].append(bench.measure(system))
-        ours, limit = chosen[0], chosen[1]
-        shares = [
-            own["requests_per_second"] / bare["requests_per_second"]
-            for own, bare in zip(rounds[ours.name], rounds[limit.name], strict=True)
-        ]
-        results = {
-            "cores": os.cpu_count(),
-            "load_average": os.getloadavg()[0],
-            "rounds": args.rounds,
-            "systems": {name: median(measurements) for name, measurements in rounds.items()},
-            "share_of_bare": median(shares),
-            "tables": {family: median([one.tables() for _ in range(args.rounds)]) for family, one in benches.items()},
-        }
-        show(results)
-        if args.soak:
-            results["soak"] = bench.soak(ours, args.soak)
+        families = ("random_forest", "logistic_regression")
+        benches = {family: Bench(make_bundle(Path(name), family), Path(name), args.seconds) for family in families}
+        results = measure(benches, args)
     print(json.dumps(results))
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
