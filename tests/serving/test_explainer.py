@@ -16,7 +16,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from healthrisk.bundle import Bundle
-from tests.support import http
+from healthrisk.serving.admission import Limits
+from healthrisk.serving.servers.explainer import MAX_ROWS
+from tests.support import heavy, http
 from tests.support.patience import ANSWER, until
 from tests.support.servers import PATIENT, Pair, Server
 
@@ -212,3 +214,24 @@ def test_values_that_nest(heart_pair: Pair, heart_explainer: Server, raw_rows: R
     body = json.dumps({"instances": [row]}).encode().replace(b'"DEEP"', b"[" * 1000 + b"]" * 1000)
     answer = http.post(f"{heart_explainer.url}/v1/models/{heart_pair.bundle.spec.name}:explain", content=body)
     assert (answer.status_code, "age is a list" in answer.json()["error"]) == (400, True)
+
+
+def test_bodies_are_read_one_after_the_other_and_not_kept(heart_pair: Pair, tmp_path: Path) -> None:
+    """Of those that become as large as one may, and of good ones whose explanation waits for its turn."""
+    server = started(heart_pair.bundle.path, tmp_path)
+    forms = heavy.weightiest(Limits.max_body_bytes, Limits.max_parsed_bytes)
+    large = [forms["lists, just allowed"], forms["empty texts, just allowed"]]
+    rows = json.dumps({"instances": heart_pair.bundle.golden.rows[:1] * MAX_ROWS}).encode()
+    good = b" " * (Limits.max_body_bytes - len(rows)) + rows
+    url = f"{server.url}/v1/models/{heart_pair.bundle.spec.name}:explain"
+    before = server.rss()
+    try:
+        with ThreadPoolExecutor(12) as clients:
+            bodies = [*large, good] * 12
+            codes = [answer.status_code for answer in clients.map(lambda body: http.post(url, content=body), bodies)]
+        assert set(codes) <= {200, 400, 503}
+        assert {200, 400} <= set(codes)
+        peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.pid}/status").read_text())[1]) * 1024 / 1e6
+        assert peak - before < (Limits.max_parsed_bytes + Limits.max_held_bytes) / 1e6 * 1.2
+    finally:
+        server.end()

@@ -5,6 +5,8 @@ model some thousand times, which no hop would bear. KServe's --predictor_host is
 """
 
 import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,8 @@ class Explainer(BundleModel):
     def __init__(self, name: str, bundle: Bundle, max_rows: int, seconds: float) -> None:
         super().__init__(name, bundle)
         self._seconds = seconds
+        # One thread: an explanation takes megabytes and all of its container's core, however many wait for theirs.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explain")
         self._reader = RowReader(bundle.spec, max_rows)
 
     def load(self) -> bool:
@@ -65,10 +69,15 @@ class Explainer(BundleModel):
             {"name": "standard_error", "datatype": "FP64", "shape": [-1, features, classes]},
         ]
 
-    async def infer(self, request: Request, context: Context) -> Response:
+    # Both read a request at once, not when they are awaited: until then others' would be parsed beside it.
+    def infer(self, request: Request, context: Context) -> Coroutine[Any, Any, Response]:
         """Answer a v2 request."""
-        explanations = await self._explain(self._reader.read_tensors(request.inputs))
-        context.rows = len(explanations)
+        matrix = self._reader.read_tensors(request.inputs)
+        request.inputs.clear()
+        return self._infer(matrix, request.id, context)
+
+    async def _infer(self, matrix: NDArray[np.float64], request_id: str | None, context: Context) -> Response:
+        explanations = await self._explain(matrix, context)
         parts = {
             "probability": np.stack([one.probability for one in explanations]),
             "base": np.stack([one.base for one in explanations]),
@@ -76,29 +85,33 @@ class Explainer(BundleModel):
             "standard_error": np.stack([one.errors for one in explanations]),
         }
         outputs = [Tensor(name, "FP64", values.shape, values.ravel()) for name, values in parts.items()]
-        return Response(self.name, self.version, outputs, request.id, {"digest": self.bundle.digest})
+        return Response(self.name, self.version, outputs, request_id, {"digest": self.bundle.digest})
 
-    async def predict_v1(self, document: Any, context: Context) -> Explanations:
+    def predict_v1(self, document: Any, context: Context) -> Coroutine[Any, Any, Explanations]:
         """Answer a v1 request in words. Of two classes the event is explained, of more the most probable one."""
         if not isinstance(document, dict):
             raise bad_request("protocol", "the body must be a JSON object with 'instances'")
-        matrix = self._reader.read_instances(document.get("instances"))
-        explanations = await self._explain(matrix)
-        context.rows = len(explanations)
+        return self._describe_all(self._reader.read_instances(document.get("instances")), context)
+
+    async def _describe_all(self, matrix: NDArray[np.float64], context: Context) -> Explanations:
+        explanations = await self._explain(matrix, context)
         return {
             "explanations": [
                 self._describe(row, explanation) for row, explanation in zip(matrix, explanations, strict=True)
             ]
         }
 
-    async def _explain(self, matrix: NDArray[np.float64]) -> list[Explanation]:
-        """Explain rows on another thread, one by one, so that the server answers others in between.
+    async def _explain(self, matrix: NDArray[np.float64], context: Context) -> list[Explanation]:
+        """Explain rows on the other thread, one by one, so that the rows of all requests take turns.
 
         Whoever leaves cancels this, after the row that is being explained.
         """
+        context.rows = len(matrix)
+        context.hold_instead(matrix.nbytes)
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._seconds):
-                return [await asyncio.to_thread(self._shapley.explain, row) for row in matrix]
+                return [await loop.run_in_executor(self._thread, self._shapley.explain, row) for row in matrix]
         except TimeoutError:
             message = f"explaining {len(matrix)} rows takes more than {self._seconds:g} s; send fewer in one request"
             raise RequestError(504, "deadline", message) from None
