@@ -94,12 +94,17 @@ class Intruder:
     async def frames(self) -> None:
         """Speak HTTP/2 as nobody should: calls without end, resets, pings, headers without end, frames of no kind."""
         clock, calls = Clock(), self._chance.randrange(1, 100)
+        port, path = self._chance.choice(self._two_ports())
         parts = [http2.PREFACE, http2.frame(http2.SETTINGS, 0, 0)]
         for number in range(calls):
             stream = 2 * number + 1
-            parts += [http2.call(stream, f"/{INFER}"), self._frame(stream)]
-        await exchange(self._grpc_port, b"".join(parts), self._chance.uniform(0, 2))
+            parts += [http2.call(stream, path), self._frame(stream)]
+        await exchange(port, b"".join(parts), self._chance.uniform(0, 2))
         self.tally.count("HTTP/2 by hand", "left", clock.read(), calls)
+
+    def _two_ports(self) -> list[tuple[int, str]]:
+        """Return the ports that speak HTTP/2, each with a path that takes a body."""
+        return [(self._port, self.target.paths["v1"]), (self._grpc_port, f"/{INFER}")]
 
     def _frame(self, stream: int) -> bytes:
         continuation = 9
@@ -114,22 +119,23 @@ class Intruder:
         )
 
     async def siege(self) -> None:
-        """Hold hundreds of connections to each port, and on gRPC's messages of which half is sent, until they end."""
+        """Hold hundreds of connections to each port, and on both messages of which half is sent, until they end."""
         clock, writers = Clock(), []
         try:
             for port in (self._port, self._grpc_port):
                 for _ in range(IDLE):
                     with contextlib.suppress(OSError):
                         writers.append((await asyncio.open_connection("127.0.0.1", port))[1])
-            await asyncio.gather(*(asyncio.to_thread(self._half_a_message) for _ in range(HALF_SENT)))
+            halves = (asyncio.to_thread(self._half_a_message, *at) for at in HALF_SENT // 2 * self._two_ports())
+            await asyncio.gather(*halves)
             await asyncio.sleep(LINGER_SECONDS)
         finally:
             for writer in writers:
                 writer.transport.abort()
         self.tally.count("held", "left", clock.read(), len(writers) + HALF_SENT)
 
-    def _half_a_message(self) -> None:
-        with contextlib.suppress(OSError), contextlib.closing(http2.Client(self._grpc_port, ANSWER)) as client:
-            client.send(http2.call(1, f"/{INFER}"))
+    def _half_a_message(self, port: int, path: str) -> None:
+        with contextlib.suppress(OSError), contextlib.closing(http2.Client(port, ANSWER)) as client:
+            client.send(http2.call(1, path))
             client.send_part_of_message(1, self._body_bytes, self._body_bytes // 2)
             client.wait_for_end()

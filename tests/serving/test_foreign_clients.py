@@ -175,9 +175,10 @@ def test_ghz_needs_no_file(heart_pair: Pair, row: dict[str, float]) -> None:
     assert summary["statusCodeDistribution"] == {"OK": 200}
 
 
+@pytest.mark.parametrize("version", ["http1.1", "http2-prior-knowledge"])
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", None])
 def test_curl(
-    heart_pair: Pair, row: dict[str, float], expected: list[float], tmp_path: Path, encoding: str | None
+    heart_pair: Pair, row: dict[str, float], expected: list[float], tmp_path: Path, encoding: str | None, version: str
 ) -> None:
     body = json.dumps({"instances": [row] * 50}).encode()
     packing: list[Any] = []
@@ -186,7 +187,15 @@ def test_curl(
     elif encoding == "deflate":
         packing = ["--header", "accept-encoding: deflate", "--compressed"]
     (tmp_path / "body").write_bytes(body)
-    command = [program("curl"), "--silent", "--fail", "--header", "content-type: application/json", *packing]
+    command = [
+        program("curl"),
+        f"--{version}",
+        "--silent",
+        "--fail",
+        "--header",
+        "content-type: application/json",
+        *packing,
+    ]
     command += ["--data-binary", f"@{tmp_path}/body", "--dump-header", tmp_path / "head"]
     answer = printed([*command, heart_pair.predict_url])
     assert [one["probability"] for one in answer["predictions"]] == pytest.approx([expected[1]] * 50, abs=1e-6)

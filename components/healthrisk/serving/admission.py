@@ -23,6 +23,8 @@ class Limits:
     # Of all requests together: bodies that come in, rows that wait for the predictor, answers on their way out.
     max_held_bytes: int = 64 * 2**20
     max_connections: int = 2048
+    # Of HTTP/2 for REST, each of which carries up to a hundred requests.
+    max_http2_connections: int = 64
     # One of them carries many calls, and takes gRPC's server a hundred kilobytes.
     max_grpc_connections: int = 256
     max_grpc_calls: int = 128

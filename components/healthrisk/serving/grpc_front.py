@@ -7,60 +7,18 @@ the last.
 """
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
 from healthrisk.serving.admission import AdmissionController
 from healthrisk.serving.connection_table import ConnectionTable
 from healthrisk.serving.errors import RequestError
+from healthrisk.serving.http2_frames import DATA, END_STREAM, HEADERS, PREFACE, RST_STREAM, Frame, FrameReader
 
-_PREFACE_BYTES = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-_FRAME_HEAD_BYTES = 9
-_DATA, _HEADERS, _RST_STREAM = 0, 1, 3
-_END_STREAM = 1
 # gRPC's clients wait for the server's settings before they send more than their own and a first call.
 _EARLY_BYTES = 2**18
 # How often a connection is looked at, in parts of the time that a message may take.
 _LOOKS = 4
-
-
-@dataclass(slots=True)
-class Frame:
-    """What stands before a frame's payload of `length` bytes."""
-
-    length: int
-    kind: int
-    flags: int
-    stream: int
-
-
-class FrameReader:
-    """Finds the frames in one direction of a connection, after `skip` bytes that are none."""
-
-    def __init__(self, skip: int = 0) -> None:
-        self._skip = skip
-        self._head = b""
-        self.count = 0
-
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that begin in a piece of the connection's bytes."""
-        position = 0
-        while position < len(data):
-            if self._skip:
-                step = min(self._skip, len(data) - position)
-                self._skip -= step
-                position += step
-                continue
-            taken = data[position : position + _FRAME_HEAD_BYTES - len(self._head)]
-            position += len(taken)
-            self._head += taken
-            if len(self._head) < _FRAME_HEAD_BYTES:
-                return
-            head, self._head = self._head, b""
-            self._skip = int.from_bytes(head[:3], "big")
-            self.count += 1
-            yield Frame(self._skip, head[3], head[4], int.from_bytes(head[5:], "big") & 0x7FFFFFFF)
 
 
 @dataclass(slots=True)
@@ -80,7 +38,7 @@ class GrpcFront(asyncio.Protocol):
         self._limits = admission.limits
         self._loop = asyncio.get_running_loop()
         self._streams: dict[int, _Stream] = {}
-        self._frames = FrameReader(_PREFACE_BYTES)
+        self._frames = FrameReader(len(PREFACE))
         self._began = self._loop.time()
         self._unread_since: float | None = None
         self._upstream: asyncio.Transport | None = None
@@ -124,9 +82,9 @@ class GrpcFront(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Pass on what a client sends, as long as it is within the bounds."""
         for frame in self._frames.feed(data):
-            if frame.kind == _RST_STREAM:
+            if frame.kind == RST_STREAM:
                 self._end(frame.stream)
-            elif frame.kind in {_DATA, _HEADERS}:
+            elif frame.kind in {DATA, HEADERS}:
                 try:
                     self._receive(frame)
                 except RequestError:
@@ -142,19 +100,19 @@ class GrpcFront(asyncio.Protocol):
     def _receive(self, frame: Frame) -> None:
         stream = self._streams.get(frame.stream)
         if stream is None:
-            if frame.kind == _DATA:
+            if frame.kind == DATA:
                 return
             stream = self._streams[frame.stream] = _Stream(self._loop.time())
-        if frame.kind == _DATA:
+        if frame.kind == DATA:
             stream.size += frame.length
             self._admission.hold(frame.length)
-        stream.complete = stream.complete or bool(frame.flags & _END_STREAM)
+        stream.complete = stream.complete or bool(frame.flags & END_STREAM)
 
     def answer(self, data: bytes, frames: FrameReader) -> None:
         """Pass on what the server answers."""
         for frame in frames.feed(data):
-            ends = frame.kind in {_DATA, _HEADERS} and frame.flags & _END_STREAM
-            if ends or frame.kind == _RST_STREAM:
+            ends = frame.kind in {DATA, HEADERS} and frame.flags & END_STREAM
+            if ends or frame.kind == RST_STREAM:
                 self._end(frame.stream)
         self._transport.write(data)
 

@@ -3,6 +3,7 @@ requests that a client sends before it has its answers.
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import httptools
@@ -11,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from healthrisk.serving import http_head
 from healthrisk.serving.admission import AdmissionController
 from healthrisk.serving.connection_table import ConnectionTable
+from healthrisk.serving.http2_frames import PREFACE
+from healthrisk.serving.http2_protocol import Http2Protocol
 
 _LINGER_SECONDS = 0.3
 _HEAD_END = b"\r\n\r\n"
@@ -19,13 +22,23 @@ _PIPELINED = 8
 _PIECE_BYTES = 512
 
 
+@dataclass(frozen=True)
+class Tables:
+    """Who is connected, by what they speak."""
+
+    http1: ConnectionTable
+    http2: ConnectionTable
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """One connection. A request that does not come in whole within the limits ends it, answered where possible."""
 
-    def __init__(self, *args: Any, admission: AdmissionController, table: ConnectionTable, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, admission: AdmissionController, tables: Tables, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.admission, self.limits = admission, admission.limits
-        self._table = table
+        self._table, self._http2_table = tables.http1, tables.http2
+        # What has come in so far, as long as it may be the preface of HTTP/2.
+        self._opening: bytes | None = b""
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         # Bytes of the head: as parsed, and as they come in pieces in which it neither begins nor ends.
@@ -75,6 +88,14 @@ class LimitedProtocol(HttpToolsProtocol):
         """Parse what has come in, and watch the clock while a request is not whole."""
         if self.transport.is_closing() or self._last_answer is not None:
             return
+        if self._opening is not None:
+            data = self._opening + data
+            if PREFACE.startswith(data[: len(PREFACE)]):
+                self._opening = data
+                if len(data) >= len(PREFACE):
+                    self._leave_to_http2(data)
+                return
+            self._opening = None
         self._unset_keepalive_if_required()
         if self._unread or data.count(_HEAD_END) > _PIPELINED:
             self._unread += data
@@ -82,6 +103,14 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             self._parse(data)
         self._hold()
+
+    def _leave_to_http2(self, data: bytes) -> None:
+        self._unwatch()
+        self.connections.discard(self)
+        self._table.remove(self._host, self)
+        protocol = Http2Protocol(self, self.admission, self._http2_table)
+        protocol.begin()
+        protocol.data_received(data)
 
     def _read_on(self) -> None:
         """Parse what is unread, as long as no request waits for the answer to the one before it."""

@@ -30,7 +30,7 @@ from healthrisk.serving.admission import AdmissionController, Limits
 from healthrisk.serving.app import Asgi, ServingApp
 from healthrisk.serving.connection_table import ConnectionTable
 from healthrisk.serving.data_plane import DataPlane
-from healthrisk.serving.http_protocol import LimitedProtocol
+from healthrisk.serving.http_protocol import LimitedProtocol, Tables
 from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.metrics_page import MetricsPage
 from healthrisk.serving.predictor_connections import PredictorAddress
@@ -118,6 +118,7 @@ class BundleServer(kserve.ModelServer):
                 await server.stop(grace=self.grace_period)
 
     def _http(self, app: Asgi, port: int, connections: int) -> uvicorn.Server:
+        tables = Tables(ConnectionTable(connections), ConnectionTable(self.limits.max_http2_connections))
         config = uvicorn.Config(
             app,
             host=self.args.host,
@@ -125,7 +126,7 @@ class BundleServer(kserve.ModelServer):
             # An uvicorn.Config takes any maker of protocols.
             http=cast(
                 "type[asyncio.Protocol]",
-                partial(LimitedProtocol, admission=self.admission, table=ConnectionTable(connections)),
+                partial(LimitedProtocol, admission=self.admission, tables=tables),
             ),
             ws="none",
             lifespan="off",
