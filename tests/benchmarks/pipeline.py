@@ -76,7 +76,7 @@ def run_pipeline(dataset: str) -> dict[str, Any]:
 
 def run_bare(dataset: str) -> dict[str, Any]:
     """Time the same work, called from one process without KFP."""
-    command = [sys.executable, str(HERE / "bare.py"), dataset]
+    command = [sys.executable, str(HERE / "one_process.py"), dataset]
     with tempfile.TemporaryDirectory() as home:
         began = time.perf_counter()
         with subprocess.Popen(command, env={**os.environ, "HEALTHRISK_HOME": home}, stdout=subprocess.PIPE) as running:
@@ -94,7 +94,7 @@ def run_table(rows: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         write_table(specs.load("heart-disease"), path, rows)
-        command = [sys.executable, str(HERE / "table.py"), str(path)]
+        command = [sys.executable, str(HERE / "large_table.py"), str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
             watch = Watch(psutil.Process(running.pid))
             assert running.stdout is not None

@@ -20,7 +20,7 @@ from tests.support import sample_bundle
 
 @pytest.fixture
 def path(make_bundle: Callable[..., Path], tmp_path: Path) -> Path:
-    """A bundle to spoil, below its address."""
+    """A bundle to damage, below its address."""
     source = make_bundle("heart-disease", "logistic_regression")
     return Path(shutil.copytree(source, tmp_path / source.name))
 

@@ -120,6 +120,7 @@ def test_an_upload_that_was_cut_off_is_no_bundle(made: Bundle, endpoint: str, tm
 def test_a_store_that_does_not_answer_is_named(
     name: str, value: str, says: str, made: Bundle, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HEALTHRISK_RETRY_SECONDS", "0.5")
     monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match=f"(?i){says}"):
         store.put(made, f"s3://{BUCKET}/x")

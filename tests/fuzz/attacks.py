@@ -11,8 +11,8 @@ import grpc
 from tests.fuzz.target import Target
 from tests.fuzz.wire import Clock, Connection, Tally, head
 from tests.support import heavy
+from tests.support.mutation import mutate, mutate_bytes
 from tests.support.patience import ANSWER
-from tests.support.spoiling import spoil, spoil_bytes
 
 SERVICE = "inference.GRPCInferenceService"
 INFER = f"{SERVICE}/ModelInfer"
@@ -64,9 +64,9 @@ class Attacker:
         """Return the attacks by name, each with how often it is drawn."""
         return {
             "good": (100, self.good),
-            "spoilt JSON": (300, self.spoilt_json),
-            "spoilt binary": (60, self.spoilt_binary),
-            "spoilt message": (150, self.spoilt_message),
+            "mutated JSON": (300, self.mutated_json),
+            "mutated binary": (60, self.mutated_binary),
+            "mutated message": (150, self.mutated_message),
         }
 
     async def close(self) -> None:
@@ -109,21 +109,21 @@ class Attacker:
         if not right:
             self.tally.faults.append(f"row {row} over {protocol} of {self.target.server.script}: {raw!r}")
 
-    async def spoilt_json(self) -> None:
+    async def mutated_json(self) -> None:
         """Send a good request with a few parts changed, or with some of its bytes changed."""
         protocol = self._chance.choice(["v1", "v2"])
         document = self.target.document(protocol, self._row())
         for _ in range(self._chance.randrange(1, 4)):
-            spoil(document, self._chance)
+            mutate(document, self._chance)
         body = dump(document)
         if self._chance.random() < 0.3:
-            body = spoil_bytes(body, self._chance, self._chance.randrange(1, 8))
+            body = mutate_bytes(body, self._chance, self._chance.randrange(1, 8))
         if self._chance.random() < 0.1:
             nested = self._chance.randrange(2000)
             body = body.replace(b"1", b"[" * nested + b"]" * nested, 1)
-        await self._post("spoilt JSON", protocol, body)
+        await self._post("mutated JSON", protocol, body)
 
-    async def spoilt_binary(self) -> None:
+    async def mutated_binary(self) -> None:
         """Send tensors as binary data, with lengths and shapes that may lie."""
         lies = [8, 8, 8, 8, 7, 0, 2**40, -1]
         inputs = [
@@ -138,18 +138,18 @@ class Attacker:
         start = dump({"inputs": inputs})
         announced = len(start) + self._chance.choice([0, 0, 0, 1, -1, 10**9])
         body = start + self._chance.randbytes(8 * len(inputs))
-        await self._post("spoilt binary", "v2", body, BINARY.format(announced))
+        await self._post("mutated binary", "v2", body, BINARY.format(announced))
 
-    async def spoilt_message(self) -> None:
+    async def mutated_message(self) -> None:
         """Send a message with some bytes changed, cut off or added, to any method."""
         message = self.target.message(self._row()).SerializeToString()
-        message = spoil_bytes(message, self._chance, self._chance.randrange(6))
+        message = mutate_bytes(message, self._chance, self._chance.randrange(6))
         if self._chance.random() < 0.3:
             message = message[: self._chance.randrange(len(message))]
         if self._chance.random() < 0.2:
             message += self._chance.choice([b"\x2a\x00", b"\x78\x00", b"\x3a\x00", b"\x7b"]) * 500
         method = INFER if self._chance.random() < 0.8 else self._chance.choice(METHODS)
-        await self._call("spoilt message", message, method)
+        await self._call("mutated message", message, method)
 
     async def heavy(self) -> None:
         """Send a body of full size that becomes as large as it can, by one of the protocols."""

@@ -79,7 +79,7 @@ def test_served(heart_pair: Pair, obesity_pair: Pair, raw_rows: Any, offline: An
 
 
 @pytest.fixture
-def spoilt(make_bundle: Callable[..., Path], raw_rows: Any, tmp_path: Path) -> tuple[Bundle, Path, dict[int, str]]:
+def faulty(make_bundle: Callable[..., Path], raw_rows: Any, tmp_path: Path) -> tuple[Bundle, Path, dict[int, str]]:
     """Return a bundle, a file with bad rows, and which row (from 1) breaks which feature."""
     bundle = Bundle.open(make_bundle())
     rows = [{name: "" if value is None else value for name, value in row.items()} for row in raw_rows(bundle.path)]
@@ -95,8 +95,8 @@ def spoilt(make_bundle: Callable[..., Path], raw_rows: Any, tmp_path: Path) -> t
     return bundle, tmp_path / "in.csv", {row: feature for row, (feature, _) in faults.items()}
 
 
-def test_bad_rows_go_aside(spoilt: Any, tmp_path: Path) -> None:
-    bundle, file, faults = spoilt
+def test_bad_rows_are_written_apart(faulty: Any, tmp_path: Path) -> None:
+    bundle, file, faults = faulty
     out = tmp_path / "out.csv"
     summary = json.loads(run(file, "--out", out, "--bundle", bundle.path, "--batch-rows", 50).stdout)
     assert summary["rejected_rows"] == len(faults)
@@ -145,8 +145,8 @@ def test_progress_is_shown_on_a_terminal(make_bundle: Callable[..., Path], raw_r
     assert (piped.returncode, piped.stderr) == (0, "")
 
 
-def test_strict_stops_and_leaves_nothing(spoilt: Any, tmp_path: Path) -> None:
-    bundle, file, faults = spoilt
+def test_strict_stops_and_leaves_nothing(faulty: Any, tmp_path: Path) -> None:
+    bundle, file, faults = faulty
     ended = run(file, "--out", tmp_path / "out.parquet", "--bundle", bundle.path, "--strict", check=False)
     assert ended.returncode == 1
     assert f"row 2: {faults[2]} is '1e9', expected" in ended.stderr

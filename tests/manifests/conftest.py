@@ -66,7 +66,7 @@ def kubernetes_schemas(versions: dict[str, str]) -> dict[tuple[str, str], Docume
     module = f"k8s.io/kubernetes@v{versions['KUBERNETES_VERSION']}"
     done = run(["go", "mod", "download", "-json", module], cwd="/")
     if done.returncode:
-        pytest.skip(f"{module} cannot be had here: {done.stdout}{done.stderr}")
+        pytest.skip(f"Go needs a module proxy (GOPROXY) that has {module}: {done.stdout}{done.stderr}")
     folder = Path(json.loads(done.stdout)["Dir"])
     swagger = json.loads((folder / "api" / "openapi-spec" / "swagger.json").read_text())
     definitions = swagger["definitions"]

@@ -278,6 +278,7 @@ def command(home: Path, address: str, bundle: Bundle, *words: object) -> dict[st
     return {"args": [sys.executable, "-m", "healthrisk", "outcomes", *map(str, words)], "env": {**os.environ, **own}}
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_loses_nothing_and_counts_nothing_twice(
     tmp_path: Path, address: str, store: OutcomeStore, bundle_of: Callable[..., Bundle]
 ) -> None:
@@ -315,6 +316,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_counts_nothing_twice(
     assert all(count % repeats == 0 for count in once.values())
 
 
+@pytest.mark.slow
 def test_without_a_key_the_command_refuses(tmp_path: Path, bundle_of: Callable[..., Bundle]) -> None:
     bundle = bundle_of("heart-disease", "random_forest")
     path = table(tmp_path / "file.csv", ["x"], [1])
@@ -326,6 +328,7 @@ def test_without_a_key_the_command_refuses(tmp_path: Path, bundle_of: Callable[.
         assert "short-but-mine" not in done.stderr
 
 
+@pytest.mark.slow
 def test_performance_is_shown_from_what_came_back(tmp_path: Path, bundle_of: Callable[..., Bundle]) -> None:
     bundle = bundle_of("heart-disease", "random_forest")
     address = f"sqlite:///{tmp_path}/outcomes.db"

@@ -169,7 +169,7 @@ def test_an_impossible_argument_is_refused_at_once(
 
 
 @pytest.mark.parametrize("script", ["pipelines/first_run.py", "pipelines/mlflow_ui.py", "kserve/serve.py"])
-def test_a_taken_port_is_told_before_anything_else(script: str, root: Path, home: Path) -> None:
+def test_a_taken_port_is_reported_before_anything_else(script: str, root: Path, home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = [sys.executable, str(root / script), "--port", str(port)]

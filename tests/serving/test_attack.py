@@ -17,4 +17,6 @@ def test_a_slice_of_the_attack(make_bundle: Callable[..., Path], tmp_path: Path)
     except NoCgroupError as error:
         pytest.skip(str(error))
     assert not outcome.faults
-    assert {"good", "heavy", "smuggling", "spoilt JSON", "spoilt binary", "spoilt message"} <= set(outcome.tally.sent)
+    assert {"good", "heavy", "smuggling", "mutated JSON", "mutated binary", "mutated message"} <= set(
+        outcome.tally.sent
+    )

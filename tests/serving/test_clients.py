@@ -176,9 +176,11 @@ def test_slow_drip_does_not_extend_the_time(lasting: Pair) -> None:
 
 def opened(pair: Pair, count: int, start: bytes) -> list[socket.socket]:
     """Return connections on which so much of a request has been sent."""
-    sockets = [socket.create_connection(("127.0.0.1", pair.transformer.ports[0]), timeout=ANSWER) for _ in range(count)]
-    for one in sockets:
-        one.sendall(start)
+    sockets = []
+    for _ in range(count):
+        sockets.append(socket.create_connection(("127.0.0.1", pair.transformer.ports[0]), timeout=ANSWER))
+        # At once: a server gives up who waits too long.
+        sockets[-1].sendall(start)
     return sockets
 
 

@@ -176,7 +176,7 @@ def test_whole_numbers_in_any_json_form(heart_pair: Any, client: httpx.Client, r
 
 
 def edits() -> dict[str, tuple[Callable[[dict[str, Any]], Any], str]]:
-    """Return ways to spoil a request, and a word that the error must hold."""
+    """Return ways to mutate a request, and a word that the error must hold."""
     first: Callable[[Any], Any] = lambda request: request["inputs"][0]  # noqa: E731
     return {
         "no inputs": (lambda request: request.pop("inputs"), "inputs"),
@@ -210,8 +210,8 @@ def edits() -> dict[str, tuple[Callable[[dict[str, Any]], Any], str]]:
 @pytest.mark.parametrize("edit", edits())
 def test_bad_requests(heart_pair: Any, client: httpx.Client, row: Any, request_of: Any, edit: str) -> None:
     request = request_of(row)
-    spoil, word = edits()[edit]
-    spoil(request)
+    mutate, word = edits()[edit]
+    mutate(request)
     answer = client.post(heart_pair.infer_url, json=request)
     assert answer.status_code == 400, answer.text
     assert word in answer.json()["error"]
@@ -330,7 +330,7 @@ def message_of(pair: Any, row: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "status"),
+    ("mutate", "status"),
     [
         (
             lambda message: message.inputs[0].contents.fp64_contents.__setitem__(0, 1e9),
@@ -349,10 +349,10 @@ def message_of(pair: Any, row: dict[str, Any]) -> Any:
         (lambda message: setattr(message, "model_version", "7"), grpc.StatusCode.NOT_FOUND),
     ],
 )
-def test_grpc_errors(heart_pair: Any, stub: Any, row: Any, spoil: Any, status: grpc.StatusCode) -> None:
+def test_grpc_errors(heart_pair: Any, stub: Any, row: Any, mutate: Any, status: grpc.StatusCode) -> None:
     message = message_of(heart_pair, row)
     stub.ModelInfer(message, timeout=ANSWER)
-    spoil(message)
+    mutate(message)
     with pytest.raises(grpc.RpcError) as caught:
         stub.ModelInfer(message, timeout=ANSWER)
     assert caught.value.code() is status, caught.value.details()

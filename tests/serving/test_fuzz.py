@@ -20,8 +20,8 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.support import http
+from tests.support.mutation import mutate
 from tests.support.patience import ANSWER
-from tests.support.spoiling import spoil
 
 EXAMPLES = 100
 CHECKS = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large)
@@ -42,11 +42,11 @@ pytestmark = pytest.mark.slow
 
 
 @st.composite
-def spoilt(draw: st.DrawFn, document: Any) -> Any:
+def mutated(draw: st.DrawFn, document: Any) -> Any:
     """Return a document with some of its parts replaced, removed, doubled or nested."""
     document, chance = copy.deepcopy(document), draw(st.randoms(use_true_random=False))
     for junk in draw(st.lists(ANYTHING, max_size=3)):
-        spoil(document, chance, [junk])
+        mutate(document, chance, [junk])
     return document
 
 
@@ -73,20 +73,20 @@ def dump(document: Any) -> bytes:
     return json.dumps(document).encode()
 
 
-def test_spoilt_v2(pair: Any, rows: Any, as_tensors: Any, client: httpx.Client) -> None:
+def test_mutated_v2(pair: Any, rows: Any, as_tensors: Any, client: httpx.Client) -> None:
     good = {"id": "a", "inputs": as_tensors(pair.bundle, rows), "outputs": [{"name": "probability", "parameters": {}}]}
 
     @quick
-    @given(spoilt(good))
+    @given(mutated(good))
     def run(document: Any) -> None:
         expect_answer(client, pair.infer_url, dump(document))
 
     run()
 
 
-def test_spoilt_v1(pair: Any, rows: Any, client: httpx.Client) -> None:
+def test_mutated_v1(pair: Any, rows: Any, client: httpx.Client) -> None:
     @quick
-    @given(spoilt({"instances": rows}))
+    @given(mutated({"instances": rows}))
     def run(document: Any) -> None:
         expect_answer(client, pair.predict_url, dump(document))
 
@@ -102,13 +102,13 @@ def test_any_json_and_any_bytes(pair: Any, client: httpx.Client) -> None:
     run()
 
 
-def test_spoilt_binary(pair: Any, rows: Any, client: httpx.Client) -> None:
+def test_mutated_binary(pair: Any, rows: Any, client: httpx.Client) -> None:
     inputs = [
         {"name": name, "datatype": "FP64", "shape": [2], "parameters": {"binary_data_size": 16}} for name in rows[0]
     ]
 
     @quick
-    @given(spoilt({"inputs": inputs}), st.binary(max_size=300), st.integers(-3, 3), st.booleans())
+    @given(mutated({"inputs": inputs}), st.binary(max_size=300), st.integers(-3, 3), st.booleans())
     def run(document: Any, tail: bytes, shift: int, full: bool) -> None:
         head = dump(document)
         length = {"inference-header-content-length": str(len(head) + shift), "content-type": "application/octet-stream"}
@@ -119,13 +119,13 @@ def test_spoilt_binary(pair: Any, rows: Any, client: httpx.Client) -> None:
     run()
 
 
-def test_spoilt_predictor_input(pair: Any, client: httpx.Client) -> None:
+def test_mutated_predictor_input(pair: Any, client: httpx.Client) -> None:
     width = len(pair.bundle.preprocessor.outputs)
     good = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [2, width], "data": [[0.5] * width] * 2}]}
     base, name = pair.predictor.url, pair.bundle.spec.name
 
     @quick
-    @given(spoilt(good), spoilt({"instances": [[0.5] * width]}))
+    @given(mutated(good), mutated({"instances": [[0.5] * width]}))
     def run(v2: Any, v1: Any) -> None:
         expect_answer(client, f"{base}/v2/models/{name}/infer", dump(v2))
         expect_answer(client, f"{base}/v1/models/{name}:predict", dump(v1))

@@ -192,25 +192,20 @@ def test_a_second_answer_reaches_nobody(late: bool) -> None:
     asyncio.run(run())
 
 
-def test_an_answer_without_end() -> None:
+ENDLESS = {
+    "body": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"4000\r\n" + b"x" * 0x4000 + b"\r\n"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"x: " + b"y" * 1000 + b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_an_answer_without_end(kind: str) -> None:
+    begin, part = ENDLESS[kind]
+
     async def answer(connection: Connection, _: str, __: int) -> None:
-        connection.writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        connection.writer.write(begin)
         while True:
-            connection.writer.write(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
-            await connection.writer.drain()
-
-    async def run() -> None:
-        async with Predictor(answer) as client:
-            await expect(client, "cannot be reached")
-
-    asyncio.run(run())
-
-
-def test_headers_without_end() -> None:
-    async def answer(connection: Connection, _: str, __: int) -> None:
-        connection.writer.write(b"HTTP/1.1 200 OK\r\n")
-        while True:
-            connection.writer.write(b"x: " + b"y" * 1000 + b"\r\n")
+            connection.writer.write(part)
             await connection.writer.drain()
 
     async def run() -> None:
@@ -221,17 +216,24 @@ def test_headers_without_end() -> None:
 
 
 def test_what_comes_unasked_ends_the_connection() -> None:
-    async def answer(connection: Connection, call: str, rows: int) -> None:
-        connection.answer(call, [row_for(call)] * rows)
-        await asyncio.sleep(0.02)
-        connection.writer.write(b"HTTP/1.1 200 OK\r\n")
-
     async def run() -> None:
+        taken, ended = asyncio.Event(), asyncio.Event()
+
+        async def answer(connection: Connection, call: str, rows: int) -> None:
+            connection.answer(call, [row_for(call)] * rows)
+            await taken.wait()
+            connection.writer.write(b"HTTP/1.1 200 OK\r\n")
+            await connection.reader.read()
+            ended.set()
+
         predictor = Predictor(answer)
         async with predictor as client:
             for _ in range(5):
+                taken.clear()
+                ended.clear()
                 await client.probabilities(INPUTS)
-                await asyncio.sleep(0.1)
+                taken.set()
+                await asyncio.wait_for(ended.wait(), ANSWER)
         assert predictor.connections == 5
 
     asyncio.run(run())

@@ -58,8 +58,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("script", ["predictor.py", "transformer.py"])
 def test_bad_bundle_is_never_ready(copy: Path, tmp_path: Path, damage: str, script: str) -> None:
-    spoil, word = DAMAGES[damage]
-    spoil(copy)
+    damage_bundle, word = DAMAGES[damage]
+    damage_bundle(copy)
     server = Server(script, copy, tmp_path / "log", ("--predictor_host=127.0.0.1:1",)).start()
     code = wait_for_end(server)
     message = server.log.read_text()

@@ -8,7 +8,7 @@ import pytest
 
 from healthrisk.bundle import Bundle
 from tests.support.patience import ANSWER
-from tests.support.servers import Pair, Server
+from tests.support.servers import PATIENT_HOP, Pair, Server
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def start_pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pair]:
 @pytest.fixture(scope="session")
 def heart_pair(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -> Iterator[Pair]:
     """A served forest on the heart data."""
-    pair = start_pair(make_bundle(), "--max_rows=2000", f"--max_body_bytes={2**20}", "--log_level=debug")
+    pair = start_pair(make_bundle(), PATIENT_HOP, "--max_rows=2000", f"--max_body_bytes={2**20}", "--log_level=debug")
     yield pair
     pair.end()
 
@@ -40,7 +40,7 @@ def heart_pair(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]
 @pytest.fixture(scope="session")
 def obesity_pair(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -> Iterator[Pair]:
     """A served forest on rows of the obesity spec: seven classes, codes that are texts."""
-    pair = start_pair(make_bundle("obesity"))
+    pair = start_pair(make_bundle("obesity"), PATIENT_HOP)
     yield pair
     pair.end()
 

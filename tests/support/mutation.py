@@ -26,7 +26,7 @@ JUNK: tuple[Any, ...] = (
 )
 
 
-def spoil(document: Any, chance: random.Random, junk: Any = JUNK) -> None:
+def mutate(document: Any, chance: random.Random, junk: Any = JUNK) -> None:
     """Replace, remove, double or nest one part of a document, in place."""
     place = document
     while place:
@@ -47,9 +47,9 @@ def spoil(document: Any, chance: random.Random, junk: Any = JUNK) -> None:
         return
 
 
-def spoil_bytes(content: bytes, chance: random.Random, changes: int) -> bytes:
+def mutate_bytes(content: bytes, chance: random.Random, changes: int) -> bytes:
     """Return the bytes with so many of them changed."""
-    spoilt = bytearray(content)
+    mutated = bytearray(content)
     for _ in range(changes):
-        spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
-    return bytes(spoilt)
+        mutated[chance.randrange(len(mutated))] = chance.randrange(256)
+    return bytes(mutated)
