@@ -32,16 +32,29 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     for stale in parent.glob(f"{_PREFIX}*"):
         _remove_if_unheld(stale)
-    # Under another name until the lock is held, so that nobody takes it for a stale one.
-    made = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
-    held = os.open(made, os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_SH)
-    scratch = made.rename(parent / made.name.replace(".making-", _PREFIX))
+    scratch, held = _make_held(parent)
     scratch.chmod(0o755)
     try:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        os.close(held)
+
+
+def _make_held(parent: Path) -> tuple[Path, int]:
+    """Return a new folder and the descriptor that holds its lock.
+
+    Between the two another process may take it for a stale one and remove it: then the next one is made.
+    """
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        try:
+            held = os.open(scratch, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(held, fcntl.LOCK_SH)
+        if scratch.exists():
+            return scratch, held
         os.close(held)
 
 
