@@ -190,7 +190,9 @@ def _outcomes(args: argparse.Namespace) -> Document:
 
 
 def _add_performance(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", default="heart-disease", help="the data set whose versions are meant")
+    parser.add_argument(
+        "--dataset", default="heart-disease", help="whose versions are meant: a name, or the path of a spec"
+    )
     parser.add_argument("--table", action="store_true", help="print a table to read, instead of JSON with every figure")
     parser.set_defaults(run=_performance)
 
@@ -198,8 +200,9 @@ def _add_performance(parser: argparse.ArgumentParser) -> None:
 def _performance(args: argparse.Namespace) -> Document | str:
     from healthrisk.monitoring.outcome_desk import assess_model
     from healthrisk.monitoring.performance_table import lines
+    from healthrisk.spec import name_of
 
-    performance = assess_model(args.dataset)
+    performance = assess_model(name_of(args.dataset))
     return "\n".join(lines(performance.versions)) if args.table else performance
 
 

@@ -351,6 +351,9 @@ def test_performance_is_shown_from_what_came_back(tmp_path: Path, bundle_of: Cal
         assert f"{one['live']['roc_auc']['mean']:.3f}" in shown.stdout
     assert by_group["", ""]["live"]["rows"] == len(texts) == version["alarm"]["outcomes"]
     assert by_group["sex", "female"]["live"]["rows"] + by_group["sex", "male"]["live"]["rows"] == len(texts)
+    (tmp_path / "own.yaml").write_text(bundle.spec.to_json())
+    by_path = run([*words, "--dataset", tmp_path / "own.yaml"], env=given["env"])
+    assert json.loads(by_path.stdout)["versions"] == [version]
     unknown = run([*words, "--dataset", "obesity"], env=given["env"])
     assert unknown.returncode == 1
     assert "there are outcomes of heart-disease" in unknown.stderr

@@ -189,10 +189,13 @@ def measured(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
       const page = frame.contentDocument, width = frame.clientWidth;
       const wide = [...page.querySelectorAll("main *")].filter((one) => !one.closest(".scroll")
         && one.getBoundingClientRect().right > width + 1).map((one) => one.tagName);
+      const verdicts = [...page.querySelectorAll("#verdict tbody strong")].map((one) => [one.textContent,
+        one.getBoundingClientRect().right <= Math.min(width, one.closest("table").parentElement
+          .getBoundingClientRect().right)]);
       const sizes = [...page.querySelectorAll("p, td")]
         .map((one) => parseFloat(frame.contentWindow.getComputedStyle(one).fontSize));
       document.title = JSON.stringify({width: page.documentElement.scrollWidth, wide,
-        pictures: [...page.images].map((one) => one.naturalWidth), small: Math.min(...sizes)});
+        verdicts, pictures: [...page.images].map((one) => one.naturalWidth), small: Math.min(...sizes)});
     };"""
 
     def measure(width: int) -> dict[str, Any]:
@@ -224,3 +227,11 @@ def test_a_real_browser_shows_it_whole(measured: Callable[[int], dict[str, Any]]
     assert sizes["wide"] == []
     assert min(sizes["pictures"]) > 100
     assert sizes["small"] >= 12
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_every_verdict_is_seen_without_scrolling_sideways(
+    home: Path, measured: Callable[[int], dict[str, Any]], width: int
+) -> None:
+    gates = Decision.read(artifact(home, "evidence", "judged")).gates
+    assert measured(width)["verdicts"] == [[gate.verdict, True] for gate in gates]

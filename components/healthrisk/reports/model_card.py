@@ -35,58 +35,15 @@ def write_cards(
 
 def render(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord, revision: str, today: date) -> str:
     """Return the card of an evaluated winner."""
-    study = spec.study
     fields: Fields = [
-        (
-            "BasicInfo",
-            [("ModelName", spec.title), ("ModelDeveloper", study.developer), ("DeveloperContact", study.contact)],
-        ),
-        (
-            "ReleaseInfo",
-            [
-                ("ReleaseStage", "Research"),
-                ("ReleaseDate", today.isoformat()),
-                ("ReleaseVersion", revision),
-                ("GlobalAvailability", ""),
-            ],
-        ),
-        (
-            "ModelSummary",
-            [
-                ("Summary", spec.description),
-                ("Keywords", [("Keyword", spec.name), ("Keyword", family_name(decision.winner))]),
-            ],
-        ),
-        (
-            "UsesAndDirections",
-            [
-                ("IntendedUseAndWorkflow", study.intended_use),
-                ("PrimaryIntendedUsers", study.users),
-                ("HowToUse", "KServe v1 and v2 inference; `python -m healthrisk predict` for tables"),
-                ("TargetedPatientPopulation", study.eligibility),
-                ("CautionedOutOfScopeSettings", " ".join(spec.caveats)),
-            ],
-        ),
-        (
-            "Warnings",
-            [
-                ("KnownRisksAndLimitations", LIMIT),
-                ("KnownBiasesOrEthicalConsiderations", _biases(evidence)),
-                ("ClinicalRiskLevel", ""),
-            ],
-        ),
-        (
-            "TrustIngredients",
-            [
-                ("AISystemFacts", _facts(spec, decision)),
-                (
-                    "TransparencyInformation",
-                    [("FundingSource", study.funding), ("StakeholdersConsulted", study.involvement)],
-                ),
-            ],
-        ),
+        *_identity(spec, decision, revision, today),
+        *_use(spec, evidence),
+        ("TrustIngredients", _trust(spec, decision)),
         ("KeyMetrics", _metrics(spec, decision, evidence)),
-        ("Resources", [("PeerReviewedPublications", spec.citation), ("PatientConsentOrDisclosure", study.ethics)]),
+        (
+            "Resources",
+            [("PeerReviewedPublications", spec.citation), ("PatientConsentOrDisclosure", spec.study.ethics)],
+        ),
         ("Bibliography", spec.citation),
     ]
     ET.register_namespace("mc", NAMESPACE)
@@ -94,6 +51,48 @@ def render(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord, revi
     _append(root, fields)
     ET.indent(root, " ")
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _identity(spec: DatasetSpec, decision: Decision, revision: str, today: date) -> Fields:
+    """Who made the model, which release of it this is, and what it is in short."""
+    study = spec.study
+    developer: Fields = [
+        ("ModelName", spec.title),
+        ("ModelDeveloper", study.developer),
+        ("DeveloperContact", study.contact),
+    ]
+    release: Fields = [
+        ("ReleaseStage", "Research"),
+        ("ReleaseDate", today.isoformat()),
+        ("ReleaseVersion", revision),
+        ("GlobalAvailability", ""),
+    ]
+    keywords: Fields = [("Keyword", spec.name), ("Keyword", family_name(decision.winner))]
+    summary: Fields = [("Summary", spec.description), ("Keywords", keywords)]
+    return [("BasicInfo", developer), ("ReleaseInfo", release), ("ModelSummary", summary)]
+
+
+def _use(spec: DatasetSpec, evidence: EvidenceRecord) -> Fields:
+    """For whom the model is meant and how it is used, and what to beware of."""
+    study = spec.study
+    directions: Fields = [
+        ("IntendedUseAndWorkflow", study.intended_use),
+        ("PrimaryIntendedUsers", study.users),
+        ("HowToUse", "KServe v1 and v2 inference; `python -m healthrisk predict` for tables"),
+        ("TargetedPatientPopulation", study.eligibility),
+        ("CautionedOutOfScopeSettings", " ".join(spec.caveats)),
+    ]
+    warnings: Fields = [
+        ("KnownRisksAndLimitations", LIMIT),
+        ("KnownBiasesOrEthicalConsiderations", _biases(evidence)),
+        ("ClinicalRiskLevel", ""),
+    ]
+    return [("UsesAndDirections", directions), ("Warnings", warnings)]
+
+
+def _trust(spec: DatasetSpec, decision: Decision) -> Fields:
+    transparency: Fields = [("FundingSource", spec.study.funding), ("StakeholdersConsulted", spec.study.involvement)]
+    return [("AISystemFacts", _facts(spec, decision)), ("TransparencyInformation", transparency)]
 
 
 def _append(parent: ET.Element, fields: Fields) -> None:

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from healthrisk.documents import Document
+from healthrisk.evidence.documents import Site
 from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.spec import DatasetSpec
 
@@ -28,11 +29,10 @@ def answers(spec: DatasetSpec, evidence: EvidenceRecord, missing: int) -> tuple[
             "Outcome", "Defined and assessed alike for all, without knowledge of the predictors", spec.study.assessment
         ),
         _size(evidence),
-        Answer(
-            domain="Analysis",
-            question="Numbers kept as numbers, no predictor chosen by its single association",
-            answer="numbers are scaled, never cut; every column of the spec is used",
-            risk="low",
+        _judged(
+            "Numbers kept as numbers, no predictor chosen by its single association",
+            "numbers are scaled, never cut; every column of the spec is used",
+            "low",
         ),
         _missing(evidence, missing),
         _leaks(spec, evidence),
@@ -48,36 +48,46 @@ def _said(domain: str, question: str, text: str) -> Answer:
     return Answer(domain=domain, question=question, answer=text or NOT_SAID, risk="unclear")
 
 
+def _judged(question: str, answer: str, risk: Judgement) -> Answer:
+    """Answer a question of the analysis, which a run can judge by itself."""
+    return Answer(domain="Analysis", question=question, answer=answer, risk=risk)
+
+
 def _size(evidence: EvidenceRecord) -> Answer:
     size = evidence.sample_size
-    about: dict[str, str] = {"domain": "Analysis", "question": "Enough participants with the outcome"}
+    question = "Enough participants with the outcome"
     if size is None:
-        return Answer(**about, answer="only one outcome occurs", risk="high")
+        return _judged(question, "only one outcome occurs", "high")
     asked = f"{size.fewest} to {size.most} are asked for"
     words = f"{size.patients} patients, {size.events_per_parameter:.1f} events a parameter; {asked}"
     risk: Judgement = "low" if size.patients >= size.most else "unclear" if size.patients >= size.fewest else "high"
-    return Answer(**about, answer=words, risk=risk)
+    return _judged(question, words, risk)
 
 
 def _missing(evidence: EvidenceRecord, missing: int) -> Answer:
-    about: dict[str, str] = {"domain": "Analysis", "question": "Missing data handled appropriately"}
+    question = "Missing data handled appropriately"
     if not missing:
-        return Answer(**about, answer="no value is missing", risk="low")
+        return _judged(question, "no value is missing", "low")
     if not evidence.imputations:
         words = "single imputation by median or commonest code; EVIDENCE=full adds a sensitivity analysis"
-        return Answer(**about, answer=words, risk="unclear")
+        return _judged(question, words, "unclear")
     changes = [one.effects["roc_auc"].change for one in evidence.imputations[1:]]
     harmless = all(change.low <= 0 <= change.high for change in changes)
     words = "other ways make " + ("no difference that is shown" if harmless else "a difference: see missing data")
-    return Answer(**about, answer=words, risk="low" if harmless else "unclear")
+    return _judged(question, words, "low" if harmless else "unclear")
 
 
 def _leaks(spec: DatasetSpec, evidence: EvidenceRecord) -> Answer:
-    kept = [f"rows of one {spec.group}" if spec.group else "equal rows"]
-    words = f"{' and '.join(kept)} stand in one part; preprocessing is fitted in each fold"
+    if spec.group:
+        kept = f"rows of one {spec.group} stand in one part"
+    elif spec.validation.duplicates.action == "ignore":
+        kept = "equal rows count as different people's"
+    else:
+        kept = "equal rows stand in one part"
+    words = f"{kept}; preprocessing is fitted in each fold"
     repeated = f"; {evidence.repeated} rows of the hold-out equal a training row" if evidence.repeated else ""
-    about: dict[str, str] = {"domain": "Analysis", "question": "No leakage between training and test"}
-    return Answer(**about, answer=words + repeated, risk="unclear" if evidence.repeated else "low")
+    question = "No leakage between training and test"
+    return _judged(question, words + repeated, "unclear" if evidence.repeated else "low")
 
 
 def _optimism(evidence: EvidenceRecord) -> Answer:
@@ -87,8 +97,8 @@ def _optimism(evidence: EvidenceRecord) -> Answer:
         if nested
         else "cross-validation by other folds than the search's; EVIDENCE=full nests it"
     )
-    about: dict[str, str] = {"domain": "Analysis", "question": "Overfitting and tuning accounted for"}
-    return Answer(**about, answer=words, risk="low" if nested else "unclear")
+    question = "Overfitting and tuning accounted for"
+    return _judged(question, words, "low" if nested else "unclear")
 
 
 def _performance(evidence: EvidenceRecord) -> Answer:
@@ -99,22 +109,26 @@ def _performance(evidence: EvidenceRecord) -> Answer:
         if holds
         else "the interval of the calibration slope does not hold 1"
     )
-    about: dict[str, str] = {"domain": "Analysis", "question": "Discrimination, calibration and net benefit evaluated"}
-    return Answer(**about, answer=words, risk="low" if holds else "high")
+    question = "Discrimination, calibration and net benefit evaluated"
+    return _judged(question, words, "low" if holds else "high")
 
 
 def _elsewhere(evidence: EvidenceRecord) -> Answer:
-    sites = [site.label for site in (*evidence.sites, *evidence.left_out) if not hasattr(site, "missing")]
-    about: dict[str, str] = {"domain": "Analysis", "question": "Evaluated on patients of other places"}
-    return Answer(**about, answer=", ".join(sites) or "no other place is known", risk="low" if sites else "high")
+    sites = [site.label for site in (*evidence.sites, *evidence.left_out) if isinstance(site, Site)]
+    question = "Evaluated on patients of other places"
+    return _judged(question, ", ".join(sites) or "no other place is known", "low" if sites else "high")
 
 
 def _fairness(spec: DatasetSpec, evidence: EvidenceRecord) -> Answer:
-    about: dict[str, str] = {"domain": "Analysis", "question": "Performance in groups of people"}
+    question = "Performance in groups of people"
     if not spec.sensitive:
-        return Answer(**about, answer="no sensitive column is named, so nothing can be judged", risk="high")
-    open_ = [
+        return _judged(question, "no sensitive column is named, so nothing can be judged", "high")
+    unsettled = [
         each.label for each in evidence.fairness if each.widest is None or (each.gate and each.gate.verdict != "passed")
     ]
-    words = f"too few cases to tell, or a difference: {', '.join(open_)}" if open_ else "no difference beyond the bound"
-    return Answer(**about, answer=words, risk="unclear" if open_ else "low")
+    words = (
+        f"too few cases to tell, or a difference: {', '.join(unsettled)}"
+        if unsettled
+        else "no difference beyond the bound"
+    )
+    return _judged(question, words, "unclear" if unsettled else "low")
