@@ -17,6 +17,7 @@ from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.reports import model_report
 from healthrisk.spec import DatasetSpec, Verdict
 from healthrisk.spec.metric import SUSPECT_LABELS
+from healthrisk.spec.study import Study
 from healthrisk.training import preprocessing, train
 from healthrisk.training.decision import Decision
 from healthrisk.training.evaluate import evaluate
@@ -72,6 +73,19 @@ def test_a_penalty_that_ranks_well_and_says_too_little_fails(heart: Heart) -> No
     decision, _ = judged(heart, "quick", penalty=0.03)
     verdicts = {gate.gate.metric.name: gate.verdict for gate in decision.gates}
     assert (verdicts["roc_auc"], verdicts["calibration_slope"]) == ("passed", "failed")
+
+
+def test_what_recalibration_makes_of_it_passes(heart: Heart) -> None:
+    spec, *rows = heart
+    selection = spec.selection.model_copy(update={"recalibration": "platt"})
+    decision, found = judged((spec.model_copy(update={"selection": selection}), *rows), "quick", penalty=0.03)
+    slope = found.calibration.calibration_slope
+    assert slope.low < 1 < slope.high
+    verdicts = {gate.gate.metric.name: gate.verdict for gate in decision.gates}
+    assert (verdicts["roc_auc"], verdicts["calibration_slope"]) == ("passed", "passed")
+    assert "Every model is recalibrated: one slope and an intercept" in words(
+        spec.model_copy(update={"selection": selection}), decision, found
+    )
 
 
 def test_full_evidence_holds_what_quick_does_and_more(heart: Heart, full: tuple[Decision, EvidenceRecord]) -> None:
@@ -133,3 +147,32 @@ def test_obesity_stands_beside_its_rule_with_its_caveats(uci: Path, tmp_path: Pa
     assert "77 % of the rows are synthetic" in text
     assert "3 of them equal a training row to the last value" in text
     assert "Where this page speaks of one event, it is obesity I or obesity II or obesity III" in text
+    assert "ROC AUC, macro, one against the rest" in text
+    assert [each.name for each in found.calibration_by_class] == [cls.name for cls in spec.target.classes]
+    for each in found.calibration_by_class:
+        measured = each.calibration
+        assert f"{each.name} {100 * measured.observed:.1f} % {100 * measured.expected:.1f} %" in text
+
+
+def test_the_page_says_what_is_true_of_this_model_alone(heart: Heart) -> None:
+    """Rows that were weighted, groups and a study of which nothing is known, and who has judged whom."""
+    spec, *rows = heart
+    silent = spec.model_copy(
+        update={
+            "search": {"logistic_regression": {"C": (0.3,), "class_weight": ("balanced",)}},
+            "sensitive": (),
+            "study": Study(),
+            "evidence": spec.evidence.model_copy(update={"bands": {}}),
+        }
+    )
+    weighted = words(silent, *judged((silent, *rows), "quick"))
+    assert "logistic regression weighs rows by the rarity of their class" in weighted
+    assert "rows are weighted by class" in weighted
+    assert "nor weighted" not in weighted
+    assert "the spec names no sensitive column, so nothing is known of groups of people" in weighted
+    assert "14 Fairness not available: no sensitive column is named" in weighted
+    assert weighted.count("not available: the spec does not say") == len(Study.model_fields)
+    assert "5 Source of the data, dates source given; dates not available" in weighted
+    plain = words(spec, *judged(heart, "quick"))
+    assert "no row was dropped or resampled, nor weighted" in plain
+    assert "each row has helped to choose the parameters of the model that judges it" in plain

@@ -20,7 +20,7 @@ from healthrisk.errors import SourceError
 from healthrisk.inference.scorer import Scorer
 from healthrisk.monitoring import drift, traffic
 from healthrisk.monitoring.table_counts import counts
-from healthrisk.serving.metrics import Distributions
+from healthrisk.serving.metrics import Distributions, ServerMetrics
 from healthrisk.spec import DatasetSpec
 from tests.support import patience
 from tests.support.prometheus import wait_for
@@ -235,6 +235,31 @@ def test_live_traffic_is_compared_from_prometheus_histograms(
     assert compared.verdict == "strong"
     with pytest.raises(SourceError, match="holds no prediction of 'other'"):
         traffic.counts(bundle, url, "other", "10m")
+
+
+def test_requests_that_servers_refused_are_a_drift_of_their_own(
+    bundle: Bundle, heart: Heart, scraping: Callable[..., AbstractContextManager[str]]
+) -> None:
+    _, matrix, _ = heart
+    registry = CollectorRegistry()
+    seen, served = Distributions("heart-disease", bundle, registry), ServerMetrics("heart-disease", bundle, registry)
+    served.rejected("range")
+    # Of patients it says nothing.
+    served.rejected("overloaded")
+    with scraping(registry) as url:
+        wait_for(url, "prediction_rejected_total", 2)
+        seen.add(matrix, Scorer(bundle).probabilities(matrix))
+        for _ in range(150):
+            served.rejected("range")
+            served.rejected("overloaded")
+        wait_for(url, 'prediction_rejected_total{reason="range"} > 150')
+        wait_for(url, f'feature_values_count{{feature="age"}} >= {len(matrix)}')
+        current = traffic.counts(bundle, url, "heart-disease", "10m")
+    assert set(current.refused) == {"range"}
+    assert current.refused_rows / (current.rows + current.refused_rows) == pytest.approx(1 / 3, abs=0.02)
+    found = drift.compare(bundle.reference, current)
+    assert found.verdict == "strong"
+    assert {"rows", "range"} <= set(found.drifting)
 
 
 def test_a_silent_prometheus_is_an_error(bundle: Bundle) -> None:

@@ -106,6 +106,25 @@ def test_another_seed_is_another_version(own: tuple[str, ...], own_home: Path, p
     assert len(set(own_home.glob("bundles/readmission/*")) - before) == 1
 
 
+def test_a_spec_may_ask_for_recalibration(
+    own: tuple[str, ...], tmp_path: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, folder = tmp_path / "recalibrated.yaml", tmp_path / "home"
+    spec.write_text(Path(own[1]).read_text().replace("repeats: 1}", "repeats: 1, recalibration: platt}"))
+    done = pipeline(folder, "--dataset", str(spec), *own[2:])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "version   readmission 1, champion" in done.stdout
+    (report,) = (path for path in folder.glob("reports/*.html") if not path.stem.endswith("-table"))
+    assert "Every model is recalibrated: one slope and an intercept" in report.read_text()
+    tracked = f"sqlite:///{folder / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracked)
+    version = mlflow.MlflowClient(tracked).get_model_version_by_alias("readmission", "champion")
+    (logged,) = mlflow.MlflowClient(tracked).get_run(version.run_id).outputs.model_outputs
+    model = mlflow.sklearn.load_model(f"models:/{logged.model_id}")
+    assert 0 < model[-1].layer.slope < 10
+    assert model.predict_proba(np.full((1, 4), np.nan)).sum() == pytest.approx(1)
+
+
 def test_a_failed_gate_fails_the_run_and_registers_nothing(
     own: tuple[str, ...], tmp_path: Path, pipeline: Pipeline
 ) -> None:

@@ -192,10 +192,13 @@ def measured(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
       const verdicts = [...page.querySelectorAll("#verdict tbody strong")].map((one) => [one.textContent,
         one.getBoundingClientRect().right <= Math.min(width, one.closest("table").parentElement
           .getBoundingClientRect().right)]);
+      const hints = [...page.querySelectorAll(".hint")].filter((one) => one.getBoundingClientRect().height > 0);
+      const wider = [...page.querySelectorAll(".scroll")].filter((one) => one.scrollWidth > one.clientWidth);
       const sizes = [...page.querySelectorAll("p, td")]
         .map((one) => parseFloat(frame.contentWindow.getComputedStyle(one).fontSize));
       document.title = JSON.stringify({width: page.documentElement.scrollWidth, wide,
-        verdicts, pictures: [...page.images].map((one) => one.naturalWidth), small: Math.min(...sizes)});
+        verdicts, hints: hints.length, wider: wider.length,
+        pictures: [...page.images].map((one) => one.naturalWidth), small: Math.min(...sizes)});
     };"""
 
     def measure(width: int) -> dict[str, Any]:
@@ -227,6 +230,8 @@ def test_a_real_browser_shows_it_whole(measured: Callable[[int], dict[str, Any]]
     assert sizes["wide"] == []
     assert min(sizes["pictures"]) > 100
     assert sizes["small"] >= 12
+    # On a phone a table that scrolls says so.
+    assert sizes["hints"] >= sizes["wider"] > 0 if width == PHONE else sizes["wider"] == 0
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])

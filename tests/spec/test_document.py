@@ -52,6 +52,10 @@ def test_the_shipped_specs() -> None:
         (variant(target={"name": "days", "label": "Days"}), "classification only, neither regression nor survival"),
         (variant(search={"random_forest": {"max_depht": [3]}}), "search.random_forest: there is no parameter 'max_dep"),
         (variant(name="Heart Disease"), "name: String should match pattern"),
+        (
+            variant(selection={"recalibration": "isotonic"}),
+            "selection.recalibration: Input should be 'none' or 'platt'",
+        ),
         (variant(colour="red"), "colour: Extra inputs are not permitted, got 'red'"),
         (variant(sensitive=["shoe size"]), "'shoe size' is named as sensitive"),
         (variant(gates=[{"metric": "sensitivity", "min": 0.5}]), "say at which risk one acts"),

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
 
 from healthrisk.evidence.documents import AblationFigures, BaselineFigures
 from healthrisk.spec import Ablation, Baseline, DatasetSpec, Family
@@ -51,20 +50,20 @@ class AblatedModel:
         self.spec = spec.reduce(ablation.without)
         self._kept = [place for place, name in enumerate(spec.features) if name not in ablation.without]
         self._family, self._seed = family, seed
-        self._model: Pipeline = estimators.make_model(self.spec, family, seed, parameters)
+        self._model = estimators.make_model(self.spec, family, seed, parameters)
 
     def search(self, part: Part, groups: Groups | None = None) -> "AblatedModel":
         """Take the parameters that a search on an encoded part of the full spec finds best."""
         matrix, y = part
         with estimators.parallel(self._family, len(y)):
             unfitted = search.make_search(self.spec, self._family, self._seed, grouped=groups is not None)
-            searched = unfitted.fit(matrix[:, self._kept], y, groups=groups)
+            searched = unfitted.fit(matrix[:, self._kept], y, groups=groups, together=groups)
         self._model.set_params(**searched.best_params_)
         return self
 
-    def fit(self, part: Part) -> "AblatedModel":
+    def fit(self, part: Part, groups: Groups | None = None) -> "AblatedModel":
         """Fit on an encoded part of the full spec."""
-        self._model.fit(part[0][:, self._kept], part[1])
+        self._model.fit(part[0][:, self._kept], part[1], together=groups)
         return self
 
     def probabilities(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -77,7 +76,7 @@ class AblatedModel:
         matrix, y = part
         folds = cross_validation.splits(self.spec, y, self._seed + 1, repeats, groups)
         with estimators.parallel(self._family, len(y)):
-            scores, _ = cross_validation.cross_validate(self.spec, self._model, matrix[:, self._kept], y, folds)
+            scores, _ = cross_validation.cross_validate(self.spec, self._model, matrix[:, self._kept], y, folds, groups)
         return cross_validation.summarize(self.spec, scores)
 
 
@@ -94,6 +93,6 @@ def measure(ablated: AblatedModel, train: Part, test: Part, groups: Groups | Non
     return AblationFigures(
         name=ablated.name,
         without=ablated.left_out,
-        test=metrics.score_all(y, ablated.fit(train).probabilities(matrix)),
+        test=metrics.score_all(y, ablated.fit(train, groups).probabilities(matrix)),
         cross_validation=validated,
     )

@@ -20,6 +20,7 @@ from healthrisk.evidence.documents import MissingSite, Recalibrated, Site, SiteF
 from healthrisk.spec import DatasetSpec, Family, Gate, GateResult, Source, Verdict
 from healthrisk.spec.metric import ROC_AUC
 from healthrisk.training import estimators, metrics
+from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import proportion
 from healthrisk.training.record import Parameters
 from healthrisk.training.split import Part
@@ -67,6 +68,7 @@ def left_out(
     rows: Part,
     places: NDArray[np.object_] | None,
     seed: int,
+    groups: Groups | None = None,
 ) -> tuple[Site, ...]:
     """Return a record of each site of the table itself: how a model made on all others does there.
 
@@ -80,7 +82,8 @@ def left_out(
         here = places == name
         model = estimators.make_model(spec, family, seed, parameters)
         with estimators.parallel(family, len(y)):
-            p = model.fit(matrix[~here], y[~here]).predict_proba(matrix[here])
+            together = None if groups is None else groups[~here]
+            p = model.fit(matrix[~here], y[~here], together).predict_proba(matrix[here])
         site = Site(
             name=name,
             label=f"{name}, left out of training",

@@ -119,7 +119,7 @@ def _gather_quick(case: _Case) -> EvidenceRecord:
         explanation=explained,
         ablations=ablations,
         sites=sites,
-        left_out=external.left_out(spec, model.family, model.record.parameters, rows, case.places, seed),
+        left_out=external.left_out(spec, model.family, model.record.parameters, rows, case.places, seed, case.groups),
     )
 
 

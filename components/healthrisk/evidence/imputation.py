@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - what IterativeImputer asks for
 from sklearn.impute import IterativeImputer, MissingIndicator
-from sklearn.pipeline import Pipeline, make_pipeline, make_union
+from sklearn.pipeline import Pipeline, make_union
 
 from healthrisk.evidence import robustness
 from healthrisk.evidence.documents import ImputationFigures
@@ -33,7 +33,7 @@ class MultiplyImputed(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, spec: DatasetSpec, model: Pipeline, seed: int) -> None:
         self.spec, self.model, self.seed = spec, model, seed
 
-    def fit(self, matrix: Matrix, y: Labels) -> Self:
+    def fit(self, matrix: Matrix, y: Labels, together: Groups | None = None) -> Self:
         """Fit an imputer and a model for each imputation."""
         bounds = [
             column.range or (min(column.code_values.values()), max(column.code_values.values()))
@@ -52,7 +52,7 @@ class MultiplyImputed(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 tol=1.0,
             )
             filled = self._rounded(imputer.fit_transform(matrix))
-            self.fitted_.append((imputer, clone(self.model).fit(filled, y)))
+            self.fitted_.append((imputer, clone(self.model).fit(filled, y, together)))
         return self
 
     def predict_proba(self, matrix: Matrix) -> Matrix:
@@ -86,7 +86,9 @@ def compare(
     union = make_union(preprocessing.make_preprocessor(spec), MissingIndicator(features="all"))
     ways = {
         "median and commonest code, as served": served,
-        "the same with indicators of what was missing": make_pipeline(union, clone(served["classifier"])),
+        "the same with indicators of what was missing": estimators.Model(
+            [("preprocess", union), ("classifier", clone(served["classifier"]))]
+        ),
         f"multiple imputation, {IMPUTATIONS} times": MultiplyImputed(spec, served, seed),
     }
     folds = cross_validation.splits(spec, y, seed + 1, repeats, groups)
@@ -94,7 +96,7 @@ def compare(
     untouched: list[dict[str, float]] = []
     with estimators.parallel(family, len(y)):
         for how, model in ways.items():
-            scores, _ = cross_validation.cross_validate(spec, model, matrix, y, folds)
+            scores, _ = cross_validation.cross_validate(spec, model, matrix, y, folds, groups)
             untouched = untouched or scores
             compared.append(ImputationFigures(how=how, effects=robustness.effects(spec, scores, untouched)))
     return tuple(compared)

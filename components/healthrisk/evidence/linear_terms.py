@@ -1,20 +1,21 @@
 """A linear winner written down: an intercept and a coefficient for each unit of a number and each code."""
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from healthrisk.evidence.clinical_documents import LinearModel, Term
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing
+from healthrisk.training.recalibration import linear_numbers
 from healthrisk.training.train import Trained
 
 
 def describe(spec: DatasetSpec, model: Trained) -> LinearModel | None:
     """Return a model in the spec's units; None where it is not linear."""
-    if not isinstance(model.classifier, LogisticRegression):
+    numbers = linear_numbers(model.classifier)
+    if numbers is None:
         return None
     prepared = preprocessing.extract(spec, model.preprocessing)
-    coefficients, intercepts = model.classifier.coef_, model.classifier.intercept_
+    coefficients, intercepts = numbers
     width = len(prepared.numbers)
     per_unit = coefficients[:, :width] / prepared.scale
     terms = [

@@ -59,5 +59,5 @@ def _judge(
 ) -> dict[str, float]:
     fit_on, held_out = fold
     together = None if groups is None else groups[fit_on]
-    fitted = clone(model).fit(matrix[fit_on], y[fit_on], groups=together)
+    fitted = clone(model).fit(matrix[fit_on], y[fit_on], groups=together, together=together)
     return metrics.score_all(y[held_out], fitted.predict_proba(matrix[held_out]))

@@ -83,7 +83,7 @@ def stress(
     with estimators.parallel(family, len(y)):
         for condition in [Condition("nothing", 0.0, "", False, _keep), *_conditions(spec, matrix, groups)]:
             perturbed = PerturbedModel(model, condition, len(spec.target.classes), seed)
-            scores, pooled = cross_validation.cross_validate(spec, perturbed, matrix, y, folds)
+            scores, pooled = cross_validation.cross_validate(spec, perturbed, matrix, y, folds, together)
             untouched = untouched or scores
             judged = event.binarize(spec, y, pooled)
             figures.append(
@@ -146,7 +146,7 @@ def detect(
         wrong = flip(y, target.holds(matrix), share, len(spec.target.classes), np.random.default_rng(seed))
         with estimators.parallel(family, len(y)):
             _, pooled = cross_validation.cross_validate(
-                spec, model, matrix, wrong, cross_validation.splits(spec, wrong, seed + 1, 1, together)
+                spec, model, matrix, wrong, cross_validation.splits(spec, wrong, seed + 1, 1, together), together
             )
         flagged, flipped = suspects(wrong, pooled), wrong != y
         hits = int((flagged & flipped).sum())
@@ -177,10 +177,10 @@ class PerturbedModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, model: Pipeline, condition: Condition, classes: int, seed: int) -> None:
         self.model, self.condition, self.classes, self.seed = model, condition, classes, seed
 
-    def fit(self, matrix: Matrix, y: Labels) -> Self:
+    def fit(self, matrix: Matrix, y: Labels, together: Groups | None = None) -> Self:
         """Fit on encoded rows, perturbed where the condition says so."""
         perturbed = self._perturb(matrix, y) if self.condition.on_fit else (matrix, y)
-        self.model_ = clone(self.model).fit(*perturbed)
+        self.model_ = clone(self.model).fit(*perturbed, together)
         return self
 
     def predict_proba(self, matrix: Matrix) -> Matrix:

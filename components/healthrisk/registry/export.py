@@ -1,16 +1,19 @@
 """From scikit-learn's classifier to its serving form: a linear one's numbers, or an ONNX graph of any other."""
 
+import copy
+
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
 
 from healthrisk.bundle.classifier import GRAPH, LINEAR, Linear, ServingForm
 from healthrisk.registry.export_trees import to_trees
+from healthrisk.training.recalibration import FLOOR, Layer, RecalibratedClassifier, linear_numbers
 
 # Tree ensembles with float64 thresholds and weights came with version 3 of the ML operators.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -18,23 +21,30 @@ OPSETS = {"": 18, "ai.onnx.ml": 3}
 
 def serving_form(classifier: ClassifierMixin, outputs: tuple[str, ...]) -> ServingForm:
     """Return the serving form of a fitted classifier, given the preprocessor's outputs, which are its inputs."""
-    if isinstance(classifier, LogisticRegression):
-        return ServingForm(LINEAR, to_linear(classifier).to_json(outputs))
+    if numbers := linear_numbers(classifier):
+        return ServingForm(LINEAR, to_linear(*numbers).to_json(outputs))
+    if isinstance(classifier, RecalibratedClassifier):
+        fitted, layer = classifier.classifier_, classifier.layer
+        if isinstance(fitted, HistGradientBoostingClassifier):
+            return serving_form(_folded(fitted, layer), outputs)
+        return ServingForm(GRAPH, to_onnx(fitted, len(outputs), layer))
     trees = to_trees(classifier)
     tables = trees.to_json().encode() if trees.fits_tables() else None
     return ServingForm(GRAPH, to_onnx(classifier, len(outputs)), tables)
 
 
-def to_linear(classifier: LogisticRegression) -> Linear:
-    """Return the numbers of a fitted logistic regression, with zeros for the first of two classes."""
-    coefficients, intercepts = classifier.coef_.T, classifier.intercept_
+def to_linear(coefficients: NDArray[np.float64], intercepts: NDArray[np.float64]) -> Linear:
+    """Return a linear model of coefficients [outputs, inputs], with zeros for the first of two classes."""
+    coefficients = coefficients.T
     if len(intercepts) == 1:
         coefficients, intercepts = np.hstack([0 * coefficients, coefficients]), np.append(0.0, intercepts)
     return Linear(coefficients, intercepts)
 
 
-def to_onnx(classifier: ClassifierMixin, width: int) -> bytes:
+def to_onnx(classifier: ClassifierMixin, width: int, layer: Layer | None = None) -> bytes:
     """Convert a fitted ensemble of trees over `width` inputs; the graph maps `features` to `probability`.
+
+    A forest's `layer` follows its probabilities.
 
     Trees keep their thresholds and leaf values in float64: rounded to float32, a threshold can change side with a
     value, and a forest's sum drifts by 1e-6.
@@ -49,21 +59,49 @@ def to_onnx(classifier: ClassifierMixin, width: int) -> bytes:
     graph = converted.graph
     if isinstance(classifier, HistGradientBoostingClassifier):
         _widen(graph.node[0], classifier)
-    scores = graph.output[1].name
+    said, numbers = graph.output[1].name, list[TensorProto]()
     nodes = [helper.make_node("Cast", ["features"], ["inputs"], to=TensorProto.DOUBLE), *graph.node]
-    nodes.append(helper.make_node("Cast", [scores], ["probability"], to=TensorProto.FLOAT))
+    if layer:
+        added, numbers = _recalibration(layer, said)
+        nodes += added
+        said = added[-1].output[0]
+    nodes.append(helper.make_node("Cast", [said], ["probability"], to=TensorProto.FLOAT))
     classes = len(classifier.classes_)
     serving = helper.make_graph(
         nodes,
         "classifier",
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, width])],
         [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None, classes])],
-        graph.initializer,
+        [*graph.initializer, *numbers],
     )
     opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
     model = helper.make_model(serving, opset_imports=opsets, ir_version=converted.ir_version)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _folded(classifier: HistGradientBoostingClassifier, layer: Layer) -> HistGradientBoostingClassifier:
+    """Return a copy of boosted trees whose leaves and baseline hold a layer: log-odds are their sum."""
+    copied = copy.deepcopy(classifier)
+    for tree in (tree for step in copied._predictors for tree in step):
+        tree.nodes["value"] *= layer.slope
+    baseline = copied._baseline_prediction
+    copied._baseline_prediction = layer.slope * baseline + layer.shifts[-baseline.size :]
+    return copied
+
+
+def _recalibration(layer: Layer, probabilities: str) -> tuple[list[NodeProto], list[TensorProto]]:
+    """Return the nodes that recalibrate the tensor `probabilities` in float64, and the numbers that they take."""
+    values = {"floor": FLOOR, "slope": layer.slope, "shifts": layer.shifts}
+    numbers = [numpy_helper.from_array(np.asarray(value, dtype=np.float64), name) for name, value in values.items()]
+    steps = [("Max", "floor"), ("Log", ""), ("Mul", "slope"), ("Add", "shifts"), ("Softmax", "")]
+    nodes = [helper.make_node("Cast", [probabilities], ["precise"], to=TensorProto.DOUBLE)]
+    probabilities = "precise"
+    for operator, number in steps:
+        name = f"recalibrated_{operator.lower()}"
+        nodes.append(helper.make_node(operator, [probabilities, number] if number else [probabilities], [name]))
+        probabilities = name
+    return nodes, numbers
 
 
 def _widen(node: NodeProto, classifier: HistGradientBoostingClassifier) -> None:

@@ -21,6 +21,7 @@ from healthrisk.training.train import Trained
 # What scikit-learn's models hold besides plain numbers; MLflow writes them in a format that opens nothing else.
 TRUSTED_TYPES = [
     "numpy.dtype",
+    "healthrisk.training.recalibration.RecalibratedClassifier",
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 ]

@@ -72,6 +72,9 @@ class Selection(Document):
     # A proper score: it is best for probabilities that mean what they say. Ranks alone, as in an area under a curve,
     # say nothing of them, and make a search take the strongest penalty.
     metric: ScoreMetric = LOG_LOSS
+    # What is fitted on the probabilities of rows that a model has not seen, within every fold: Platt's slope and
+    # intercepts. Worth its five-fold time where a family's probabilities lie too close to the middle, or too far out.
+    recalibration: Literal["none", "platt"] = "none"
     folds: int = Field(default=5, ge=2, le=20)
     repeats: int = Field(default=5, ge=1, le=100)
 

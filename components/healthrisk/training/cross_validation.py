@@ -43,15 +43,18 @@ def cross_validate(
     matrix: NDArray[np.float64],
     y: NDArray[np.int64],
     folds: Sequence[Split],
+    groups: Groups | None = None,
 ) -> tuple[list[dict[str, float]], NDArray[np.float64]]:
     """Return every fold's scores and the out-of-fold probabilities [rows, classes] of the first repeat.
 
     A mean over repeats would be an ensemble's, whose probabilities lie closer to the middle than any model's that is
-    shipped. Folds are fitted side by side as `parallel` says.
+    shipped. Folds are fitted side by side as `parallel` says; a model that has folds of its own is told the `groups`.
     """
 
     def one(fit_on: NDArray[np.intp], held_out: NDArray[np.intp]) -> NDArray[np.float64]:
-        result: NDArray[np.float64] = clone(model).fit(matrix[fit_on], y[fit_on]).predict_proba(matrix[held_out])
+        known = {} if groups is None else {"together": groups[fit_on]}
+        fitted = clone(model).fit(matrix[fit_on], y[fit_on], **known)
+        result: NDArray[np.float64] = fitted.predict_proba(matrix[held_out])
         return result
 
     answers = joblib.Parallel()(joblib.delayed(one)(*fold) for fold in folds)

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Self
 
 import joblib
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -11,6 +14,8 @@ from sklearn.pipeline import Pipeline
 
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.training import preprocessing, threads
+from healthrisk.training.grouping import Groups
+from healthrisk.training.recalibration import RecalibratedClassifier
 from healthrisk.training.record import Parameters
 
 
@@ -26,10 +31,27 @@ def make_classifier(family: Family, seed: int) -> ClassifierMixin:
     return makers[family]()
 
 
-def make_model(spec: DatasetSpec, family: Family, seed: int, parameters: Parameters) -> Pipeline:
+class Model(Pipeline):  # type: ignore[misc]
+    """Preprocessing and a classifier, as steps of these names."""
+
+    def fit(self, matrix: NDArray[np.float64], y: NDArray[np.int64], together: Groups | None = None) -> Self:
+        """Fit on an encoded matrix [rows, features]; rows that belong `together` share a fold of a recalibration."""
+        arguments = fit_arguments(self["classifier"], together)
+        super().fit(matrix, y, **{f"classifier__{name}": value for name, value in arguments.items()})
+        return self
+
+
+def fit_arguments(classifier: ClassifierMixin, together: Groups | None) -> dict[str, Groups | None]:
+    """Return what a classifier wants to know besides the rows."""
+    return {"groups": together} if isinstance(classifier, RecalibratedClassifier) else {}
+
+
+def make_model(spec: DatasetSpec, family: Family, seed: int, parameters: Parameters) -> Model:
     """Return an unfitted model of encoded matrices: the serving preprocessor, then the classifier."""
     classifier = make_classifier(family, seed).set_params(**parameters)
-    return Pipeline([("preprocess", preprocessing.ServedPreprocessing(spec)), ("classifier", classifier)])
+    if spec.selection.recalibration == "platt":
+        classifier = RecalibratedClassifier(classifier, spec.selection.folds, seed)
+    return Model([("preprocess", preprocessing.ServedPreprocessing(spec)), ("classifier", classifier)])
 
 
 @contextmanager

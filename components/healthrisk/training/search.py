@@ -20,7 +20,6 @@ DEFAULT_SEARCH: dict[Family, dict[str, list[Any]]] = {
     "random_forest": {"min_samples_leaf": [1, 3, 6], "max_features": ["sqrt", 0.5]},
     "gradient_boosting": {"learning_rate": [0.03, 0.1], "max_leaf_nodes": [4, 8], "l2_regularization": [0.0, 1.0]},
 }
-_STEP = "classifier__"
 
 
 def make_search(
@@ -28,10 +27,11 @@ def make_search(
 ) -> GridSearchCV:
     """Return the unfitted search of a family's hyper-parameters; with `refit` it is a model that tunes itself.
 
-    A grouped one wants `groups` when it is fitted.
+    A grouped one wants `groups` when it is fitted, and `together`, the same, for what is fitted in each fold.
     """
     pipeline = make_model(spec, family, seed, {})
-    grid = {f"{_STEP}{name}": list(values) for name, values in spec.search.get(family, DEFAULT_SEARCH[family]).items()}
+    step = "classifier__classifier__" if spec.selection.recalibration == "platt" else "classifier__"
+    grid = {f"{step}{name}": list(values) for name, values in spec.search.get(family, DEFAULT_SEARCH[family]).items()}
     metric = spec.selection.metric
 
     def scorer(model: Pipeline, x: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
@@ -62,4 +62,4 @@ def record_of(spec: DatasetSpec, searched: GridSearchCV) -> SearchRecord:
 
 
 def _bare(parameters: Mapping[str, Any]) -> Parameters:
-    return {name.removeprefix(_STEP): value for name, value in parameters.items()}
+    return {name.rpartition("__")[2]: value for name, value in parameters.items()}

@@ -19,7 +19,7 @@ from healthrisk.errors import TrainingError
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.training import preprocessing
 from healthrisk.training.cross_validation import cross_validate, splits, summarize
-from healthrisk.training.estimators import make_model, parallel
+from healthrisk.training.estimators import fit_arguments, make_model, parallel
 from healthrisk.training.grouping import Groups
 from healthrisk.training.record import TrainingRecord
 from healthrisk.training.search import best_parameters, make_search, record_of
@@ -93,13 +93,16 @@ def train(
     matrix, y = part
     _check_classes(spec, y)
     with parallel(family, len(y)):
-        searched = make_search(spec, family, seed, grouped=groups is not None).fit(matrix, y, groups=groups)
+        searched = make_search(spec, family, seed, grouped=groups is not None).fit(
+            matrix, y, groups=groups, together=groups
+        )
         parameters = best_parameters(searched)
         best = make_model(spec, family, seed, parameters)
         # Other folds than the search's, so that the figures are not those it was tuned on.
-        scores, out_of_fold = cross_validate(spec, best, matrix, y, splits(spec, y, seed + 1, groups=groups))
+        scores, out_of_fold = cross_validate(spec, best, matrix, y, splits(spec, y, seed + 1, groups=groups), groups)
         inputs = preprocessing.extract(spec, fitted).transform(matrix).astype(np.float64)
-        classifier = clone(best["classifier"]).fit(inputs, y)
+        classifier = clone(best["classifier"])
+        classifier.fit(inputs, y, **fit_arguments(classifier, groups))
     record = TrainingRecord(
         family=family,
         seed=seed,
