@@ -69,22 +69,7 @@ def render(
     `winner_plots` are those of `model_plots`, which MLflow keeps, too: each plot is drawn once.
     """
     models, winner = decision.models, decision.winning
-    measured = [
-        (family_name(family), figures.cross_validation.intervals[decision.metric.name])
-        for family, figures in models.items()
-    ]
-    title = f"Cross-validated {decision.metric.label_for(len(spec.target.classes))}, 95 % interval"
-    more = {
-        "intervals": plots.intervals(measured, title),
-        "curves": plots.calibration(_by_model(models)),
-        "decision_curve": evidence_plots.decision_curve(evidence.net_benefit),
-        "explanation": evidence_plots.explanation(evidence.explanation.overall),
-        "patient": evidence_plots.patient(evidence.explanation.example),
-    }
-    more |= {f"smooth {curve.name}": evidence_plots.smooth_calibration(curve) for curve in evidence.smooth}
-    if places := _areas(decision, evidence):
-        more["areas"] = plots.intervals(places, "ROC AUC, 95 % interval")
-    shown = winner_plots | {name: plots.to_png(figure) for name, figure in more.items()}
+    pictures = winner_plots | _pictures(spec, decision, evidence)
     return pages.render(
         "report.html",
         sections=_sections(evidence),
@@ -101,10 +86,30 @@ def render(
         probast=probast.answers(spec, evidence, sum(data.missing.values())),
         described_sites=[site for site in (*evidence.sites, *evidence.left_out) if isinstance(site, Site)],
         weighted=family_name(decision.winner) if winner.parameters.get("class_weight") else "",
-        plots={name: plots.data_uri(png) for name, png in shown.items()},
+        plots={name: plots.data_uri(png) for name, png in pictures.items()},
         data=data,
         provenance=provenance,
     )
+
+
+def _pictures(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -> dict[str, bytes]:
+    """The page's own plots as PNG, by name: all models side by side, and the evidence on the winner."""
+    metric, models = decision.metric, decision.models
+    measured = [
+        (family_name(family), figures.cross_validation.intervals[metric.name]) for family, figures in models.items()
+    ]
+    title = f"Cross-validated {metric.label_for(len(spec.target.classes))}, 95 % interval"
+    drawn = {
+        "intervals": plots.intervals(measured, title),
+        "curves": plots.calibration(_by_model(models)),
+        "decision_curve": evidence_plots.decision_curve(evidence.net_benefit),
+        "explanation": evidence_plots.explanation(evidence.explanation.overall),
+        "patient": evidence_plots.patient(evidence.explanation.example),
+    }
+    drawn |= {f"smooth {curve.name}": evidence_plots.smooth_calibration(curve) for curve in evidence.smooth}
+    if areas := _areas(decision, evidence):
+        drawn["areas"] = plots.intervals(areas, "ROC AUC, 95 % interval")
+    return {name: plots.to_png(figure) for name, figure in drawn.items()}
 
 
 def _study(spec: DatasetSpec) -> list[tuple[str, str]]:
