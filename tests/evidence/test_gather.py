@@ -77,15 +77,13 @@ def test_a_penalty_that_ranks_well_and_says_too_little_fails(heart: Heart) -> No
 
 def test_what_recalibration_makes_of_it_passes(heart: Heart) -> None:
     spec, *rows = heart
-    selection = spec.selection.model_copy(update={"recalibration": "platt"})
-    decision, found = judged((spec.model_copy(update={"selection": selection}), *rows), "quick", penalty=0.03)
-    slope = found.calibration.calibration_slope
+    recalibrated = spec.model_copy(update={"selection": spec.selection.model_copy(update={"recalibration": "platt"})})
+    decision, record = judged((recalibrated, *rows), "quick", penalty=0.03)
+    slope = record.calibration.calibration_slope
     assert slope.low < 1 < slope.high
     verdicts = {gate.gate.metric.name: gate.verdict for gate in decision.gates}
     assert (verdicts["roc_auc"], verdicts["calibration_slope"]) == ("passed", "passed")
-    assert "Every model is recalibrated: one slope and an intercept" in words(
-        spec.model_copy(update={"selection": selection}), decision, found
-    )
+    assert "Every model is recalibrated: one slope and an intercept" in words(recalibrated, decision, record)
 
 
 def test_full_evidence_holds_what_quick_does_and_more(heart: Heart, full: tuple[Decision, EvidenceRecord]) -> None:
@@ -148,8 +146,8 @@ def test_obesity_stands_beside_its_rule_with_its_caveats(uci: Path, tmp_path: Pa
     assert "3 of them equal a training row to the last value" in text
     assert "Where this page speaks of one event, it is obesity I or obesity II or obesity III" in text
     assert "ROC AUC, macro, one against the rest" in text
-    assert [each.name for each in found.calibration_by_class] == [cls.name for cls in spec.target.classes]
-    for each in found.calibration_by_class:
+    assert [each.name for each in record.calibration_by_class] == [cls.name for cls in spec.target.classes]
+    for each in record.calibration_by_class:
         measured = each.calibration
         assert f"{each.name} {100 * measured.observed:.1f} % {100 * measured.expected:.1f} %" in text
 
