@@ -92,9 +92,9 @@ def _folded(classifier: HistGradientBoostingClassifier, layer: Layer) -> HistGra
 
 def _recalibration(layer: Layer, probabilities: str) -> tuple[list[NodeProto], list[TensorProto]]:
     """Return the nodes that recalibrate the tensor `probabilities` in float64, and the numbers that they take."""
-    values = {"floor": FLOOR, "slope": layer.slope, "shifts": layer.shifts}
+    values = {"floor": FLOOR, "factor": layer.slope, "shifts": layer.shifts}
     numbers = [numpy_helper.from_array(np.asarray(value, dtype=np.float64), name) for name, value in values.items()]
-    steps = [("Max", "floor"), ("Log", ""), ("Mul", "slope"), ("Add", "shifts"), ("Softmax", "")]
+    steps = [("Max", "floor"), ("Log", ""), ("Mul", "factor"), ("Add", "shifts"), ("Softmax", "")]
     nodes = [helper.make_node("Cast", [probabilities], ["precise"], to=TensorProto.DOUBLE)]
     probabilities = "precise"
     for operator, number in steps:

@@ -79,7 +79,7 @@ def log_scores(classifier: ClassifierMixin, inputs: NDArray[np.float64]) -> NDAr
     if isinstance(classifier, LogisticRegression | HistGradientBoostingClassifier):
         scores = classifier.decision_function(inputs)
         return np.column_stack([np.zeros(len(scores)), scores]) if scores.ndim == 1 else np.asarray(scores)
-    return np.log(np.maximum(classifier.predict_proba(inputs), FLOOR))
+    return np.asarray(np.log(np.maximum(classifier.predict_proba(inputs), FLOOR)))
 
 
 def fit_layer(scores: NDArray[np.float64], y: NDArray[np.int64]) -> Layer:
