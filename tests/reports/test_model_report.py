@@ -189,9 +189,10 @@ def measured(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
       const page = frame.contentDocument, width = frame.clientWidth;
       const wide = [...page.querySelectorAll("main *")].filter((one) => !one.closest(".scroll")
         && one.getBoundingClientRect().right > width + 1).map((one) => one.tagName);
-      const verdicts = [...page.querySelectorAll("#verdict tbody strong")].map((one) => [one.textContent,
-        one.getBoundingClientRect().right <= Math.min(width, one.closest("table").parentElement
-          .getBoundingClientRect().right)]);
+      const seen = (one) => one.getBoundingClientRect().right
+        <= Math.min(width, one.closest("table").parentElement.getBoundingClientRect().right);
+      const verdicts = [...page.querySelectorAll("#verdict tbody strong, #probast tbody strong")]
+        .map((one) => [one.textContent, seen(one)]);
       const hints = [...page.querySelectorAll(".hint")].filter((one) => one.getBoundingClientRect().height > 0);
       const wider = [...page.querySelectorAll(".scroll")].filter((one) => one.scrollWidth > one.clientWidth);
       const sizes = [...page.querySelectorAll("p, td")]
@@ -239,4 +240,8 @@ def test_every_verdict_is_seen_without_scrolling_sideways(
     home: Path, measured: Callable[[int], dict[str, Any]], width: int
 ) -> None:
     gates = Decision.read(artifact(home, "evidence", "judged")).gates
-    assert measured(width)["verdicts"] == [[gate.verdict, True] for gate in gates]
+    verdicts = measured(width)["verdicts"]
+    assert [word for word, _ in verdicts[: len(gates)]] == [gate.verdict for gate in gates]
+    assert {word for word, _ in verdicts[len(gates) :]} <= {"low", "unclear", "high"}
+    assert len(verdicts) > len(gates)
+    assert all(seen for _, seen in verdicts)
