@@ -16,18 +16,9 @@ def outcome_lines(column: DistinctValues) -> tuple[list[str], list[str]]:
     Raises:
         SpecError: a value is missing, or there are too few or too many to be classes.
     """
-    numbers = column.numbers
-    if column.missing:
-        raise SpecError(f"the outcome {column.name!r} is missing in {column.missing} rows: leave such rows out first")
-    if len(column.texts) < 2:
-        raise SpecError(f"the outcome {column.name!r} has one value: a model needs at least two classes")
-    if len(column.texts) > MOST_CLASSES or (numbers is not None and (numbers != np.floor(numbers)).any()):
-        raise SpecError(
-            f"the outcome {column.name!r} has {len(column.texts)} values, expected 2 to {MOST_CLASSES} classes:"
-            " healthrisk does classification only, neither regression nor survival"
-        )
+    _check_classes(column)
     order = _class_order(column)
-    values = [int(float(column.texts[at])) if numbers is not None else column.texts[at] for at in order]
+    values = [column.texts[at] if column.numbers is None else int(float(column.texts[at])) for at in order]
     shares = column.counts[order] / column.counts.sum()
     binary = len(values) == 2
     lines = [
@@ -53,6 +44,19 @@ def outcome_lines(column: DistinctValues) -> tuple[list[str], list[str]]:
         "risk_levels:",
         *levels,
     ]
+
+
+def _check_classes(column: DistinctValues) -> None:
+    numbers = column.numbers
+    if column.missing:
+        raise SpecError(f"the outcome {column.name!r} is missing in {column.missing} rows: leave such rows out first")
+    if len(column.texts) < 2:
+        raise SpecError(f"the outcome {column.name!r} has one value: a model needs at least two classes")
+    if len(column.texts) > MOST_CLASSES or (numbers is not None and (numbers != np.floor(numbers)).any()):
+        raise SpecError(
+            f"the outcome {column.name!r} has {len(column.texts)} values, expected 2 to {MOST_CLASSES} classes:"
+            " healthrisk does classification only, neither regression nor survival"
+        )
 
 
 def _class_line(value: int | str, share: float) -> str:

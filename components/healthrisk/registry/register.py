@@ -44,16 +44,15 @@ def register_winner(
     data = DataOrigin(sha256=record.sha256, rows=record.rows)
     trained = [Trained.load(folder) for folder in models]
     runs = tracking.log_runs(spec, trained, decision, page, plots, data, git_revision())
-    winner = decision.winner
     _check_gates(decision)
-    folder, model = next(pair for pair in zip(models, trained, strict=True) if pair[1].family == winner)
+    folder, model = next(pair for pair in zip(models, trained, strict=True) if pair[1].family == decision.winner)
     train, test = (read_split(spec, part) for part in parts)
     rows = np.vstack([train[0], test[0]]), np.concatenate([train[1], test[1]])
     unseen = np.vstack([model.out_of_fold, model.probabilities(spec, test[0])])
     with scratch_folder(settings().home / "building") as building:
         built = build.build_bundle(spec, building, folder, *rows, decision, data)
         uri = store.put(built, settings().bundles)
-    version, reason = versions.register(built, uri, decision, runs[winner], _compare(spec, rows, unseen))
+    version, reason = versions.register(built, uri, decision, runs[decision.winner], _compare(spec, rows, unseen))
     alias = next((alias for alias in (versions.CHAMPION, versions.CHALLENGER) if alias in version.aliases), "")
     return Registration(
         name=spec.name,
