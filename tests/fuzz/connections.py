@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.fuzz.attacks import INFER
 from tests.fuzz.target import Target
@@ -126,8 +127,10 @@ class Intruder:
                 for _ in range(IDLE):
                     with contextlib.suppress(OSError):
                         writers.append((await asyncio.open_connection("127.0.0.1", port))[1])
-            halves = (asyncio.to_thread(self._half_a_message, *at) for at in HALF_SENT // 2 * self._two_ports())
-            await asyncio.gather(*halves)
+            loop = asyncio.get_running_loop()
+            with ThreadPoolExecutor(HALF_SENT) as senders:
+                ports = HALF_SENT // 2 * self._two_ports()
+                await asyncio.gather(*(loop.run_in_executor(senders, self._half_a_message, *at) for at in ports))
             await asyncio.sleep(LINGER_SECONDS)
         finally:
             for writer in writers:

@@ -65,6 +65,8 @@ def test_what_is_read(text: bytes, document: object) -> None:
         (b'{"inputs": [{"parameters": {"x": 1, "x": 1}}]}', "'x' twice"),
         (b'{"a": NaN, "a": ":"}', "'a' twice"),
         (b'{"other": {"deep": [[{"b": 1, "b": 1}]]}}', "'b' twice"),
+        (heavy.repeated(2**19, b'{"":0', b',"":0', b"}"), "a key twice"),
+        (b'{"a":' * 300 + b"0" + b"}" * 300, "nests deeper"),
         (b"[NaN", "not valid JSON"),
         (b'["NaN", NaN', "not valid JSON"),
         (b'"\x00NaN', "not valid JSON"),

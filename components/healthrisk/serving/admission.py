@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from healthrisk.serving.errors import unavailable
 
 _LARGE_BYTES = 2**18
+# Between two large bodies: others' connections, requests and answers take several turns of the event loop.
+_PAUSE_SECONDS_PER_BYTE = 0.005 / 2**20
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,13 @@ class AdmissionController:
             raise unavailable("overloaded", f"overloaded: requests of {self.held_bytes} bytes are under way")
 
     async def turn(self, size: int) -> None:
-        """Wait until a large body may be parsed, or a large answer made: one in each turn of the event loop.
+        """Wait until a large body may be parsed, or a large answer made: one after the other, with a pause before each.
 
-        Between two of them the server answers others, and only one of them takes the memory of parsing.
+        In the pause the server answers others, who ask for health, and only one of them takes the memory of parsing.
         """
         if size > _LARGE_BYTES:
             async with self._turn:
-                await asyncio.sleep(0)
+                await asyncio.sleep(size * _PAUSE_SECONDS_PER_BYTE)
 
     @contextmanager
     def holding(self, size: int) -> Iterator[None]:

@@ -39,6 +39,8 @@ from healthrisk.serving.servers.grpc_service import make_server
 from healthrisk.serving.servers.served_model import BundleModel
 
 _log = logging.getLogger("healthrisk.server")
+# Its number in glibc's malloc.h. A threshold that is set stays; by itself it grows to the largest block ever freed.
+_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES = -3, 2**18
 
 
 class BundleServer(kserve.ModelServer):
@@ -153,9 +155,11 @@ def _trim_memory() -> None:
     """Give back what only loading took, and spare the garbage collector what stays for the life of the process."""
     gc.collect()
     gc.freeze()
-    # glibc keeps what is freed, here a third of a large model's memory; other C libraries have no such call.
+    # glibc keeps what is freed, here a third of a large model's memory; other C libraries have no such calls.
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
+        # Nor is it to keep large bodies that are freed, among which later ones would find no room.
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
 class _Uvicorn(uvicorn.Server):
