@@ -3,6 +3,7 @@
 It is the init container of both servers, which so need no key of the object store.
 """
 
+import argparse
 import shutil
 import sys
 import tempfile
@@ -14,19 +15,19 @@ from healthrisk.errors import HealthriskError
 
 def main() -> int:
     """Copy the bundle; return the exit code."""
-    uri, digest, folder = sys.argv[1:]
+    parser = argparse.ArgumentParser(description="Copy a bundle into a folder, verified.", allow_abbrev=False)
+    parser.add_argument("uri", help="s3://BUCKET/PREFIX or file:///FOLDER")
+    parser.add_argument("digest", help="of the bundle, as it was registered")
+    parser.add_argument("folder", type=Path, help="an existing folder")
+    args = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory() as cache:
-            bundle = store.fetch(uri, digest, Path(cache))
+            bundle = store.fetch(args.uri, args.digest, Path(cache))
             # File by file: the folder is a volume's root, whose mode is not ours to change.
             for file in bundle.path.iterdir():
-                shutil.copyfile(file, Path(folder) / file.name)
-        Bundle.open(Path(folder), digest)
+                shutil.copyfile(file, args.folder / file.name)
+        Bundle.open(args.folder, args.digest)
     except HealthriskError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
