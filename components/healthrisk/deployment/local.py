@@ -162,17 +162,20 @@ def _stop(servers: list[Server]) -> None:
     for group in (servers[:-1], servers[-1:]):
         for server in group:
             server.terminate()
-        for server in group:
-            _await_end(server)
+        _await_end(group)
 
 
-def _await_end(server: Server) -> None:
-    """Wait until a server that was told to end has ended; whoever cannot wait interrupts again."""
-    while server.returncode is None:
+def _await_end(group: list[Server]) -> None:
+    """Wait until servers that were told to end have ended; whoever cannot wait interrupts again."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(server.poll() is None for server in group):
         try:
-            server.wait(STOP_SECONDS)
+            for server in group:
+                server.wait(max(0.0, deadline - time.monotonic()))
         except KeyboardInterrupt:
             # Told twice, a server no longer waits for its callers to learn of it.
-            server.terminate()
+            for server in group:
+                server.terminate()
         except subprocess.TimeoutExpired:
-            server.kill()
+            for server in group:
+                server.kill()
