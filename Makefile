@@ -33,7 +33,7 @@ run: $(READY) ## train on the shipped heart data, serve the winner, ask it for a
 train: $(READY) ## train on DATASET=heart-disease, or the path of a spec, and DATA=FILE
 	@python pipelines/train_pipeline.py --dataset $(DATASET) $(if $(DATA),--data $(DATA))
 
-serve: $(READY) ## serve the champion of DATASET: REST on PORT=8080, gRPC on PORT+1, explanations on PORT+6
+serve: $(READY) ## serve the champion of DATASET: REST on PORT=8080, gRPC on PORT+1, explanations on PORT+6, outcomes on PORT+8
 	@python kserve/serve.py --dataset $(DATASET) --port $(PORT)
 
 mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000; MLFLOW_PORT= moves it

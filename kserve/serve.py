@@ -1,7 +1,7 @@
 """Serve a bundle on this machine: `python kserve/serve.py [--dataset NAME] [--bundle ADDRESS] [--port N]`.
 
-Starts predictor, transformer and explainer as a cluster would, from one verified bundle, and ends them when told to
-stop. Other arguments go to all servers.
+Starts predictor, transformer and explainer as a cluster would, from one verified bundle, and where a key signs receipts
+the service that takes outcomes; ends them when told to stop. Other arguments go to the model's servers.
 """
 
 import argparse
@@ -25,8 +25,11 @@ def main() -> int:
         help="whose champion to serve: a name, or the path of a spec (default: %(default)s)",
     )
     parser.add_argument("--bundle", help="serve this bundle instead: a folder, file:///FOLDER or s3://BUCKET/PREFIX")
+    parser.add_argument(
+        "--challenger", help="try this bundle in silence beside it: a folder, file:///FOLDER or s3://BUCKET/PREFIX"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8080, help="first of eight ports (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="first of twelve ports (default: %(default)s)")
     parser.add_argument(
         "--explain", action=argparse.BooleanOptionalAction, default=True, help="start an explainer, too (default: yes)"
     )
@@ -39,9 +42,14 @@ def main() -> int:
         # A stop is an exception from here on, wherever it arrives.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         scripts = Path(__file__).resolve().parent
-        with local.served(bundle, where, scripts, server_arguments, explain=args.explain) as servers:
-            print(local.describe(bundle, where), flush=True)
-            local.wait_for_an_end(servers)
+        tried = find_bundle(args.challenger, args.dataset, settings().home / "cache") if args.challenger else None
+        keyed = bool(settings().receipt_keys)
+        servers = local.served(
+            bundle, where, scripts, server_arguments, explain=args.explain, outcomes=keyed, challenger=tried
+        )
+        with servers as started:
+            print(local.describe(bundle, where, outcomes=keyed), flush=True)
+            local.wait_for_an_end(started)
     except HealthriskError as error:
         sys.stderr.write(f"serve.py: {error}\n")
         return 1

@@ -27,8 +27,9 @@ PODS = {
     "postgres": ((250, 500), {}),
     "prometheus": ((760, 180), {}),
     "grafana": ((760, 70), {}),
-    "push-gateway": ((650, 290), {}),
+    "push-gateway": ((632, 290), {}),
     "drift": ((760, 400), {}),
+    "outcomes": ((640, 500), {"app.kubernetes.io/name": "outcomes", "component": "outcomes"}),
 }
 OUTSIDE = {"envoy-gateway-system": (20, 120), "kubeflow": (20, 330)}
 NODES = (1010, 180)

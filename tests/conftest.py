@@ -6,13 +6,15 @@ import pytest
 
 from tests.support.servers import ROOT, free_ports
 
-pytest_plugins = [f"tests.support.{name}" for name in ("once", "runs", "bundles", "pairs", "postgres", "prometheus")]
+SUPPORT = ("once", "runs", "bundles", "outcomes", "pairs", "postgres", "prometheus", "unseen")
+pytest_plugins = [f"tests.support.{name}" for name in SUPPORT]
 # Whatever starts the pipeline, servers or a Prometheus.
 SLOW = {
     "pipeline",
     "home",
     "launched",
     "start_pair",
+    "start_outcomes",
     "gateway",
     "scraping",
     "s3",
@@ -45,5 +47,5 @@ def uci() -> Path:
 
 @pytest.fixture
 def port() -> int:
-    """The first of eight ports that nothing listens on."""
-    return free_ports(8)[0]
+    """The first of twelve ports that nothing listens on."""
+    return free_ports(12)[0]

@@ -20,6 +20,8 @@ def main() -> int:
     _add_hospital(commands.add_parser("hospital", help="write an invented hospital table, to learn with"))
     _add_watch(commands.add_parser("watch", help="push the drift of what is served; retrain where alerts ask"))
     _add_outcomes(commands.add_parser("outcomes", help="count what became of patients, by their predictions' receipts"))
+    _add_outcome_service(commands.add_parser("outcome-service", help="take outcomes over HTTP, and show what they say"))
+    _add_rollout(commands.add_parser("rollout", help="how a version tried in silence agrees with the one served"))
     _add_performance(commands.add_parser("performance", help="what outcomes say of each version, and the alarm"))
     args = parser.parse_args()
     try:
@@ -181,12 +183,47 @@ def _add_outcomes(parser: argparse.ArgumentParser) -> None:
 
 
 def _outcomes(args: argparse.Namespace) -> Document:
-    from healthrisk.monitoring.outcome_desk import open_desk
+    from healthrisk.monitoring.outcome_desk import open_outcomes
     from healthrisk.monitoring.outcome_file import take_file
 
     rejects = args.rejects or args.file.with_name(f"{args.file.stem}.rejects.csv")
-    with open_desk() as desk:
-        return take_file(desk, args.file, rejects)
+    with open_outcomes() as outcomes:
+        return take_file(outcomes.desk(), args.file, rejects)
+
+
+def _add_outcome_service(parser: argparse.ArgumentParser) -> None:
+    # Other servers spell theirs so, as kserve does.
+    parser.add_argument("--host", default="0.0.0.0", help="the address to listen on")  # noqa: S104 - a pod's own
+    parser.add_argument("--http_port", type=_positive, default=8080, help="where outcomes come in (%(default)s)")
+    parser.add_argument("--metrics_port", type=_positive, default=8082, help="where /metrics is read (%(default)s)")
+    parser.add_argument("--request_seconds", type=float, default=10.0, help="how long a request may take to come in")
+    parser.add_argument("--answer_seconds", type=float, default=30.0, help="how long its outcomes may take to count")
+    parser.add_argument("--drain_seconds", type=float, default=3.0, help="how long it answers on once told to stop")
+    parser.add_argument("--assess_seconds", type=float, default=300.0, help="how often figures are computed anew")
+    parser.add_argument("--prometheus", help="who knows what was served: http://HOST:PORT")
+    parser.set_defaults(run=_outcome_service)
+
+
+def _outcome_service(args: argparse.Namespace) -> str:
+    from healthrisk.monitoring import outcome_service
+
+    names = ("request_seconds", "answer_seconds", "drain_seconds", "assess_seconds", "prometheus")
+    own = {name: getattr(args, name) for name in names}
+    outcome_service.serve(outcome_service.Options(args.host, args.http_port, args.metrics_port, **own))
+    return "stopped"
+
+
+def _add_rollout(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    status = actions.add_parser("status", help="agreement, failures and time of a silent trial")
+    status.add_argument("page", nargs="+", help="each transformer's metrics: http://HOST:PORT/metrics")
+    status.set_defaults(run=_rollout_status)
+
+
+def _rollout_status(args: argparse.Namespace) -> Document:
+    from healthrisk.monitoring import trial_status
+
+    return trial_status.read(args.page)
 
 
 def _add_performance(parser: argparse.ArgumentParser) -> None:
@@ -194,16 +231,22 @@ def _add_performance(parser: argparse.ArgumentParser) -> None:
         "--dataset", default="heart-disease", help="whose versions are meant: a name, or the path of a spec"
     )
     parser.add_argument("--table", action="store_true", help="print a table to read, instead of JSON with every figure")
+    parser.add_argument("--report", type=Path, metavar="PAGE", help="put a section into this report of a version, too")
     parser.set_defaults(run=_performance)
 
 
 def _performance(args: argparse.Namespace) -> Document | str:
-    from healthrisk.monitoring.outcome_desk import assess_model
+    from healthrisk.monitoring.outcome_desk import open_outcomes
     from healthrisk.monitoring.performance_table import lines
     from healthrisk.spec import name_of
 
-    performance = assess_model(name_of(args.dataset))
-    return "\n".join(lines(performance.versions)) if args.table else performance
+    with open_outcomes() as outcomes:
+        performance = outcomes.assess(name_of(args.dataset))
+    if args.report:
+        from healthrisk.monitoring import live_section
+
+        live_section.write(args.report, performance)
+    return "\n".join(lines(performance)) if args.table else performance
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import os
 import socket
 import statistics
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,12 +24,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
-def pair(bundle: Path, folder: Path, key: str) -> Iterator[list[Server]]:
-    """Yield a predictor and a transformer that are ready."""
+def pair(bundle: Path, folder: Path, key: str, *options: str) -> Iterator[list[Server]]:
+    """Yield a predictor and a transformer that are ready; `options` are the transformer's."""
     environment = {"HEALTHRISK_RECEIPT_KEY": key}
     predictor = Server("predictor.py", bundle, folder / "predictor.log", ("--max_rows=2000",), environment)
     host = f"--predictor_host=127.0.0.1:{predictor.ports[0]}"
-    transformer = Server("transformer.py", bundle, folder / "log", (host, "--max_rows=2000"), environment)
+    transformer = Server("transformer.py", bundle, folder / "log", (host, "--max_rows=2000", *options), environment)
     try:
         yield [server.start().wait() for server in (predictor, transformer)]
     finally:
@@ -42,12 +43,13 @@ def cpu(servers: list[Server]) -> float:
     return sum(int(one[11]) + int(one[12]) for one in fields) / TICKS
 
 
-def ask(server: Server, path: str, body: bytes, requests: int) -> None:
-    """Send requests one after another over one connection, and check that each is answered."""
+def ask(server: Server, path: str, body: bytes, requests: int, times: list[float] | None = None) -> None:
+    """Send requests one after another over one connection, check that each is answered, and note the seconds."""
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.ports[0])) as connection:
         answers = connection.makefile("rb")
         for _ in range(requests):
+            start = time.perf_counter()
             connection.sendall(head.encode() + body)
             if b" 200 " not in (status := answers.readline()):
                 raise SystemExit(f"the server answered {status!r}")
@@ -55,6 +57,8 @@ def ask(server: Server, path: str, body: bytes, requests: int) -> None:
             while (line := answers.readline().lower()) != b"\r\n":
                 length = int(line.split(b":")[1]) if line.startswith(b"content-length:") else length
             answers.read(length)
+            if times is not None:
+                times.append(time.perf_counter() - start)
 
 
 def main() -> None:

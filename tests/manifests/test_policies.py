@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from healthrisk.deployment.kubernetes_cluster import in_likeness
+from healthrisk.monitoring.outcome_app import PATH
 from healthrisk.serving.servers.arguments import METRICS_PORT
 from tests.support.manifest_rules import OVERLAYS, PARTS, containers, pods, script
 
@@ -157,7 +158,16 @@ def test_a_model_has_a_way_in_where_there_is_a_gateway(render: Render) -> None:
     for overlay in ("kind", "production"):
         route, gateway = _one(render(f"{overlay}/model"), "HTTPRoute"), _one(render(overlay), "Gateway")
         assert route["spec"]["hostnames"] == [gateway["spec"]["listeners"][0]["hostname"]]
-        assert [one["kind"] for one in render(overlay) if one["kind"] == "HTTPRoute"] == []
+        # No model has one before it serves; outcomes have theirs from the beginning, at one path of the same host.
+        outcomes = _one(render(overlay), "HTTPRoute")
+        assert outcomes["spec"]["hostnames"] == route["spec"]["hostnames"]
+        (rule,) = outcomes["spec"]["rules"]
+        assert rule["matches"] == [{"path": {"type": "Exact", "value": PATH}, "method": "POST"}]
+        (service,) = (
+            one for one in render(overlay) if (one["kind"], one["metadata"]["name"]) == ("Service", "outcomes")
+        )
+        (port,) = service["spec"]["ports"]
+        assert rule["backendRefs"] == [{"name": "outcomes", "port": port["port"]}]
 
 
 @pytest.mark.parametrize("overlay", ["kind", "production"])

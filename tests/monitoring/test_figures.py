@@ -1,59 +1,16 @@
 """Figures out of 50 bins, beside those of the rows."""
 
-from pathlib import Path
-
 import numpy as np
-import pyarrow.csv
 import pytest
-from sklearn.model_selection import cross_val_predict
 
-from healthrisk import spec as specs
-from healthrisk.data import encoding
 from healthrisk.evidence import calibration
 from healthrisk.evidence.event import Event
-from healthrisk.monitoring.figures import Bins, area, measure
+from healthrisk.monitoring.figures import area, measure
 from healthrisk.receipts import judged
 from healthrisk.receipts.validated import MIDDLES
 from healthrisk.spec.metric import ROC_AUC
-from healthrisk.training import estimators, metrics, preprocessing
-from tests.support import sample_bundle
-
-CASES = [
-    ("heart-disease", "logistic_regression"),
-    ("heart-disease", "random_forest"),
-    ("breast-cancer", "logistic_regression"),
-    ("breast-cancer", "random_forest"),
-    ("obesity", "logistic_regression"),
-]
-
-
-def in_bins(chance: np.ndarray, came: np.ndarray, means: np.ndarray = MIDDLES) -> Bins:
-    places = judged.bins(chance)
-    counts = [np.bincount(places[mask], minlength=judged.BINS).astype(float) for mask in (came, ~came)]
-    return Bins(*counts, means)
-
-
-def mean_by_bin(chance: np.ndarray) -> np.ndarray:
-    rows = np.bincount(judged.bins(chance), minlength=judged.BINS)
-    sums = np.bincount(judged.bins(chance), weights=chance, minlength=judged.BINS)
-    return np.where(rows > 0, sums / np.maximum(rows, 1), MIDDLES)
-
-
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
-def unseen(request: pytest.FixtureRequest, uci: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Each label's cross-validated probabilities, and whether it came true, on a whole data set."""
-    dataset, family = request.param
-    spec = specs.load(dataset)
-    if dataset == "obesity":
-        table = pyarrow.csv.read_csv(uci / "ObesityDataSet_raw_and_data_sinthetic.csv")
-        matrix, y = encoding.encode(spec, table), encoding.encode_target(spec, table)
-    else:
-        matrix, y = sample_bundle.rows_of(spec, 0)
-    inputs = preprocessing.fit(spec, matrix)[1].transform(matrix)
-    scored = cross_val_predict(estimators.make_classifier(family, 0), inputs, y, cv=5, method="predict_proba")
-    chances = judged.probabilities(spec, scored)
-    came = np.array([judged.happened(spec, position) for position in y])
-    return [(label, chances[:, place], came[:, place]) for place, label in enumerate(judged.labels(spec))]
+from healthrisk.training import metrics
+from tests.support.unseen import in_bins
 
 
 def test_figures_lie_within_a_two_hundredth_of_those_of_the_rows(
@@ -61,7 +18,7 @@ def test_figures_lie_within_a_two_hundredth_of_those_of_the_rows(
 ) -> None:
     for label, chance, came in unseen:
         acting = (0.3, 0.7)
-        live = measure(in_bins(chance, came, mean_by_bin(chance)), acting, 20)
+        live = measure(in_bins(chance, came, chance), acting, 20)
         labels, both = came.astype(np.int64), np.column_stack([1 - chance, chance])
         # Of a class among many, half of the rows may lie in the lowest bin.
         near = 0.005 if label == judged.EVENT else 0.01
@@ -77,7 +34,7 @@ def test_figures_lie_within_a_two_hundredth_of_those_of_the_rows(
 def test_calibration_lies_near_that_of_the_rows(unseen: list[tuple[str, np.ndarray, np.ndarray]]) -> None:
     """Within a fiftieth of the slope, and of a log-odd: what a bin's width leaves open of the log-odds in it."""
     for _, chance, came in unseen:
-        live = measure(in_bins(chance, came, mean_by_bin(chance)), (), 20).calibration
+        live = measure(in_bins(chance, came, chance), (), 20).calibration
         kept = np.clip(chance, 0.01, 0.99)
         rows = calibration.measure(Event(came, kept > 0.5, kept))
         assert live.calibration_slope.mean == pytest.approx(rows.calibration_slope.mean, rel=0.02)

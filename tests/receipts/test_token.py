@@ -40,6 +40,21 @@ def test_a_receipt_says_bins_groups_model_and_version_and_nothing_else(
     assert 12 <= len(base64.urlsafe_b64decode(texts[0])) - fields <= 14
 
 
+@pytest.mark.parametrize("dataset", ["heart-disease", "obesity"])
+def test_bins_of_rows_are_those_of_all_together(bundle_of: Callable[..., Bundle], dataset: str) -> None:
+    spec = bundle_of(dataset, "random_forest").spec
+    classes = len(spec.target.classes)
+    rng = np.random.default_rng(3)
+    drawn = rng.dirichlet(np.full(classes, 0.3), 5000).astype(np.float32)
+    edges = np.arange(51, dtype=np.float32) / 50
+    at_edges = np.zeros((153, classes), dtype=np.float32)
+    at_edges[:, 1] = np.concatenate([edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(1))])
+    at_edges[:, 0] = 1 - at_edges[:, 1]
+    for given in (drawn, at_edges):
+        together = judged.bins(judged.probabilities(spec, given))
+        assert judged.RowBins(spec).of(given) == together.tolist()
+
+
 def test_of_two_classes_the_bin_keeps_the_risk_level(bundle_of: Callable[..., Bundle]) -> None:
     spec = bundle_of("heart-disease", "random_forest").spec
     near = np.array([0.3, 0.7, *np.nextafter([0.3, 0.7], 0), 0, 1], dtype=np.float32)

@@ -47,7 +47,7 @@ def home(once: Once) -> Path:
     """A HEALTHRISK_HOME in which `make run` has run once; summary.txt and errors.txt hold what it printed."""
 
     def first_run(folder: Path) -> None:
-        done = make(folder, "run", f"PORT={free_ports(8)[0]}")
+        done = make(folder, "run", f"PORT={free_ports(12)[0]}")
         assert done.returncode == 0, done.stdout + done.stderr
         (folder / "summary.txt").write_text(done.stdout)
         (folder / "errors.txt").write_text(done.stderr)

@@ -49,7 +49,9 @@ class ValidatedBins(Document):
     """How outcomes went with probabilities in rows that the model had not seen, of everybody or of one group.
 
     `events` and `others` [bins] count the rows in which what `label` names came true, and the others, by the bin of its
-    probability; `means` [bins] are the mean probabilities in each bin, and its middle where it has no row.
+    probability; `means` [bins] are the mean probabilities in each bin, and its middle where it has no row. `spreads`
+    [bins] are the mean differences of two probabilities in a bin (Gini's), `logits` [bins] the mean log-odds; older
+    bundles have neither.
     """
 
     grouping: str
@@ -58,6 +60,8 @@ class ValidatedBins(Document):
     events: tuple[int, ...]
     others: tuple[int, ...]
     means: tuple[float, ...]
+    spreads: tuple[float, ...] = ()
+    logits: tuple[float, ...] = ()
 
 
 class Reference(Document):

@@ -17,9 +17,12 @@ from healthrisk.errors import HealthriskError
 
 READY_SECONDS = 300
 STOP_SECONDS = 120
-# REST and gRPC of the transformer, then of the predictor; the metrics of each; then the explainer's REST and metrics.
-PORTS = 8
+# REST and gRPC of the transformer, then of the predictor; the metrics of each; then REST and metrics of the explainer,
+# of the service that takes outcomes, and of the predictor of a challenger that is tried in silence.
+PORTS = 12
 _EXPLAINER, _EXPLAINER_METRICS = 6, 7
+_OUTCOMES, _OUTCOMES_METRICS = 8, 9
+_CHALLENGER, _CHALLENGER_METRICS = 10, 11
 Server = subprocess.Popen[bytes]
 
 
@@ -29,7 +32,7 @@ class LocalServingError(HealthriskError):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a bundle is served: the first of eight ports."""
+    """Where a bundle is served: the first of twelve ports."""
 
     host: str
     port: int
@@ -48,31 +51,44 @@ def served(
     output: IO[str] | None = None,
     *,
     explain: bool = False,
+    outcomes: bool = False,
+    challenger: Bundle | None = None,
 ) -> Iterator[list[Server]]:
     """Serve a bundle; yield its processes once all are ready, and end them afterwards.
 
     Args:
         bundle: What to serve; each server verifies it again for itself.
-        where: The host and the first of eight free ports.
+        where: The host and the first of twelve free ports.
         scripts: The folder with transformer.py, predictor.py and explainer.py.
         arguments: What all servers get besides.
         output: A file for what they print; else their streams are this process's.
         explain: Whether an explainer is started, too.
+        outcomes: Whether the service that takes outcomes is started, too.
+        challenger: A version to try in silence: its own predictor is asked what the served one has answered.
 
     Raises:
         LocalServingError: a server ended, or is not ready in time.
     """
-    hop = f"--predictor_host={where.host}:{where.port + 2}"
+    hops = [f"--predictor_host={where.host}:{where.port + 2}"]
+    if challenger:
+        hops += [f"--challenger_bundle={challenger.path}", f"--challenger_host={where.host}:{where.port + _CHALLENGER}"]
     servers: list[Server] = []
     try:
-        servers.append(_start(scripts / "transformer.py", bundle, _ports(where, 0), [hop, *arguments], output))
+        servers.append(_start(scripts / "transformer.py", bundle, _ports(where, 0), [*hops, *arguments], output))
         urls = [where.url()]
         if explain:
-            own = _listen(where, _EXPLAINER, _EXPLAINER_METRICS, "--enable_grpc=false")
+            own = [*_listen(where, _EXPLAINER, _EXPLAINER_METRICS), "--enable_grpc=false"]
             servers.append(_start(scripts / "explainer.py", bundle, own, arguments, output))
             urls.append(where.url(_EXPLAINER))
+        if outcomes:
+            servers.append(_start_outcomes(where, output))
+            urls.append(where.url(_OUTCOMES))
         # It ends when the transformer has ended, of which nobody else need learn.
         stops = [*arguments, "--drain_seconds=0"]
+        if challenger:
+            own = [*_listen(where, _CHALLENGER, _CHALLENGER_METRICS), "--enable_grpc=false"]
+            servers.append(_start(scripts / "predictor.py", challenger, own, stops, output))
+            urls.append(where.url(_CHALLENGER))
         servers.append(_start(scripts / "predictor.py", bundle, _ports(where, 1), stops, output))
         _wait_until_ready(servers, [*urls, where.url(2)])
         yield servers
@@ -92,11 +108,12 @@ def wait_for_an_end(servers: list[Server]) -> None:
     raise LocalServingError(f"{_name(ended)} ended with exit code {ended.returncode}")
 
 
-def describe(bundle: Bundle, where: Address) -> str:
+def describe(bundle: Bundle, where: Address, *, outcomes: bool = False) -> str:
     """Say what is served where, and how to ask it: the request is one of the bundle's golden rows."""
     name, golden = bundle.spec.name, bundle.golden
     row = dict(zip(golden.features, golden.rows[0], strict=True))
     request = json.dumps({"instances": [row]})
+    taken = [f"  outcomes     {where.url(_OUTCOMES)}/v1/outcomes  metrics {where.url(_OUTCOMES_METRICS)}/metrics"]
     return "\n".join(
         [
             f"serving {name} {bundle.version} from {bundle.path}",
@@ -104,6 +121,7 @@ def describe(bundle: Bundle, where: Address) -> str:
             f"  predictor    {where.url(2)}  grpc {where.host}:{where.port + 3}",
             f"  explainer    {where.url(_EXPLAINER)}",
             f"  metrics      {where.url(4)}/metrics  {where.url(5)}/metrics  {where.url(_EXPLAINER_METRICS)}/metrics",
+            *(taken if outcomes else []),
             f"  metadata     curl {where.url()}/v2/models/{name}",
             f"  ask          curl -H 'content-type: application/json' -d '{request}' \\",
             f"                 {where.url()}/v1/models/{name}:predict",
@@ -114,24 +132,28 @@ def describe(bundle: Bundle, where: Address) -> str:
 
 def _ports(where: Address, place: int) -> list[str]:
     """Return the arguments that give the transformer, 0, or the predictor, 1, its ports."""
-    return _listen(where, 2 * place, 4 + place, f"--grpc_port={where.port + 2 * place + 1}")
+    return [*_listen(where, 2 * place, 4 + place), f"--grpc_port={where.port + 2 * place + 1}"]
 
 
-def _listen(where: Address, rest: int, metrics: int, grpc: str) -> list[str]:
-    return [f"--host={where.host}", f"--http_port={where.port + rest}", f"--metrics_port={where.port + metrics}", grpc]
+def _listen(where: Address, rest: int, metrics: int) -> list[str]:
+    return [f"--host={where.host}", f"--http_port={where.port + rest}", f"--metrics_port={where.port + metrics}"]
 
 
 def _start(
     script: Path, bundle: Bundle, ports: Sequence[str], arguments: Sequence[str], output: IO[str] | None
 ) -> Server:
     common = [f"--bundle={bundle.path}", f"--digest={bundle.digest}"]
-    # A session of its own: Ctrl-C reaches this process alone, which then stops the two in order.
-    return subprocess.Popen(
-        [sys.executable, str(script), *common, *ports, *arguments],
-        start_new_session=True,
-        stdout=output,
-        stderr=output,
-    )
+    return _run([str(script), *common, *ports, *arguments], output)
+
+
+def _start_outcomes(where: Address, output: IO[str] | None) -> Server:
+    ports = _listen(where, _OUTCOMES, _OUTCOMES_METRICS)
+    return _run(["-m", "healthrisk", "outcome-service", *ports, "--drain_seconds=0"], output)
+
+
+def _run(words: Sequence[str], output: IO[str] | None) -> Server:
+    # A session of its own: Ctrl-C reaches this process alone, which then stops them in order.
+    return subprocess.Popen([sys.executable, *words], start_new_session=True, stdout=output, stderr=output)
 
 
 def _wait_until_ready(servers: list[Server], urls: list[str]) -> None:
@@ -154,7 +176,9 @@ def _is_ready(url: str) -> bool:
 
 def _name(server: Server) -> str:
     command = server.args
-    return Path(str(command[1])).name if isinstance(command, list) else str(command)
+    if not isinstance(command, list):
+        return str(command)
+    return str(command[3]) if command[1] == "-m" else Path(str(command[1])).name
 
 
 def _stop(servers: list[Server]) -> None:

@@ -1,7 +1,8 @@
 """Performance out of counts by bin and outcome, without a row; with validation's counts, the same figures of then.
 
-A bin stands for the mean probability that validation had in it. AUC with the variance of DeLong, DeLong and
-Clarke-Pearson (Biometrics 44, 1988), in which rows of one bin are ties; calibration by the evidence's own functions.
+A bin stands for the mean probability, and the mean log-odds, that validation had in it. AUC with the variance of
+DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988), in which rows of one bin are ties; of these as many more than
+half are taken for ordered rightly as validation's probabilities say. Calibration by the evidence's own functions.
 """
 
 import math
@@ -16,15 +17,23 @@ from healthrisk.evidence import calibration
 from healthrisk.evidence.documents import Calibration
 from healthrisk.evidence.event import Event
 from healthrisk.receipts.judged import BINS
+from healthrisk.receipts.validated import EDGE
 from healthrisk.training.decision import CalibrationCurve
 from healthrisk.training.intervals import CONFIDENCE, Estimate, proportion, wald
 
 Counts = NDArray[np.float64]
 _Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
-# The middle of the outermost bins: for log-odds, a probability that is only known to be below .02 is kept there.
-EDGE = 0.5 / BINS
 # The calibration curve joins bins until each point has so many rows.
 _CURVE_ROWS = 10
+_LEAST = 1e-12
+
+
+@dataclass(frozen=True)
+class Within:
+    """How probabilities lie within bins [50]: the mean difference of two, and the mean of their log-odds."""
+
+    spreads: Counts
+    logits: Counts
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,11 @@ class Bins:
     events: Counts
     others: Counts
     means: Counts
+    within: Within | None = None
+
+    def of(self, events: Counts, others: Counts) -> "Bins":
+        """Return other counts in bins that stand for the same."""
+        return Bins(events, others, self.means, self.within)
 
     @property
     def rows(self) -> Counts:
@@ -73,10 +87,10 @@ def measure(bins: Bins, acting_from: tuple[float, ...], min_cases: int) -> Perfo
         events=events,
         enough=min(events, others) >= min_cases,
         roc_auc=area(bins) if events and others else None,
-        brier=_brier(bins) if events + others else None,
+        brier=brier(bins) if events + others else None,
         calibration=_calibration(bins) if events and others else None,
         curve=_curve(bins),
-        operating=tuple(_operating(bins, at) for at in dict.fromkeys(acting_from)),
+        operating=tuple(operating(bins, at) for at in dict.fromkeys(acting_from)),
     )
 
 
@@ -84,6 +98,7 @@ def area(bins: Bins) -> Estimate:
     """Return the area under the ROC curve; the interval is Wald's on its log-odds. Both outcomes must occur."""
     auc, error = area_and_error(bins)
     pairs = float(bins.events.sum() * bins.others.sum())
+    auc += float(bins.events @ (bins.others * _order_within(bins))) / pairs
     # No sample shows that every pair is ordered rightly.
     inner = min(max(auc, 0.5 / pairs), 1 - 0.5 / pairs)
     margin = _Z * error / (inner * (1 - inner))
@@ -91,8 +106,20 @@ def area(bins: Bins) -> Estimate:
     return Estimate(mean=auc, low=min(low, auc), high=max(high, auc))
 
 
+def _order_within(bins: Bins) -> Counts:
+    """Return by how much more than half of the pairs within each bin [50] are ordered rightly.
+
+    Where probabilities p within a bin mean what they say, an event of p_i stands beside another of p_j in
+    p_i (1 - p_j) of pairs, and the other way round in p_j (1 - p_i): the difference is p_i - p_j.
+    """
+    if bins.within is None:
+        return np.zeros(BINS)
+    # A bin of nothing but 0 has no spread either.
+    return np.minimum(bins.within.spreads / np.maximum(4 * bins.means * (1 - bins.means), _LEAST), 0.5)
+
+
 def area_and_error(bins: Bins) -> tuple[float, float]:
-    """Return the area under the ROC curve and its standard error."""
+    """Return the area under the ROC curve and its standard error, rows of one bin as ties."""
     events, others = bins.events.sum(), bins.others.sum()
     of_event = (np.cumsum(bins.others) - bins.others / 2) / others
     of_other = 1 - (np.cumsum(bins.events) - bins.events / 2) / events
@@ -104,7 +131,8 @@ def area_and_error(bins: Bins) -> tuple[float, float]:
     return auc, math.sqrt(sum(spread))
 
 
-def _brier(bins: Bins) -> Estimate:
+def brier(bins: Bins) -> Estimate:
+    """Return the Brier score; there must be a row."""
     losses = np.concatenate([(1 - bins.means) ** 2, bins.means**2])
     weights = np.concatenate([bins.events, bins.others])
     mean = float(weights @ losses / weights.sum())
@@ -113,7 +141,8 @@ def _brier(bins: Bins) -> Estimate:
 
 def _calibration(bins: Bins) -> Calibration:
     happened = np.repeat([True, False], BINS)
-    means = np.tile(np.clip(bins.means, EDGE, 1 - EDGE), 2)
+    kept = np.clip(bins.means, EDGE, 1 - EDGE) if bins.within is None else special.expit(bins.within.logits)
+    means = np.tile(kept, 2)
     measured = calibration.measure(Event(happened, means >= 0.5, means), np.concatenate([bins.events, bins.others]))
     return measured.model_copy(update={"expected": float(bins.rows @ bins.means / bins.rows.sum())})
 
@@ -133,11 +162,12 @@ def _curve(bins: Bins) -> CalibrationCurve:
     )
 
 
-def _operating(bins: Bins, at: float) -> OperatingPoint:
+def operating(bins: Bins, at: float) -> OperatingPoint:
     """Count those at or above a risk. Of the bin in which it lies a share counts, as if its rows lay evenly in it."""
     above = np.clip((np.arange(BINS) + 1 - at * BINS), 0, 1)
     shares = []
     for counts, share in ((bins.events, above), (bins.others, 1 - above)):
-        total = int(counts.sum())
+        # Expected counts are no whole numbers.
+        total = round(float(counts.sum()))
         shares.append(proportion(round(float(counts @ share)), total) if total else None)
     return OperatingPoint(at=at, sensitivity=shares[0], specificity=shares[1])

@@ -1,7 +1,8 @@
 """Where outcomes are counted: PostgreSQL, or an SQLite file at home. No patient's row is in it.
 
 Of a receipt its digest is kept, with the class that came with it, so that it counts once. Everything else are counts by
-version, month of prediction, day of arrival, group, label, bin and whether the label came true.
+version, month of prediction, day of arrival, group, label, bin and whether the label came true; and of predictions, by
+version, day, label and bin, which outcomes are a share of.
 """
 
 import contextlib
@@ -39,6 +40,16 @@ _COUNTS = sa.Table(
     sa.Column("happened", sa.Boolean, primary_key=True),
     sa.Column("count", sa.BigInteger, nullable=False),
 )
+_SERVED = sa.Table(
+    "served_counts",
+    _TABLES,
+    sa.Column("model", sa.String(40), primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("label", sa.String(200), primary_key=True),
+    sa.Column("bin", sa.SmallInteger, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
 _SECONDS_TO_WAIT = 60
 
 
@@ -54,6 +65,16 @@ class Cell(NamedTuple):
     label: str
     bin: int
     happened: bool
+
+
+class ServedCell(NamedTuple):
+    """What one count of predictions is of."""
+
+    model: str
+    digest: str
+    day: datetime.date
+    label: str
+    bin: int
 
 
 @dataclass(frozen=True)
@@ -138,10 +159,36 @@ class OutcomeStore:
             rows = connection.execute(sa.select(_COUNTS).where(_COUNTS.c.model == model))
             return {Cell(*row[:-1]): row[-1] for row in rows}
 
-    def models(self) -> list[str]:
-        """Return the models of which outcomes have been counted."""
+    def note_served(self, served: Mapping[ServedCell, int]) -> None:
+        """Note how many predictions were served on days; of what is noted twice the larger count stays.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        if not served:
+            return
+        insert = self._insert(_SERVED)
+        given = insert.excluded["count"]
+        more = {"count": sa.case((given > _SERVED.c.count, given), else_=_SERVED.c.count)}
+        upsert = insert.on_conflict_do_update(index_elements=list(_SERVED.primary_key), set_=more)
         with self._begin() as connection:
-            return sorted(connection.scalars(sa.select(_COUNTS.c.model).distinct()))
+            connection.execute(upsert, [{**cell._asdict(), "count": count} for cell, count in sorted(served.items())])
+
+    def served(self, model: str) -> dict[ServedCell, int]:
+        """Return how many predictions of a model are known to have been served.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        with self._begin() as connection:
+            rows = connection.execute(sa.select(_SERVED).where(_SERVED.c.model == model))
+            return {ServedCell(*row[:-1]): row[-1] for row in rows}
+
+    def models(self) -> list[str]:
+        """Return the models of which outcomes have been counted, or predictions."""
+        with self._begin() as connection:
+            asked = sa.select(_COUNTS.c.model).union(sa.select(_SERVED.c.model))
+            return sorted(connection.scalars(asked))
 
     def _count(self, connection: sa.Connection, cells: Counter[Cell]) -> None:
         if not cells:

@@ -13,6 +13,7 @@ from healthrisk.monitoring.outcome_store import Arrival, Cell, OutcomeStore
 from healthrisk.receipts import judged
 from healthrisk.receipts.groups import SensitiveGroups
 from healthrisk.receipts.token import Reader, Receipt, ReceiptError
+from healthrisk.serving.errors import shown
 from healthrisk.spec.outcome import Target
 
 # Clocks differ, and a date has no time zone.
@@ -123,9 +124,9 @@ def class_position(target: Target, outcome: Any) -> int:
     # JSON's true is no 1.
     position = target.index.get(value) if type(value) in {int, str} else None
     if position is None:
-        shown = "missing" if outcome is None or outcome == "" else repr(outcome)[:80]
         allowed = ", ".join(map(str, target.index))
-        raise _RefusedError("outcome", f"outcome is {shown}, expected one of {allowed}")
+        given = shown(None if outcome == "" else outcome)
+        raise _RefusedError("outcome", f"outcome is {given}, expected one of {allowed}")
     return position
 
 
@@ -142,7 +143,7 @@ def _check_time(given: Any, receipt: Receipt, now: datetime.datetime) -> None:
     if isinstance(observed, datetime.date) and not isinstance(observed, datetime.datetime):
         observed = datetime.datetime(observed.year, observed.month, observed.day, tzinfo=datetime.UTC)
     if not isinstance(observed, datetime.datetime):
-        raise _RefusedError("observed_at", f"observed_at is {given!r:.40}, expected a date")
+        raise _RefusedError("observed_at", f"observed_at is {shown(given)}, expected a date")
     observed = observed if observed.tzinfo else observed.replace(tzinfo=datetime.UTC)
     predicted = datetime.datetime.fromtimestamp(receipt.hour * 3600, datetime.UTC)
     if observed < predicted - _TOLERANCE:

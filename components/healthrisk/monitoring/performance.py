@@ -3,6 +3,7 @@
 import datetime
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypedDict
 
 import numpy as np
 
@@ -10,17 +11,32 @@ from healthrisk.bundle import Bundle
 from healthrisk.documents import Document
 from healthrisk.monitoring import alarm
 from healthrisk.monitoring.alarm import AlarmState
-from healthrisk.monitoring.figures import Bins, Performance, measure
-from healthrisk.monitoring.outcome_store import Cell
+from healthrisk.monitoring.estimate import Estimated, estimate
+from healthrisk.monitoring.figures import Bins, Counts, Performance, Within, measure
+from healthrisk.monitoring.outcome_store import Cell, ServedCell
+from healthrisk.monitoring.versus import Difference, differences
 from healthrisk.receipts import judged
 from healthrisk.receipts.validated import MIDDLES
 from healthrisk.spec import DatasetSpec
 
 Groups = dict[tuple[str, str], Bins]
+_NOTHING = Bins(np.zeros(judged.BINS), np.zeros(judged.BINS), MIDDLES)
+
+
+class Predicted(TypedDict, total=False):
+    """What a slice says of predictions, whether or not their outcomes have come."""
+
+    served: int
+    returned: float
+    estimated: Estimated | None
 
 
 class Slice(Document):
-    """Figures of a label, of everybody or of one group, in a month of prediction or in all; and those of validation."""
+    """Figures of a label, of everybody or of one group, in a month of prediction or in all; and those of validation.
+
+    Of everybody, `served` is how many predictions are known to have been served, `returned` the share of these whose
+    outcome has come back, and `estimated` what they are worth without outcomes; else, and where nobody knows, None.
+    """
 
     month: str
     grouping: str
@@ -28,6 +44,9 @@ class Slice(Document):
     label: str
     live: Performance
     validated: Performance | None
+    served: int | None = None
+    returned: float | None = None
+    estimated: Estimated | None = None
 
 
 class VersionPerformance(Document):
@@ -46,13 +65,16 @@ class VersionPerformance(Document):
 
 
 class LivePerformance(Document):
-    """What outcomes say of each version of a model."""
+    """What outcomes say of each version of a model, and of versions side by side where there are enough."""
 
     versions: tuple[VersionPerformance, ...]
+    differences: tuple[Difference, ...] = ()
 
 
-def assess(counts: Mapping[Cell, int], open_version: Callable[[str, str], Bundle]) -> LivePerformance:
-    """Return what the counts of one model say of each of its versions.
+def assess(
+    counts: Mapping[Cell, int], served: Mapping[ServedCell, int], open_version: Callable[[str, str], Bundle]
+) -> LivePerformance:
+    """Return what the counts of one model's outcomes, and of its predictions, say of each of its versions.
 
     Raises:
         StoreError: a version's bundle cannot be reached.
@@ -60,28 +82,50 @@ def assess(counts: Mapping[Cell, int], open_version: Callable[[str, str], Bundle
     versions: defaultdict[tuple[str, str], dict[Cell, int]] = defaultdict(dict)
     for cell, count in counts.items():
         versions[cell.model, cell.digest][cell] = count
-    assessed = (_assess(open_version(*version), cells) for version, cells in sorted(versions.items()))
-    return LivePerformance(versions=tuple(assessed))
+    predicted: defaultdict[tuple[str, str], dict[ServedCell, int]] = defaultdict(dict)
+    for one, count in served.items():
+        predicted[one.model, one.digest][one] = count
+    known = sorted(versions.keys() | predicted.keys())
+    bundles = {version: open_version(*version) for version in known}
+    everybody = {bundle.version: _everybody(bundle, versions[version]) for version, bundle in bundles.items()}
+    return LivePerformance(
+        versions=tuple(_assess(bundle, versions[version], predicted[version]) for version, bundle in bundles.items()),
+        differences=differences({name: bins for name, bins in everybody.items() if bins is not None}),
+    )
 
 
 def validated_bins(bundle: Bundle, label: str) -> Groups:
     """Return validation's counts of a label by group; none where the bundle does not say."""
     return {
         (known.grouping, known.group): Bins(
-            np.array(known.events, dtype=np.float64), np.array(known.others, dtype=np.float64), np.array(known.means)
+            np.array(known.events, dtype=np.float64),
+            np.array(known.others, dtype=np.float64),
+            np.array(known.means),
+            Within(np.array(known.spreads), np.array(known.logits)) if known.spreads else None,
         )
         for known in bundle.reference.validated
         if known.label == label
     }
 
 
-def _assess(bundle: Bundle, cells: Mapping[Cell, int]) -> VersionPerformance:
+def _everybody(bundle: Bundle, cells: Mapping[Cell, int]) -> Bins | None:
+    """Return the counts of the event in all months, or None where they are too few to be judged."""
+    counted = [(cell, count) for cell, count in cells.items() if cell.label == judged.EVENT and not cell.grouping]
+    bins = _bins(counted, validated_bins(bundle, judged.EVENT).get(("", ""), _NOTHING))
+    return bins if min(bins.events.sum(), bins.others.sum()) >= max(bundle.spec.evidence.min_cases, 1) else None
+
+
+def _assess(bundle: Bundle, cells: Mapping[Cell, int], served: Mapping[ServedCell, int]) -> VersionPerformance:
     spec = bundle.spec
     slices = [
         one
         for label in judged.labels(spec)
         for one in _slices(
-            spec, label, validated_bins(bundle, label), [pair for pair in cells.items() if pair[0].label == label]
+            spec,
+            label,
+            validated_bins(bundle, label),
+            [pair for pair in cells.items() if pair[0].label == label],
+            _by_month([pair for pair in served.items() if pair[0].label == label]),
         )
     ]
     known = validated_bins(bundle, judged.EVENT)
@@ -94,14 +138,16 @@ def _assess(bundle: Bundle, cells: Mapping[Cell, int]) -> VersionPerformance:
     )
 
 
-def _slices(spec: DatasetSpec, label: str, known: Groups, cells: list[tuple[Cell, int]]) -> list[Slice]:
+def _slices(
+    spec: DatasetSpec, label: str, known: Groups, cells: list[tuple[Cell, int]], served: Mapping[str, Counts]
+) -> list[Slice]:
     """Return everybody's figures in all months and in each, then each group's in all."""
     sums: defaultdict[tuple[str, str, str], list[tuple[Cell, int]]] = defaultdict(list)
+    sums |= {(month, "", ""): [] for month in served}
     for cell, count in cells:
         sums["", cell.grouping, cell.group].append((cell, count))
         if not cell.grouping:
             sums[cell.month, "", ""].append((cell, count))
-    means = {group: bins.means for group, bins in known.items()}
     # A class has no level of risk from which one acts.
     acting = spec.acting_from if label == judged.EVENT else ()
     least = spec.evidence.min_cases
@@ -111,11 +157,36 @@ def _slices(spec: DatasetSpec, label: str, known: Groups, cells: list[tuple[Cell
             grouping=grouping,
             group=group,
             label=label,
-            live=measure(_bins(counted, means.get((grouping, group), MIDDLES)), acting, least),
+            live=measure(_bins(counted, known.get((grouping, group), _NOTHING)), acting, least),
             validated=measure(known[grouping, group], acting, least) if (grouping, group) in known else None,
+            **({} if grouping else _without_outcomes(served.get(month), counted, known.get(("", "")), acting, least)),
         )
         for (month, grouping, group), counted in sorted(sums.items())
     ]
+
+
+def _without_outcomes(
+    served: Counts | None,
+    counted: Iterable[tuple[Cell, int]],
+    known: Bins | None,
+    acting: tuple[float, ...],
+    least: int,
+) -> Predicted:
+    if served is None:
+        return {}
+    rows = int(served.sum())
+    # Prometheus loses some of what was counted while a server came or went.
+    share = min(1.0, sum(count for _, count in counted) / rows)
+    return {"served": rows, "returned": share, "estimated": estimate(known, served, acting, least) if known else None}
+
+
+def _by_month(served: list[tuple[ServedCell, int]]) -> dict[str, Counts]:
+    """Return predictions by bin [50] of all months together, under an empty name, and of each."""
+    months: defaultdict[str, Counts] = defaultdict(lambda: np.zeros(judged.BINS))
+    for cell, count in served:
+        for month in ("", f"{cell.day:%Y-%m}"):
+            months[month][cell.bin] += count
+    return dict(months)
 
 
 def _by_day(known: Groups, cells: Mapping[Cell, int]) -> dict[datetime.date, Groups]:
@@ -124,12 +195,12 @@ def _by_day(known: Groups, cells: Mapping[Cell, int]) -> dict[datetime.date, Gro
     for cell, count in cells.items():
         if cell.label == judged.EVENT:
             days[cell.arrived][cell.grouping, cell.group].append((cell, count))
-    means = known["", ""].means
-    return {day: {group: _bins(counted, means) for group, counted in groups.items()} for day, groups in days.items()}
+    whole = known["", ""]
+    return {day: {group: _bins(counted, whole) for group, counted in groups.items()} for day, groups in days.items()}
 
 
-def _bins(cells: Iterable[tuple[Cell, int]], means: np.ndarray) -> Bins:
+def _bins(cells: Iterable[tuple[Cell, int]], like: Bins) -> Bins:
     counts = np.zeros((2, judged.BINS))
     for cell, count in cells:
         counts[int(cell.happened), cell.bin] += count
-    return Bins(counts[1], counts[0], means)
+    return like.of(counts[1], counts[0])

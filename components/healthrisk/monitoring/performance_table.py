@@ -1,10 +1,11 @@
 """Live performance as a table of plain text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from healthrisk.monitoring.alarm import AlarmState
+from healthrisk.monitoring.estimate import BLIND
 from healthrisk.monitoring.figures import Performance
-from healthrisk.monitoring.performance import Slice, VersionPerformance
+from healthrisk.monitoring.performance import LivePerformance, Slice
 from healthrisk.receipts.judged import EVENT
 from healthrisk.training.intervals import Estimate
 
@@ -14,9 +15,9 @@ _HEAD = (
 )
 
 
-def lines(versions: Sequence[VersionPerformance]) -> Iterator[str]:
+def lines(performance: LivePerformance) -> Iterator[str]:
     """Yield the lines: each version's alarm, and of everybody, months and groups what is live beside validation."""
-    for place, version in enumerate(versions):
+    for place, version in enumerate(performance.versions):
         if place:
             yield ""
         yield f"{version.model}, version {version.version}: {version.event}"
@@ -30,6 +31,12 @@ def lines(versions: Sequence[VersionPerformance]) -> Iterator[str]:
             if one.validated:
                 yield _figures("  validation", one.validated)
             yield from _points(one)
+            yield from _predictions(one)
+    for pair in performance.differences:
+        yield ""
+        area = _interval(pair.roc_auc, 3)
+        yield f"version {pair.version} less {pair.other}: ROC AUC {area}, each by its own patients"
+        yield f"  a difference of .05 takes {pair.needed} more outcomes of each, for a power of .8"
 
 
 def _alarm(state: AlarmState | None) -> str:
@@ -54,6 +61,16 @@ def _points(one: Slice) -> Iterator[str]:
     for point in one.live.operating:
         shares = f"sensitivity {_interval(point.sensitivity, 3)}, specificity {_interval(point.specificity, 3)}"
         yield f"  at a risk of {point.at:g}: {shares}"
+
+
+def _predictions(one: Slice) -> Iterator[str]:
+    if one.served is not None and one.returned is not None:
+        yield f"  {one.live.rows} outcomes of {one.served} predictions: {one.returned:.0%} have come back"
+    if one.estimated:
+        cells = f"{'  estimated':<34}{one.estimated.rows:>9}{one.estimated.events:>10.0f}  "
+        cells += f"{_interval(one.estimated.roc_auc, 3):<23}{'-':<24}{'-':<25}{_interval(one.estimated.brier, 3)}"
+        yield cells
+        yield f"    {BLIND}"
 
 
 def _interval(value: Estimate | None, digits: int) -> str:

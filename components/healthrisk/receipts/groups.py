@@ -30,7 +30,7 @@ class SensitiveGroups:
 
     def places(self, matrix: NDArray[np.float64]) -> list[tuple[int, ...]]:
         """Return, for each row of an encoded matrix [rows, features], its place in each column's groups."""
-        columns = [map(places.__getitem__, matrix[:, feature].tolist()) for feature, places in self._places]
+        columns = [[places[value] for value in matrix[:, feature].tolist()] for feature, places in self._places]
         return list(zip(*columns, strict=True)) if columns else [()] * len(matrix)
 
 

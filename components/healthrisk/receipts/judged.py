@@ -20,6 +20,30 @@ def labels(spec: DatasetSpec) -> tuple[str, ...]:
     return (EVENT, *(() if spec.is_binary else (f"class {cls.value}" for cls in spec.target.classes)))
 
 
+class RowBins:
+    """The bins of rows one by one, as `bins` of `probabilities` has them: of one row a few calls of numpy cost more."""
+
+    def __init__(self, spec: DatasetSpec) -> None:
+        self._binary, self._event = spec.is_binary, spec.event_positions
+
+    def of(self, given: NDArray[np.float32]) -> list[list[int]]:
+        """Return the bins of each row's labels [rows][labels], given probabilities of all classes [rows, classes]."""
+        if self._binary:
+            return [[_bin(chance)] for chance in given[:, 1].tolist()]
+        return [[_bin(self._of_event(row)), *map(_bin, row)] for row in given.tolist()]
+
+    def _of_event(self, row: list[float]) -> float:
+        event = 0.0
+        for position in self._event:
+            event += row[position]
+        return event
+
+
+def _bin(chance: float) -> int:
+    # An event's classes may add up to a little more than one.
+    return min(int(chance * BINS), BINS - 1)
+
+
 def probabilities(spec: DatasetSpec, given: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Return the probability of each label [rows, labels] out of those of all classes [rows, classes]."""
     wide = given.astype(np.float64)

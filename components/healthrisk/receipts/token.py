@@ -33,6 +33,9 @@ NUMBER_BYTES = 16
 MAX_CHARACTERS = 1024
 _SECONDS = 3600
 _HEAD = struct.Struct(">BI32s")
+# The kernel is asked for random bytes of a few hundred receipts at once.
+_NOISE_BYTES = 4096
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class ReceiptError(HealthriskError):
@@ -58,34 +61,42 @@ class Issuer:
     """Makes the receipts of one version's answers."""
 
     def __init__(self, bundle: Bundle, key: bytes) -> None:
-        self._spec, self._groups = bundle.spec, SensitiveGroups(bundle.spec, bundle.reference)
+        self._groups, self._bins = SensitiveGroups(bundle.spec, bundle.reference), judged.RowBins(bundle.spec)
         self._hash = _keyed(key)
         self._digest = bytes.fromhex(bundle.digest)
         name = bundle.spec.name.encode()
         self._name = bytes([len(name)]) + name
+        said = 2 + len(judged.labels(bundle.spec)) + len(self._groups.names)
+        fixed = _HEAD.size + len(self._name) + said + SIGNATURE_BYTES
+        self._random_bytes = RANDOM_BYTES + -(fixed + RANDOM_BYTES) % 3
+        self._noise, self._used = b"", 0
+        self._begin(0)
 
     def issue(self, matrix: NDArray[np.float64], probabilities: NDArray[np.float32]) -> list[str]:
         """Return a receipt for each row of an encoded matrix [rows, features] and its probabilities [rows, classes]."""
-        head = _HEAD.pack(FORMAT, int(time.time()) // _SECONDS, self._digest) + self._name
-        bins = judged.bins(judged.probabilities(self._spec, probabilities)).tolist()
-        groups = self._groups.places(matrix)
-        fixed = len(head) + 2 + len(bins[0]) + len(groups[0]) + SIGNATURE_BYTES
-        random_bytes = RANDOM_BYTES + -(fixed + RANDOM_BYTES) % 3
-        noise = secrets.token_bytes(random_bytes * len(bins))
-        begun = self._hash.copy()
-        begun.update(head)
+        if (hour := int(time.time()) // _SECONDS) != self._hour:
+            self._begin(hour)
         whole = []
-        for row, (placed, grouped) in enumerate(zip(bins, groups, strict=True)):
-            own = (
-                bytes((len(placed), *placed, len(grouped), *grouped))
-                + noise[row * random_bytes : (row + 1) * random_bytes]
-            )
-            signed = begun.copy()
+        for bins, groups in zip(self._bins.of(probabilities), self._groups.places(matrix), strict=True):
+            own = bytes((len(bins), *bins, len(groups), *groups)) + self._random()
+            signed = self._begun.copy()
             signed.update(own)
-            whole.append(head + own + signed.digest())
-        text = base64.urlsafe_b64encode(b"".join(whole)).decode()
+            whole.append(self._head + own + signed.digest())
+        text = binascii.b2a_base64(b"".join(whole), newline=False).translate(_URL_SAFE).decode()
         width = len(text) // len(whole)
         return [text[start : start + width] for start in range(0, len(text), width)]
+
+    def _begin(self, hour: int) -> None:
+        """Write and sign what all receipts of an hour begin with."""
+        self._hour, self._head = hour, _HEAD.pack(FORMAT, hour, self._digest) + self._name
+        self._begun = self._hash.copy()
+        self._begun.update(self._head)
+
+    def _random(self) -> bytes:
+        if self._used + self._random_bytes > len(self._noise):
+            self._noise, self._used = secrets.token_bytes(_NOISE_BYTES), 0
+        begin, self._used = self._used, self._used + self._random_bytes
+        return self._noise[begin : self._used]
 
 
 class Reader:

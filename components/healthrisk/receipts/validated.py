@@ -1,5 +1,6 @@
 """What a version's validation looks like in the bins of its receipts: what live performance stands beside."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from healthrisk.receipts.groups import SensitiveGroups
 from healthrisk.spec import DatasetSpec
 
 MIDDLES = (np.arange(judged.BINS) + 0.5) / judged.BINS
+# For log-odds a probability that is only known to be below .02 is kept at .01.
+EDGE = 0.5 / judged.BINS
 
 
 def count(
@@ -34,14 +37,14 @@ def count(
     for position, (column, names) in enumerate(groups.names.items()):
         masks |= {(column, name): places[:, position] == place for place, name in enumerate(names)}
     return tuple(
-        _count(*group, label, chances[mask, place], bins[mask, place], came[mask, place])
+        count_label(*group, label, chances[mask, place], bins[mask, place], came[mask, place])
         for group, mask in masks.items()
         for place, label in enumerate(judged.labels(spec))
         if mask.any()
     )
 
 
-def _count(
+def count_label(
     grouping: str,
     group: str,
     label: str,
@@ -49,13 +52,34 @@ def _count(
     bins: NDArray[np.uint8],
     came: NDArray[np.bool_],
 ) -> ValidatedBins:
-    rows = np.bincount(bins, minlength=judged.BINS)
-    sums = np.bincount(bins, weights=chance, minlength=judged.BINS)
+    """Return the bins of rows, with probability [rows], bin [rows] and whether the label came true [rows]."""
+    within = [chance[bins == place] for place in range(judged.BINS)]
     return ValidatedBins(
         grouping=grouping,
         group=group,
         label=label,
         events=tuple(np.bincount(bins[came], minlength=judged.BINS).tolist()),
         others=tuple(np.bincount(bins[~came], minlength=judged.BINS).tolist()),
-        means=tuple(np.where(rows > 0, sums / np.maximum(rows, 1), MIDDLES).tolist()),
+        means=_by_bin(within, np.mean, MIDDLES),
+        spreads=_by_bin(within, mean_difference, np.zeros(judged.BINS)),
+        logits=_by_bin([log_odds(rows) for rows in within], np.mean, log_odds(MIDDLES)),
     )
+
+
+def mean_difference(values: NDArray[np.float64]) -> float:
+    """Return the mean difference of two values [rows], each with each and itself."""
+    ranks = np.arange(1, len(values) + 1)
+    return float(2 * (2 * ranks - len(values) - 1) @ np.sort(values) / len(values) ** 2)
+
+
+def log_odds(chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log-odds of probabilities, which are kept within the middles of the outermost bins."""
+    kept = np.clip(chance, EDGE, 1 - EDGE)
+    return np.asarray(np.log(kept) - np.log1p(-kept))
+
+
+def _by_bin(
+    within: list[NDArray[np.float64]], of: Callable[[NDArray[np.float64]], Any], empty: NDArray[np.float64]
+) -> tuple[float, ...]:
+    """Return a figure of each bin's rows, and of a bin without one what stands for it."""
+    return tuple(float(of(rows)) if len(rows) else float(none) for rows, none in zip(within, empty, strict=True))

@@ -14,20 +14,17 @@ import orjson
 
 from healthrisk import __version__
 from healthrisk.serving import answers, codec, compression, parsing
-from healthrisk.serving.body import Body, Message, Receive
+from healthrisk.serving.body import Asgi, Body, Message, Receive, Send
 from healthrisk.serving.data_plane import Context, DataPlane
-from healthrisk.serving.errors import RETRY_AFTER_SECONDS, RequestError
+from healthrisk.serving.errors import RequestError
 from healthrisk.serving.headers import BINARY, JSON, Headers, by_name, content_type, json_length, request_id
+from healthrisk.serving.replies import Replies
 from healthrisk.serving.statistics import configuration, model_statistics
 from healthrisk.serving.tracing import valid, valid_state
 
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 Answer = TypeVar("Answer")
 
 _FRAMEWORK = frozenset({"/", "/v2/health/live", "/v2/models", "/v1/models", "/openapi.json"})
-# What a connection buffers of an answer without waiting for the client.
-_BUFFERED_BYTES = 2**16
 
 
 class ServingApp:
@@ -38,6 +35,7 @@ class ServingApp:
         self._data_plane = data_plane
         served = data_plane.model
         self._limits = data_plane.admission.limits
+        self._replies = Replies(data_plane.admission)
         name, version = served.name, served.version
         model = f"/v2/models/{name}"
         in_v1, in_v2 = served.actions
@@ -71,15 +69,15 @@ class ServingApp:
             # The framework knows no HEAD; of its answer to a GET the body is left out by the connection.
             await self._framework({**scope, "method": "GET"}, receive, send)
         elif (get := self._gets.get(path)) is not None and method in {"GET", "HEAD"}:
-            await self._respond(send, *get())
+            await self._replies.respond(send, *get())
         elif post is not None or get is not None or path in _FRAMEWORK:
             allowed = b"POST" if post is not None else b"GET, HEAD"
             error: answers.ErrorBody = {"error": f"{method[:20]} is not allowed here, expected {allowed.decode()}"}
             self._data_plane.refused(_protocol(path), 405, "method")
-            await self._respond(send, 405, error, [(b"allow", allowed)])
+            await self._replies.respond(send, 405, error, [(b"allow", allowed)])
         else:
             self._data_plane.refused(_protocol(path), 404, "not_found")
-            await self._respond(send, 404, {"error": self._not_found(path)})
+            await self._replies.respond(send, 404, {"error": self._not_found(path)})
 
     def _not_found(self, path: str) -> str:
         model = self._data_plane.model
@@ -101,15 +99,15 @@ class ServingApp:
         answer, failure = await self._data_plane.run(context, lambda own: handle(own, headers, body))
         more = [(b"x-request-id", context.request_id.encode())] if context.request_id else []
         if failure is not None and failure.status == 413 and not body.complete:
-            await self._refuse_body(send, body, failure, more)
+            await self._replies.refuse_body(send, body, failure, more)
         elif failure is not None:
-            await self._respond(send, failure.status, failure.body, more)
+            await self._replies.respond(send, failure.status, failure.body, more)
         elif answer is not None:
             answer["headers"] += more
             if encoding := compression.choose(headers.get(b"accept-encoding", b""), len(answer["body"])):
                 answer["body"] = await compression.pack(answer["body"], encoding)
                 answer["headers"] += [(b"content-encoding", encoding.encode()), (b"vary", b"accept-encoding")]
-            await self._send(send, 200, answer["headers"], answer["body"])
+            await self._replies.send(send, 200, answer["headers"], answer["body"])
 
     async def _infer(self, context: Context, headers: Headers, body: Body) -> Message:
         announced = json_length(headers)
@@ -150,37 +148,6 @@ class ServingApp:
         finally:
             task.cancel()
             left.cancel()
-
-    async def _respond(
-        self, send: Send, status: int, document: answers.Answer, headers: list[tuple[bytes, bytes]] | None = None
-    ) -> None:
-        await self._send(send, status, [(b"content-type", JSON), *(headers or [])], orjson.dumps(document, default=str))
-
-    async def _send(self, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        headers.append((b"content-length", b"%d" % len(body)))
-        if status == 503:
-            headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
-        if self._data_plane.admission.draining:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        if len(body) <= _BUFFERED_BYTES:
-            await send({"type": "http.response.body", "body": body})
-            return
-        with self._data_plane.admission.holding(len(body)):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-            # Returns when the client has taken most of the answer.
-            await send({"type": "http.response.body", "body": b""})
-
-    async def _refuse_body(
-        self, send: Send, body: Body, failure: RequestError, headers: list[tuple[bytes, bytes]]
-    ) -> None:
-        """Send an error before the body has come in, and close once what still comes has been dropped."""
-        answer = orjson.dumps(failure.body, default=str)
-        headers += [(b"content-type", JSON), (b"content-length", b"%d" % len(answer)), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": failure.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer, "more_body": True})
-        await body.discard()
-        await send({"type": "http.response.body", "body": b""})
 
 
 def server_metadata() -> answers.ServerMetadata:

@@ -13,6 +13,8 @@ from healthrisk.serving.headers import Headers
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 # After a refusal the rest of a body is read and dropped for so long, or the client may never see the answer.
 _DISCARD_SECONDS = 1.0
 

@@ -6,8 +6,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from healthrisk.serving.app import Asgi
-from healthrisk.serving.body import Message
+from healthrisk.serving.body import Asgi, Message
 
 Headers = list[tuple[bytes, bytes]]
 # HTTP/2 says by its frames what these say, and forbids them.

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from healthrisk.bundle import Bundle
 from healthrisk.bundle.reference import CodeCounts, FeatureCounts, NumberCounts, by_class
+from healthrisk.serving.bins import BinCounts
 
 _SECONDS = (0.0005, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _PENDING_ROWS = 1024
@@ -132,6 +133,7 @@ class Distributions(Collector):
             name: _Feature(name, False, list(known.edges), _limits(known), (0, 1))
             for name, known in bundle.reference.probabilities.items()
         }
+        self._bins = BinCounts(bundle.spec)
         self._features = [_Feature.of(column, reference[column.name]) for column in bundle.spec.columns]
         self._pending: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
         self._pending_rows = 0
@@ -151,6 +153,7 @@ class Distributions(Collector):
         probabilities = np.concatenate([scored for _, scored in self._pending])
         self._pending, self._pending_rows = [], 0
         self._class_counts += np.bincount(probabilities.argmax(axis=1), minlength=len(self._classes))
+        self._bins.count(probabilities)
         for name, values in by_class(self._spec, probabilities).items():
             self._shares[name].count(values)
         for feature, values in zip(self._features, matrix.T, strict=True):
@@ -185,7 +188,7 @@ class Distributions(Collector):
                     codes.add_metric([*own, name], count)
             else:
                 values.add_metric(own, feature.buckets(), sum_value=feature.total())
-        yield from (predicted, scored, values, codes, missing)
+        yield from (predicted, scored, self._bins.family(self._labels), values, codes, missing)
 
 
 class _Feature:

@@ -34,6 +34,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--bundle", required=True, help="The bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX.")
     parser.add_argument("--digest", help="The digest that the bundle must have.")
     parser.add_argument("--host", default="0.0.0.0", help="The address to listen on.")  # noqa: S104 - a pod's own
+    parser.add_argument("--challenger_bundle", help="The bundle of a version to try in silence: a folder.")
+    parser.add_argument("--challenger_host", help="HOST:PORT of that version's own predictor.")
     parser.add_argument("--metrics_port", default=METRICS_PORT, type=int, help="Where Prometheus reads /metrics.")
     parser.add_argument(
         "--log_level", default="info", choices=["debug", "info", "warning", "error"], help="What to log."
@@ -55,8 +57,7 @@ def check(args: argparse.Namespace) -> Limits:
         raise ConfigError(f"--workers {args.workers}: this server is one process, expected 1; run more replicas")
     if not (seconds := args.predictor_request_timeout_seconds) > 0:
         raise ConfigError(f"--predictor_request_timeout_seconds {seconds}: expected more than 0")
-    if args.predictor_host:
-        _check_authority(args.predictor_host)
+    _check_hops(args)
     given = {limit.name: getattr(args, limit.name) for limit in dataclasses.fields(Limits)}
     for name, value in given.items():
         least = 0 if name in {"drain_seconds", "max_in_flight"} else 1 if isinstance(value, int) else 0.001
@@ -70,10 +71,19 @@ def check(args: argparse.Namespace) -> Limits:
     return fit_descriptors(Limits(**given), _allowed_descriptors())
 
 
-def _check_authority(authority: str) -> None:
+def _check_hops(args: argparse.Namespace) -> None:
+    for option in ("predictor_host", "challenger_host"):
+        if authority := getattr(args, option):
+            _check_authority(option, authority)
+    for option, other in (("challenger_bundle", "challenger_host"), ("challenger_host", "challenger_bundle")):
+        if getattr(args, option) and not getattr(args, other):
+            raise ConfigError(f"--{other} is missing: a silent trial takes a bundle and its predictor")
+
+
+def _check_authority(option: str, authority: str) -> None:
     match = _AUTHORITY.fullmatch(authority)
     if match is None or not 0 < int(match["port"] or 80) < 2**16:
-        raise ConfigError(f"--predictor_host {authority!r}: expected HOST or HOST:PORT of the predictor")
+        raise ConfigError(f"--{option} {authority!r}: expected HOST or HOST:PORT of the predictor")
 
 
 def _allowed_descriptors() -> int:

@@ -12,9 +12,7 @@ import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
-from typing import cast
 
 import kserve.model_server
 import prometheus_client
@@ -25,12 +23,11 @@ from kserve.protocol.rest.server import RESTServer
 import kserve
 from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
-from healthrisk.serving import grpc_front, logs, openapi, tracing
+from healthrisk.serving import grpc_front, http_server, logs, openapi, tracing
 from healthrisk.serving.admission import AdmissionController, Limits
-from healthrisk.serving.app import Asgi, ServingApp
-from healthrisk.serving.connection_table import ConnectionTable
+from healthrisk.serving.app import ServingApp
+from healthrisk.serving.body import Asgi
 from healthrisk.serving.data_plane import DataPlane
-from healthrisk.serving.http_protocol import LimitedProtocol, Tables
 from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.metrics_page import MetricsPage
 from healthrisk.serving.predictor_connections import PredictorAddress
@@ -67,12 +64,16 @@ class BundleServer(kserve.ModelServer):
         """
         if not self.args.predictor_host:
             raise ValueError("--predictor_host is missing: expected HOST or HOST:PORT of the predictor")
+        return self.address(self.args.predictor_host)
+
+    def address(self, authority: str) -> PredictorAddress:
+        """Return where a predictor is, which is asked as this server's options say."""
         tls = (
             ssl.create_default_context(cafile=os.environ.get("REQUESTS_CA_BUNDLE"))
             if self.args.predictor_use_ssl
             else None
         )
-        return PredictorAddress.parse(self.args.predictor_host, self.args.predictor_request_timeout_seconds, tls)
+        return PredictorAddress.parse(authority, self.args.predictor_request_timeout_seconds, tls)
 
     def start(self, models: list[BundleModel]) -> None:
         """Serve one loaded model until SIGTERM or SIGINT."""
@@ -120,28 +121,16 @@ class BundleServer(kserve.ModelServer):
                 await server.stop(grace=self.grace_period)
 
     def _http(self, app: Asgi, port: int, connections: int) -> uvicorn.Server:
-        tables = Tables(ConnectionTable(connections), ConnectionTable(self.limits.max_http2_connections))
-        config = uvicorn.Config(
+        return http_server.make(
             app,
-            host=self.args.host,
-            port=port,
-            # An uvicorn.Config takes any maker of protocols.
-            http=cast(
-                "type[asyncio.Protocol]",
-                partial(LimitedProtocol, admission=self.admission, tables=tables),
-            ),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
+            (self.args.host, port),
+            self.admission,
+            connections,
             timeout_keep_alive=self.timeout_keep_alive,
             timeout_graceful_shutdown=self.grace_period,
             ssl_certfile=self.ssl_certfile,
             ssl_keyfile=self.ssl_keyfile,
         )
-        return _Uvicorn(config)
 
     def _drain(self, loop: asyncio.AbstractEventLoop, http: uvicorn.Server) -> None:
         """Say that this server goes, answer on while callers learn of it, then finish what is under way."""
@@ -160,13 +149,6 @@ def _trim_memory() -> None:
         libc.malloc_trim(0)
         # Nor is it to keep large bodies that are freed, among which later ones would find no room.
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
-
-
-class _Uvicorn(uvicorn.Server):
-    """Uvicorn without signal handlers: the model server has its own, for both protocols."""
-
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
-        return contextlib.nullcontext()
 
 
 def open_bundle(address: str, digest: str | None, cache: Path) -> Bundle:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from healthrisk.serving.rows import RowReader
 from healthrisk.serving.servers.model_server import BundleServer, serve
 from healthrisk.serving.servers.served_model import BundleModel
 from healthrisk.serving.tensors import Request, Response, Tensor
+from healthrisk.serving.trial import Trial
 
 
 class Transformer(BundleModel):
@@ -35,9 +37,10 @@ class Transformer(BundleModel):
         metrics: ServerMetrics,
         max_rows: int,
         issuer: Issuer | None = None,
+        trial: Trial | None = None,
     ) -> None:
         super().__init__(name, bundle)
-        self._issuer = issuer
+        self._issuer, self._trial = issuer, trial
         self._predictor = predictor
         self._metrics = metrics
         self._distributions = Distributions(name, bundle)
@@ -149,6 +152,8 @@ class Transformer(BundleModel):
         """Return the predicted class values [rows] and risk levels [rows], and count what was seen."""
         classes = probabilities.argmax(axis=1)
         self._distributions.add(matrix, probabilities)
+        if self._trial:
+            self._trial.add(matrix, probabilities)
         return self._values[classes], risk_levels(self.bundle.spec, probabilities)
 
     def _imputed(self, matrix: NDArray[np.float64]) -> dict[str, list[int]]:
@@ -163,13 +168,22 @@ def make(server: BundleServer, bundle: Bundle) -> Transformer:
 
     Raises:
         ValueError: there is no --predictor_host, or it has no valid port.
-        ConfigError: the key that is to sign receipts is too short.
+        ConfigError: the key that is to sign receipts is too short, or a challenger cannot be tried beside this bundle.
+        BundleError: the challenger's bundle is not whole.
     """
     keys = settings().receipt_keys
     issuer = Issuer(bundle, keys[0]) if keys else None
     classes = len(bundle.spec.target.classes)
     predictor = PredictorClient(server.predictor_address(), server.model_name, bundle.version, classes)
-    return Transformer(server.model_name, bundle, predictor, server.metrics, server.limits.max_rows, issuer)
+    trial = _trial(server, bundle) if server.args.challenger_bundle else None
+    return Transformer(server.model_name, bundle, predictor, server.metrics, server.limits.max_rows, issuer, trial)
+
+
+def _trial(server: BundleServer, bundle: Bundle) -> Trial:
+    challenger = Bundle.open(Path(server.args.challenger_bundle))
+    classes = len(challenger.spec.target.classes)
+    address = server.address(server.args.challenger_host)
+    return Trial(bundle, challenger, PredictorClient(address, challenger.spec.name, challenger.version, classes))
 
 
 def main() -> int:
