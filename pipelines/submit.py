@@ -22,6 +22,8 @@ from healthrisk.spec import DatasetSpec
 
 NAMESPACE = "kubeflow"
 POLL_SECONDS = 5.0
+# After the end of a run.
+TASKS_WITHIN = 60.0
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 
 
@@ -127,6 +129,11 @@ def follow(client: kfp.Client, run: str, timeout: float) -> int:
             raise SubmitError(f"run {run} is {state or 'waiting'} after {timeout:.0f} s; it goes on. {_how(run)}")
         time.sleep(POLL_SECONDS)
     if state != "SUCCEEDED":
+        # The server says that a run has ended a moment before it says which task has failed.
+        asked = time.monotonic()
+        while "FAILED" not in seen.values() and time.monotonic() - asked < TASKS_WITHIN:
+            time.sleep(POLL_SECONDS)
+            _poll(client, run, seen)
         # Where its record outgrows Argo's megabyte, Kubeflow Pipelines does not hear of the last tasks.
         failed = ", ".join(name for name, value in seen.items() if value == "FAILED") or "a task it does not name"
         raise SubmitError(f"run {run} ended as {state}; failed: {failed}; see {_page(client, run)}")

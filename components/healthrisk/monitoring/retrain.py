@@ -4,12 +4,14 @@ Plain HTTP, since the process that watches needs three calls of the server and n
 """
 
 import json
+import time
 from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from healthrisk.errors import HealthriskError
+from healthrisk.retry import waits
 
 TIMEOUT = httpx.Timeout(30, connect=5)
 
@@ -75,10 +77,23 @@ def _list(url: str, kind: str, name: str, form: type[Listed]) -> Listed:
 
 def _call(url: str, method: str, kind: str, **request: Any) -> bytes:
     try:
-        answer = httpx.request(method, f"{url.rstrip('/')}/apis/v2beta1/{kind}", timeout=TIMEOUT, **request)
+        answer = _send(method, f"{url.rstrip('/')}/apis/v2beta1/{kind}", **request)
         refusal = _Refusal.model_validate_json(answer.content) if answer.is_error else None
     except (httpx.HTTPError, httpx.InvalidURL, ValidationError) as error:
         raise RetrainError(f"{url} does not answer as Kubeflow Pipelines does: {error}") from error
     if refusal is not None:
         raise RetrainError(f"{url} refuses: {refusal.message or answer.status_code}")
     return answer.content
+
+
+def _send(method: str, address: str, **request: Any) -> httpx.Response:
+    """Send a request, again where no connection can be made: that has started nothing yet."""
+    pauses = waits()
+    while True:
+        try:
+            return httpx.request(method, address, timeout=TIMEOUT, **request)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            pause = next(pauses, None)
+            if pause is None:
+                raise
+            time.sleep(pause)
