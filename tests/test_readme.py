@@ -70,7 +70,10 @@ def test_every_path_it_links_or_lists_exists(root: Path) -> None:
     links = list(re.findall(r"\]\((?!http)([^)]+)\)", README))
     assert links
     for link in links:
-        assert (root / link).exists(), link
+        path, _, anchor = link.partition("#")
+        assert (root / path).exists(), link
+        headings = re.findall(r"^#+ (.+)$", (root / path).read_text(), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in {heading.lower().replace(" ", "-") for heading in headings}, link
     (tree,) = re.findall(r"```text\n(components/.*?)```", README, re.DOTALL)
     folders: list[str] = []
     for line in tree.splitlines():

@@ -138,7 +138,7 @@ class Intruder:
         self.tally.count("held", "left", clock.read(), len(writers) + HALF_SENT)
 
     def _half_a_message(self, port: int, path: str) -> None:
-        with contextlib.suppress(OSError), contextlib.closing(http2.Client(port, ANSWER)) as client:
+        with contextlib.suppress(OSError), contextlib.closing(http2.Client(port, LINGER_SECONDS)) as client:
             client.send(http2.call(1, path))
             client.send_part_of_message(1, self._body_bytes, self._body_bytes // 2)
             client.wait_for_end()

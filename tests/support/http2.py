@@ -60,14 +60,21 @@ class Client:
         """Take what the server sends; say whether the connection is still there."""
         with contextlib.suppress(OSError):
             data = self.socket.recv(65536)
-            self._unread += data
-            while len(self._unread) >= 9 and len(self._unread) >= (size := 9 + int.from_bytes(self._unread[:3], "big")):
-                kind, stream = self._unread[3], int.from_bytes(self._unread[5:9], "big")
-                if kind == WINDOW_UPDATE and not stream:
-                    self._window += int.from_bytes(self._unread[9:13], "big")
-                self._unread = self._unread[size:]
+            self._take(data)
             return bool(data)
         return False
+
+    def _take(self, data: bytes) -> None:
+        """Count windows, and acknowledge what a server waits for before it ends a connection."""
+        self._unread += data
+        while len(self._unread) >= 9 and len(self._unread) >= (size := 9 + int.from_bytes(self._unread[:3], "big")):
+            kind, flags, stream = self._unread[3], self._unread[4], int.from_bytes(self._unread[5:9], "big")
+            if kind == WINDOW_UPDATE and not stream:
+                self._window += int.from_bytes(self._unread[9:13], "big")
+            elif kind in {SETTINGS, PING} and not flags & ACK:
+                with contextlib.suppress(ConnectionError):
+                    self.send(frame(kind, ACK, 0, self._unread[9:size] if kind == PING else b""))
+            self._unread = self._unread[size:]
 
     def wait_for_end(self) -> None:
         """Return when the server has closed the connection.
@@ -76,8 +83,8 @@ class Client:
             TimeoutError: it does not.
         """
         try:
-            while self.socket.recv(65536):
-                continue
+            while data := self.socket.recv(65536):
+                self._take(data)
         except ConnectionError:
             return
 
