@@ -54,6 +54,7 @@ def main() -> int:
         sys.stderr.write(f"serve.py: {error}\n")
         return 1
     except KeyboardInterrupt:
+        # Asked to stop, which it has done.
         pass
     return 0
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
 from healthrisk.bundle import Bundle
 from healthrisk.monitoring.outcome_service import LIMITS
@@ -26,20 +25,6 @@ from tests.support.servers import ROOT
 
 Start = Callable[..., OutcomeService]
 HEART = "heart-disease"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Each kind of database, empty."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/outcomes.db"
-        return
-    server = request.getfixturevalue("postgres")
-    yield server
-    engine = sa.create_engine(server)
-    with engine.begin() as connection:
-        connection.execute(sa.text("DROP TABLE IF EXISTS outcome_receipts, outcome_counts"))
-    engine.dispose()
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import sqlalchemy as sa
 
 from healthrisk.bundle import Bundle
 from healthrisk.errors import SourceError, StoreError
@@ -30,20 +29,6 @@ from tests.support import sample_bundle
 from tests.support.patience import run, until
 
 KEY = b"k" * 32
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Each kind of database, empty."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/some/outcomes.db"
-        return
-    server = request.getfixturevalue("postgres")
-    yield server
-    engine = sa.create_engine(server)
-    with engine.begin() as connection:
-        connection.execute(sa.text("DROP TABLE IF EXISTS outcome_receipts, outcome_counts"))
-    engine.dispose()
 
 
 @pytest.fixture

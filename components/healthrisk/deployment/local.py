@@ -182,7 +182,7 @@ def _name(server: Server) -> str:
 
 
 def _stop(servers: list[Server]) -> None:
-    """End transformer and explainer side by side, then the predictor, on which the transformer depends."""
+    """End all but the predictor side by side, then the predictor, on which the transformer depends."""
     for group in (servers[:-1], servers[-1:]):
         for server in group:
             server.terminate()

@@ -8,7 +8,6 @@ import asyncio
 import dataclasses
 import datetime
 import logging
-import signal
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -123,17 +122,7 @@ def _assess_all(outcomes: Outcomes, prometheus: str | None) -> list[LivePerforma
 async def _serve(
     outcomes: uvicorn.Server, page: uvicorn.Server, admission: AdmissionController, assessing: Coroutine[Any, Any, None]
 ) -> None:
-    loop = asyncio.get_running_loop()
-
-    def drain() -> None:
-        """Say that this service goes, answer on while callers learn of it, then finish what is under way."""
-        _log.info("stopping")
-        seconds = 0.0 if admission.draining else admission.limits.drain_seconds
-        admission.draining = True
-        loop.call_later(seconds, setattr, outcomes, "should_exit", True)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, drain)
+    http_server.drain_when_told(outcomes, admission, lambda: _log.info("stopping"))
     scraped, assessed = asyncio.create_task(page.serve()), asyncio.create_task(assessing)
     _log.info("serving")
     await outcomes.serve()

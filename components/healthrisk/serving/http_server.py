@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -35,6 +37,23 @@ def make(
         **options,
     )
     return _Uvicorn(config)
+
+
+def drain_when_told(server: uvicorn.Server, admission: AdmissionController, announce: Callable[[], None]) -> None:
+    """On SIGTERM or SIGINT say that this process goes, answer on while callers learn of it, then finish what is left.
+
+    Told twice, it answers on no longer. `announce` is called each time.
+    """
+    loop = asyncio.get_running_loop()
+
+    def drain() -> None:
+        announce()
+        seconds = 0.0 if admission.draining else admission.limits.drain_seconds
+        admission.draining = True
+        loop.call_later(seconds, setattr, server, "should_exit", True)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, drain)
 
 
 class _Uvicorn(uvicorn.Server):

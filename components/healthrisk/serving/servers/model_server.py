@@ -7,7 +7,6 @@ import ctypes
 import gc
 import logging
 import os
-import signal
 import ssl
 import sys
 import tempfile
@@ -96,9 +95,7 @@ class BundleServer(kserve.ModelServer):
             self._http(ServingApp(app, data_plane), self.http_port, self.limits.max_connections),
             self._http(MetricsPage(), self.args.metrics_port, METRICS_CONNECTIONS),
         )
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._drain, loop, http)
+        http_server.drain_when_told(http, self.admission, self._announce_stop)
         scraped = asyncio.create_task(page.serve())
         async with self._grpc(data_plane) if self.enable_grpc else contextlib.nullcontext():
             await http.serve()
@@ -132,12 +129,8 @@ class BundleServer(kserve.ModelServer):
             ssl_keyfile=self.ssl_keyfile,
         )
 
-    def _drain(self, loop: asyncio.AbstractEventLoop, http: uvicorn.Server) -> None:
-        """Say that this server goes, answer on while callers learn of it, then finish what is under way."""
+    def _announce_stop(self) -> None:
         _log.info("stopping", extra={"model": self.model_name})
-        seconds = 0.0 if self.admission.draining else self.limits.drain_seconds
-        self.admission.draining = True
-        loop.call_later(seconds, setattr, http, "should_exit", True)
 
 
 def _trim_memory() -> None:
