@@ -57,6 +57,17 @@ def test_values_that_nest(heart_pair: Pair, client: httpx.Client) -> None:
         assert "a list" in refuse(client, heart_pair.infer_url, body)
 
 
+def test_a_tensor_of_more_texts_than_there_can_be_values(heart_pair: Pair, client: httpx.Client) -> None:
+    """Two million texts took three seconds to read, before their number was compared with what is allowed."""
+    raw = b"\x00\x00\x00\x00" * 2**17
+    for count, status in ((26_000, 400), (2**17, 413)):
+        tensor = {"name": "age", "datatype": "BYTES", "shape": [count], "parameters": {"binary_data_size": len(raw)}}
+        head = json.dumps({"inputs": [tensor]}).encode()
+        headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
+        answer = client.post(heart_pair.infer_url, content=head + raw, headers=headers)
+        assert answer.status_code == status, answer.text
+
+
 def test_rows_that_are_not_of_the_shape(heart_pair: Pair, client: httpx.Client) -> None:
     """Twelve values and fourteen are no two rows of thirteen: one patient would get another's value."""
     row = row_of(heart_pair)

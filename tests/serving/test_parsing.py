@@ -65,7 +65,7 @@ def test_what_is_read(text: bytes, document: object) -> None:
         (b'{"inputs": [{"parameters": {"x": 1, "x": 1}}]}', "'x' twice"),
         (b'{"a": NaN, "a": ":"}', "'a' twice"),
         (b'{"other": {"deep": [[{"b": 1, "b": 1}]]}}', "'b' twice"),
-        (heavy.repeated(2**19, b'{"":0', b',"":0', b"}"), "a key twice"),
+        (heavy.repeated(2**19, b"[", b'{"":0,"":0},'), "a key twice"),
         (b'{"a":' * 300 + b"0" + b"}" * 300, "nests deeper"),
         (b"[NaN", "not valid JSON"),
         (b'["NaN", NaN', "not valid JSON"),
@@ -79,6 +79,15 @@ def test_what_is_refused(text: bytes, word: str) -> None:
     with pytest.raises(RequestError, match=word) as caught:
         parsing.parse(text, LIMIT)
     assert caught.value.status == 400
+
+
+def test_an_object_of_very_many_keys_is_refused() -> None:
+    """Half a second of nothing but keys; as many keys of many objects are rows."""
+    with pytest.raises(RequestError, match="more than 1024 members each") as caught:
+        parsing.parse(FORMS["distinct keys"], LIMIT)
+    assert caught.value.status == 400
+    rows = parsing.parse(FORMS["distinct keys of many objects"], LIMIT)
+    assert {len(row) for row in rows} == {1000}
 
 
 def test_weight_is_refused_as_too_large() -> None:

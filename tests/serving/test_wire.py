@@ -38,7 +38,10 @@ def test_memory_is_bounded(form: str, peaks: dict[str, int]) -> None:
     assert peaks[form] <= LIMIT
 
 
-@pytest.mark.parametrize("form", ["inputs", "outputs", "raw contents", "unknown fields"])
+@pytest.mark.parametrize(
+    "form",
+    ["inputs", "outputs", "raw contents", "unknown fields", "parameters", "parameters of a tensor", "shape, unpacked"],
+)
 def test_many_parts_are_refused(form: str) -> None:
     with pytest.raises(RequestError, match=f"more than {wire.MOST_PARTS} parts") as caught:
         wire.check(FORMS[form], LIMIT)

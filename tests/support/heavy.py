@@ -30,6 +30,14 @@ _JSON: dict[str, Callable[[int], bytes]] = {
     "deep lists": lambda size: repeated(size, b"[", b"[" * 900 + b"]" * 900 + b","),
     "deep objects": lambda size: repeated(size, b"[", b'{"":' * 300 + b"0" + b"}" * 300 + b","),
     "distinct keys": lambda size: b"{" + b",".join(b'"%x":0' % key for key in range(size // 10)) + b"}",
+    "distinct keys of many objects": lambda size: (
+        b"["
+        + b",".join(
+            b"{" + b",".join(b'"%x":0' % key for key in range(first, first + 1000)) + b"}"
+            for first in range(0, size // 10, 1000)
+        )
+        + b"]"
+    ),
     "words": lambda size: repeated(size, b"[", b"true,"),
     "NaN and empty texts": lambda size: repeated(size, b"[NaN", b',""', b"]"),
     "NaN": lambda size: repeated(size, b"[", b"NaN,"),

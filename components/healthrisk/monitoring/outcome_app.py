@@ -86,7 +86,7 @@ class OutcomeApp:
             self._admission.enter()
             try:
                 content_type(headers, JSON)
-                tally = await self._take(await body.read(context))
+                tally = await self._take(await body.read(context, self._parse))
             finally:
                 self._admission.leave(context.size)
         except RequestError as error:
@@ -103,9 +103,12 @@ class OutcomeApp:
             self._requests.labels("200").inc()
             await self._replies.respond(send, 200, tally, more)
 
-    async def _take(self, body: bytes) -> Tally:
+    def _parse(self, body: bytes) -> list[Returned]:
         limits = self._admission.limits
-        returned = _read(parsing.parse(body, limits.max_parsed_bytes), limits.max_rows)
+        return _read(parsing.parse(body, limits.max_parsed_bytes), limits.max_rows)
+
+    async def _take(self, returned: list[Returned]) -> Tally:
+        limits = self._admission.limits
         try:
             async with asyncio.timeout(limits.answer_seconds):
                 rulings = await asyncio.to_thread(self._desk.take, returned)

@@ -1,12 +1,15 @@
 """Admission: how many requests are under way, how many may be, and whether the server is on its way out."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from healthrisk.serving.errors import unavailable
 
+Result = TypeVar("Result")
 _LARGE_BYTES = 2**18
 # Between two large bodies: others' connections, requests and answers take several turns of the event loop.
 _PAUSE_SECONDS_PER_BYTE = 0.005 / 2**20
@@ -49,6 +52,8 @@ class AdmissionController:
         self.held_bytes = 0
         self.draining = False
         self._turn = asyncio.Lock()
+        # One thread, so that work which nobody waits for any more is over before the next begins.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large")
 
     def enter(self) -> None:
         """Let one request in.
@@ -75,14 +80,17 @@ class AdmissionController:
         if size > 0 and self.held_bytes > self.limits.max_held_bytes:
             raise unavailable("overloaded", f"overloaded: requests of {self.held_bytes} bytes are under way")
 
-    async def turn(self, size: int) -> None:
-        """Wait until a large body may be parsed, or a large answer made: one after the other, with a pause before each.
+    async def work(self, size: int, work: Callable[[], Result]) -> Result:
+        """Do work on a request or answer of so many bytes: at once, or, if it is large, on a thread of its own.
 
-        In the pause the server answers others, who ask for health, and only one of them takes the memory of parsing.
+        Large ones are worked on one after the other, so that only one takes the memory of parsing, and with a pause
+        before each. Meanwhile the server answers others, who ask for health.
         """
-        if size > _LARGE_BYTES:
-            async with self._turn:
-                await asyncio.sleep(size * _PAUSE_SECONDS_PER_BYTE)
+        if size <= _LARGE_BYTES:
+            return work()
+        async with self._turn:
+            await asyncio.sleep(size * _PAUSE_SECONDS_PER_BYTE)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     @contextmanager
     def holding(self, size: int) -> Iterator[None]:

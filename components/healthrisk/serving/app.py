@@ -15,11 +15,12 @@ import orjson
 from healthrisk import __version__
 from healthrisk.serving import answers, codec, compression, parsing
 from healthrisk.serving.body import Asgi, Body, Message, Receive, Send
-from healthrisk.serving.data_plane import Context, DataPlane
+from healthrisk.serving.data_plane import Context, DataPlane, Matrix
 from healthrisk.serving.errors import RequestError
 from healthrisk.serving.headers import BINARY, JSON, Headers, by_name, content_type, json_length, request_id
 from healthrisk.serving.replies import Replies
 from healthrisk.serving.statistics import configuration, model_statistics
+from healthrisk.serving.tensors import Request
 from healthrisk.serving.tracing import valid, valid_state
 
 Answer = TypeVar("Answer")
@@ -111,10 +112,20 @@ class ServingApp:
 
     async def _infer(self, context: Context, headers: Headers, body: Body) -> Message:
         announced = json_length(headers)
-        request = codec.parse_request(await body.read(context), self._limits.max_parsed_bytes, announced)
-        response = await self._heard(self._data_plane.model.infer(request, context), body)
-        await self._data_plane.admission.turn(context.size)
-        payload, head = codec.encode_response(response, request)
+
+        model = self._data_plane.model
+
+        def read(raw: bytes) -> tuple[Request, Matrix]:
+            request = codec.parse_request(raw, self._limits.max_parsed_bytes, self._data_plane.most_values, announced)
+            matrix = model.preprocess(request)
+            request.inputs.clear()
+            return request, matrix
+
+        request, matrix = await body.read(context, read)
+        response = await self._heard(model.infer(matrix, request.id, context), body)
+        payload, head = await self._data_plane.admission.work(
+            context.size, lambda: codec.encode_response(response, request)
+        )
         if head is None:
             return {"headers": [(b"content-type", JSON)], "body": payload}
         return {
@@ -124,16 +135,15 @@ class ServingApp:
 
     async def _predict_v1(self, context: Context, headers: Headers, body: Body) -> Message:
         content_type(headers, JSON)
-        # What is read and parsed gets no name here, so that the model can let go of it before it waits.
-        answering = self._data_plane.model.predict_v1(
-            parsing.parse(await body.read(context), self._limits.max_parsed_bytes), context
+        model = self._data_plane.model
+        matrix = await body.read(
+            context, lambda raw: model.preprocess_v1(parsing.parse(raw, self._limits.max_parsed_bytes))
         )
-        answer = await self._heard(answering, body)
-        await self._data_plane.admission.turn(context.size)
-        return {
-            "headers": [(b"content-type", JSON)],
-            "body": orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY),
-        }
+        answer = await self._heard(model.predict_v1(matrix, context), body)
+        payload = await self._data_plane.admission.work(
+            context.size, lambda: orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+        )
+        return {"headers": [(b"content-type", JSON)], "body": payload}
 
     async def _heard(self, answering: Coroutine[Any, Any, Answer], body: Body) -> Answer:
         """Return an answer; one that takes long is given up when the client goes away."""

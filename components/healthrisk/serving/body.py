@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, TypeVar
 
 from healthrisk.serving import compression
 from healthrisk.serving.admission import AdmissionController
@@ -11,6 +11,7 @@ from healthrisk.serving.data_plane import Context
 from healthrisk.serving.errors import RequestError, too_large
 from healthrisk.serving.headers import Headers
 
+Parsed = TypeVar("Parsed")
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -26,33 +27,34 @@ class Body:
         self._headers, self._receive, self._admission = headers, receive, admission
         self.complete = False
 
-    async def read(self, context: Context) -> bytes:
-        """Return the whole body, unpacked, refusing it as soon as it is known to be too large.
+    async def read(self, context: Context, parse: Callable[[bytes], Parsed]) -> Parsed:
+        """Return what `parse` makes of the whole body, unpacked; refuse it as soon as it is known to be too large.
 
         Raises:
-            RequestError: it is too large, or the client went away.
+            RequestError: it is too large, the client went away, or `parse` refuses it.
         """
         limit = self._admission.limits.max_body_bytes
         announced = self._headers.get(b"content-length")
         if announced is not None and int(announced) > limit:
             raise too_large(f"the body has {int(announced)} bytes, at most {limit} are allowed")
-        parts: list[bytes] = []
+        # Grows in one place: thousands of small parts would leave holes in the heap.
+        body = bytearray()
         with self._admission.release_slot():
             while not self.complete:
                 message = await self._receive()
                 if message["type"] == "http.disconnect":
                     raise RequestError(499, "disconnected", "the client went away before its request had come in")
-                parts.append(message["body"])
+                body += message["body"]
                 self.complete = not message["more_body"]
-                context.hold(len(parts[-1]))
+                context.hold(len(message["body"]))
                 if context.size > limit:
                     raise too_large(f"the body has more than {limit} bytes")
-        await self._admission.turn(context.size)
-        if (encoding := self._headers.get(b"content-encoding", b"identity").decode().lower()) == "identity":
-            return b"".join(parts)
-        body = compression.unpack(b"".join(parts), encoding, limit)
-        context.hold_instead(len(body))
-        return body
+        text = bytes(body)
+        del body
+        if (encoding := self._headers.get(b"content-encoding", b"identity").decode().lower()) != "identity":
+            text = compression.unpack(text, encoding, limit)
+            context.hold_instead(len(text))
+        return await self._admission.work(len(text), lambda: parse(text))
 
     async def discard(self) -> None:
         """Drop what still comes, for a moment."""

@@ -17,6 +17,7 @@ from healthrisk.serving.tensors import (
     Request,
     Response,
     Tensor,
+    check_count,
     from_bytes,
     refuse_unsupported,
     select,
@@ -47,11 +48,12 @@ class _Answer(TypedDict):
     outputs: NotRequired[list[_Output]]
 
 
-def parse_request(body: bytes, max_weight: int, json_length: int | None = None) -> Request:
+def parse_request(body: bytes, max_weight: int, most_values: int, json_length: int | None = None) -> Request:
     """Read a request. `json_length` is the header Inference-Header-Content-Length, where tensors follow the JSON.
 
     Raises:
-        RequestError: the body is not a v2 request, or takes more than `max_weight` bytes of memory.
+        RequestError: the body is not a v2 request, takes more than `max_weight` bytes of memory, or has a tensor of
+            more than `most_values`.
     """
     if json_length is not None and not 0 <= json_length <= len(body):
         raise bad_request(
@@ -67,7 +69,7 @@ def parse_request(body: bytes, max_weight: int, json_length: int | None = None) 
     tail = memoryview(body)[split:]
     tensors = []
     for item in inputs:
-        tensor, used = _parse_tensor(item, tail)
+        tensor, used = _parse_tensor(item, tail, most_values)
         tail = tail[used:]
         tensors.append(tensor)
     if tail:
@@ -84,7 +86,7 @@ def parse_request(body: bytes, max_weight: int, json_length: int | None = None) 
     return request
 
 
-def _parse_tensor(item: Any, tail: memoryview) -> tuple[Tensor, int]:
+def _parse_tensor(item: Any, tail: memoryview, most_values: int) -> tuple[Tensor, int]:
     """Return an input tensor and how many bytes of the binary data it takes."""
     if not isinstance(item, dict):
         raise bad_request("protocol", "every input must be a JSON object with name, datatype, shape and data")
@@ -97,6 +99,7 @@ def _parse_tensor(item: Any, tail: memoryview) -> tuple[Tensor, int]:
         raise bad_request("datatype", f"input {name!r} has datatype {given}, expected one of {', '.join(DATATYPES)}")
     if not isinstance(shape, list) or not 1 <= len(shape) <= 2 or not all(map(_is_size, shape)):
         raise bad_request("shape", f"input {name!r} needs a 'shape': one or two whole numbers from 0 up")
+    check_count(name, shape, most_values)
     data = item.get("data")
     parameters = item.get("parameters")
     size = None if parameters is None else _parameters(item).get("binary_data_size")

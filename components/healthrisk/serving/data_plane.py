@@ -4,11 +4,14 @@ REST and gRPC both come through here, so that they share limits, metrics and log
 """
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+
+from numpy.typing import NDArray
 
 from healthrisk.serving.admission import AdmissionController
 from healthrisk.serving.answers import ModelMetadata, V1Answer
@@ -19,6 +22,7 @@ from healthrisk.serving.tensors import Request, Response
 from healthrisk.serving.tracing import Tracer
 
 Answer = TypeVar("Answer")
+Matrix = NDArray[Any]
 # What no client of the protocol sends, and a scanner sends by the thousand: one line a second is enough.
 _FLOODS = frozenset({"undecodable", "not_found"})
 _QUIET_SECONDS = 1.0
@@ -70,12 +74,21 @@ class Served(Protocol):
     # Whether an answer takes so long that nobody may wait for it any more.
     stops_when_unheard: bool
 
-    async def infer(self, request: Request, context: Context) -> Response:
-        """Answer a v2 request."""
+    # Reading is apart from answering: a large request is read on another thread, by itself.
+    def preprocess(self, payload: Request) -> Matrix:
+        """Return the matrix [rows, columns] of a v2 request, every value checked."""
         ...
 
-    async def predict_v1(self, document: Any, context: Context) -> V1Answer:
-        """Answer a v1 request, given its JSON document."""
+    def preprocess_v1(self, document: Any) -> Matrix:
+        """Return the matrix [rows, columns] of a v1 request's JSON document, every value checked."""
+        ...
+
+    async def infer(self, matrix: Matrix, request_id: str | None, context: Context) -> Response:
+        """Answer a v2 request whose matrix this is."""
+        ...
+
+    async def predict_v1(self, matrix: Matrix, context: Context) -> V1Answer:
+        """Answer a v1 request whose matrix this is."""
         ...
 
     def metadata(self) -> ModelMetadata:
@@ -89,6 +102,9 @@ class DataPlane:
     def __init__(self, model: Served, admission: AdmissionController, metrics: ServerMetrics, tracer: Tracer) -> None:
         self.model, self.admission, self.metrics = model, admission, metrics
         self._tracer = tracer
+        widths = [math.prod(abs(size) for size in tensor["shape"]) for tensor in model.metadata()["inputs"]]
+        # Of one tensor.
+        self.most_values = admission.limits.max_rows * sum(widths)
         self._quiet_until = 0.0
 
     async def run(

@@ -61,6 +61,16 @@ class RowReader:
             columns[position] = self._column(position, tensor.datatype, data, rows)
         return self._finish(columns, rows)
 
+    def read_document(self, document: Any) -> NDArray[np.float64]:
+        """Return the encoded matrix [rows, features] of a v1 request.
+
+        Raises:
+            RequestError: as for `read_instances`, or the document is no object.
+        """
+        if not isinstance(document, dict):
+            raise bad_request("protocol", "the body must be a JSON object with 'instances'")
+        return self.read_instances(document.get("instances"))
+
     def read_instances(self, instances: Any) -> NDArray[np.float64]:
         """Return the encoded matrix [rows, features] of v1 instances: objects by feature, or lists in the spec's order.
 

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from healthrisk.serving.errors import bad_request
+from healthrisk.serving.errors import bad_request, too_large
 
 # Shapes and datatypes are quoted in errors; values of patients are not, outside the fault that names one.
 NUMPY_TYPES: dict[str, str] = {
@@ -107,6 +107,16 @@ def refuse_unsupported(parameters: Iterable[str]) -> None:
             raise bad_request("protocol", f"the parameter {name!r} is not supported by this server")
 
 
+def check_count(name: str, shape: Sequence[int], most_values: int) -> None:
+    """Refuse a tensor that announces more values than a request can have.
+
+    Raises:
+        RequestError: it does.
+    """
+    if (count := math.prod(shape)) > most_values:
+        raise too_large(f"input {name!r} has {count} values, at most {most_values} are allowed")
+
+
 def from_bytes(name: str, datatype: str, shape: Sequence[int], raw: bytes | memoryview) -> NDArray[Any] | list[Any]:
     """Return a binary tensor's values: little-endian numbers, or texts each behind its length in four bytes.
 
@@ -125,9 +135,12 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], raw: bytes | memo
 
 
 def _texts_from_bytes(name: str, count: int, raw: bytes) -> list[str]:
-    texts, position = [], 0
+    texts: list[str] = []
+    position = 0
+    if len(raw) < count * _LENGTH.size:
+        raise bad_request("shape", f"input {name!r}: {len(raw)} bytes do not hold {count} texts and their lengths")
     try:
-        while position < len(raw):
+        while position < len(raw) and len(texts) < count:
             (length,) = _LENGTH.unpack_from(raw, position)
             position += _LENGTH.size + length
             if position > len(raw):
@@ -135,6 +148,8 @@ def _texts_from_bytes(name: str, count: int, raw: bytes) -> list[str]:
             texts.append(raw[position - length : position].decode())
     except (struct.error, UnicodeDecodeError) as error:
         raise bad_request("protocol", f"input {name!r}: its binary data is not a list of UTF-8 texts") from error
+    if position != len(raw):
+        raise bad_request("shape", f"input {name!r}: {len(raw) - position} bytes follow its {count} texts")
     if len(texts) != count:
         raise bad_request("shape", f"input {name!r}: {len(texts)} texts do not fill {count} places")
     return texts

@@ -5,7 +5,6 @@ model some thousand times, which no hop would bear. KServe's --predictor_host is
 """
 
 import asyncio
-from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +18,7 @@ from healthrisk.inference.shapley import Explainer as Shapley
 from healthrisk.inference.shapley import Explanation
 from healthrisk.serving.answers import Contribution, Explanations, RowExplanation, TensorMetadata
 from healthrisk.serving.data_plane import Context
-from healthrisk.serving.errors import RequestError, bad_request
+from healthrisk.serving.errors import RequestError
 from healthrisk.serving.rows import RowReader
 from healthrisk.serving.servers.model_server import BundleServer, serve
 from healthrisk.serving.servers.served_model import BundleModel
@@ -69,14 +68,16 @@ class Explainer(BundleModel):
             {"name": "standard_error", "datatype": "FP64", "shape": [-1, features, classes]},
         ]
 
-    # Both read a request at once, not when they are awaited: until then others' would be parsed beside it.
-    def infer(self, request: Request, context: Context) -> Coroutine[Any, Any, Response]:
-        """Answer a v2 request."""
-        matrix = self._reader.read_tensors(request.inputs)
-        request.inputs.clear()
-        return self._infer(matrix, request.id, context)
+    def preprocess(self, payload: Request) -> NDArray[np.float64]:
+        """Return the encoded matrix [rows, features] of a v2 request."""
+        return self._reader.read_tensors(payload.inputs)
 
-    async def _infer(self, matrix: NDArray[np.float64], request_id: str | None, context: Context) -> Response:
+    def preprocess_v1(self, document: Any) -> NDArray[np.float64]:
+        """Return the encoded matrix [rows, features] of a v1 request's JSON document."""
+        return self._reader.read_document(document)
+
+    async def infer(self, matrix: NDArray[np.float64], request_id: str | None, context: Context) -> Response:
+        """Answer a v2 request whose matrix this is."""
         explanations = await self._explain(matrix, context)
         parts = {
             "probability": np.stack([one.probability for one in explanations]),
@@ -87,13 +88,8 @@ class Explainer(BundleModel):
         outputs = [Tensor(name, "FP64", values.shape, values.ravel()) for name, values in parts.items()]
         return Response(self.name, self.version, outputs, request_id, {"digest": self.bundle.digest})
 
-    def predict_v1(self, document: Any, context: Context) -> Coroutine[Any, Any, Explanations]:
+    async def predict_v1(self, matrix: NDArray[np.float64], context: Context) -> Explanations:
         """Answer a v1 request in words. Of two classes the event is explained, of more the most probable one."""
-        if not isinstance(document, dict):
-            raise bad_request("protocol", "the body must be a JSON object with 'instances'")
-        return self._describe_all(self._reader.read_instances(document.get("instances")), context)
-
-    async def _describe_all(self, matrix: NDArray[np.float64], context: Context) -> Explanations:
         explanations = await self._explain(matrix, context)
         return {
             "explanations": [

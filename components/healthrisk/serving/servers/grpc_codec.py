@@ -9,7 +9,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from numpy.typing import NDArray
 
 from healthrisk.serving import wire
-from healthrisk.serving.errors import bad_request, shown, too_large
+from healthrisk.serving.errors import bad_request, shown
 from healthrisk.serving.tensors import (
     CONTENT_TYPE,
     DATATYPES,
@@ -17,6 +17,7 @@ from healthrisk.serving.tensors import (
     Request,
     Response,
     Tensor,
+    check_count,
     from_bytes,
     refuse_unsupported,
     select,
@@ -84,8 +85,7 @@ def _shape(given: Any, name: str, most_values: int) -> tuple[int, ...]:
     shape = tuple(given.shape[:3])
     if not 1 <= len(shape) <= 2 or min(shape) < 0 or max(shape) >= 2**31:
         raise bad_request("shape", f"input {name!r} needs a shape: one or two whole numbers from 0 up")
-    if (count := math.prod(shape)) > most_values:
-        raise too_large(f"input {name!r} has {count} values, at most {most_values} are allowed")
+    check_count(name, shape, most_values)
     return shape
 
 

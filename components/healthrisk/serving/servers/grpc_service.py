@@ -1,7 +1,6 @@
 """The v2 protocol over gRPC: kserve's methods on a model, and errors as gRPC's statuses."""
 
 import logging
-import math
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -16,7 +15,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from healthrisk.serving import wire
 from healthrisk.serving.app import server_metadata
-from healthrisk.serving.data_plane import Context, DataPlane
+from healthrisk.serving.data_plane import Context, DataPlane, Matrix
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.servers.grpc_codec import from_message, to_message
 from healthrisk.serving.servers.grpc_health import add_health_and_reflection
@@ -43,8 +42,6 @@ class InferenceService:
     def __init__(self, data_plane: DataPlane) -> None:
         self._data_plane = data_plane
         self._model = data_plane.model
-        widths = [math.prod(abs(size) for size in tensor["shape"]) for tensor in self._model.metadata()["inputs"]]
-        self._most_values = data_plane.admission.limits.max_rows * sum(widths)
 
     async def ServerLive(self, request: Message, context: aio.ServicerContext) -> Message:  # noqa: ARG002, N802, D102
         return pb.ServerLiveResponse(live=True)
@@ -76,9 +73,10 @@ class InferenceService:
             # gRPC keeps the message until the call is answered.
             inner.hold(len(raw))
             inner.kept = len(raw)
-            await self._data_plane.admission.turn(len(raw))
-            request = self._decode(raw)
-            return to_message(await self._model.infer(request, inner), request)
+            work = self._data_plane.admission.work
+            request, matrix = await work(len(raw), lambda: self._read(raw))
+            response = await self._model.infer(matrix, request.id, inner)
+            return await work(inner.size, lambda: to_message(response, request))
 
         message, failure = await self._data_plane.run(own, answer)
         if failure is not None:
@@ -89,8 +87,8 @@ class InferenceService:
         self._hold_until_sent(context, message)
         return message
 
-    def _decode(self, raw: bytes) -> Request:
-        """Return the request that a message holds; the message itself is free again.
+    def _read(self, raw: bytes) -> tuple[Request, Matrix]:
+        """Return the request that a message holds, without its tensors, and their matrix.
 
         Raises:
             RequestError: the message is not a v2 request for this model, or takes too much memory.
@@ -102,7 +100,10 @@ class InferenceService:
             raise bad_request("undecodable", UNDECODABLE) from None
         if not self._serves(message.model_name, message.model_version):
             raise RequestError(404, "not_found", self._no_such_model())
-        return from_message(message, self._most_values)
+        request = from_message(message, self._data_plane.most_values)
+        matrix = self._model.preprocess(request)
+        request.inputs.clear()
+        return request, matrix
 
     def _hold_until_sent(self, context: aio.ServicerContext, answer: Any) -> None:
         if (size := answer.ByteSize()) > _BUFFERED_BYTES:

@@ -1,5 +1,6 @@
 """The predictor: model inputs in, class probabilities out. `python kserve/predictor.py --bundle URI`."""
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from healthrisk.serving.tensors import Request, Response, Tensor
 
 # What v2's metadata call the kind of model; the protocol has no name for plain numbers.
 PLATFORMS = {GRAPH: "onnx_onnxv1", LINEAR: "healthrisk_linear"}
+
+_AT_ONCE_ROWS = 4096
 
 
 class Predictor(BundleModel):
@@ -49,23 +52,15 @@ class Predictor(BundleModel):
         """Describe the one output."""
         return [{"name": "probability", "datatype": "FP32", "shape": [-1, len(self.bundle.spec.target.classes)]}]
 
-    async def infer(self, request: Request, context: Context) -> Response:
-        """Answer a v2 request."""
-        probabilities = await self.predict(self.preprocess(request))
-        context.rows = len(probabilities)
+    async def infer(self, matrix: NDArray[np.float32], request_id: str | None, context: Context) -> Response:
+        """Answer a v2 request whose matrix this is."""
+        probabilities = await self.predict(matrix, context)
         output = Tensor("probability", "FP32", probabilities.shape, probabilities.ravel())
-        return Response(self.name, self.version, [output], request.id, {"digest": self.bundle.digest})
+        return Response(self.name, self.version, [output], request_id, {"digest": self.bundle.digest})
 
-    async def predict_v1(self, document: Any, context: Context) -> Probabilities:
-        """Answer a v1 request whose instances are rows of the matrix."""
-        instances = document.get("instances") if isinstance(document, dict) else None
-        if not isinstance(instances, list) or not all(
-            isinstance(row, list) and len(row) == self._width for row in instances
-        ):
-            raise bad_request("protocol", f"'instances' must be a list of rows of {self._width} numbers")
-        inputs = self.preprocess(Request([Tensor(MATRIX, "FP32", (len(instances), self._width), instances)]))
-        context.rows = len(inputs)
-        return {"predictions": list(await self.predict(inputs))}
+    async def predict_v1(self, matrix: NDArray[np.float32], context: Context) -> Probabilities:
+        """Answer a v1 request whose matrix this is."""
+        return {"predictions": list(await self.predict(matrix, context))}
 
     def preprocess(self, payload: Request) -> NDArray[np.float32]:
         """Return the matrix [rows, width] out of a request."""
@@ -93,9 +88,22 @@ class Predictor(BundleModel):
             )
         return matrix
 
-    async def predict(self, payload: NDArray[np.float32]) -> NDArray[np.float32]:
+    def preprocess_v1(self, document: Any) -> NDArray[np.float32]:
+        """Return the matrix of a v1 request whose instances are its rows."""
+        instances = document.get("instances") if isinstance(document, dict) else None
+        if not isinstance(instances, list) or not all(
+            isinstance(row, list) and len(row) == self._width for row in instances
+        ):
+            raise bad_request("protocol", f"'instances' must be a list of rows of {self._width} numbers")
+        return self.preprocess(Request([Tensor(MATRIX, "FP32", (len(instances), self._width), instances)]))
+
+    async def predict(self, payload: NDArray[np.float32], context: Context) -> NDArray[np.float32]:
         """Return class probabilities [rows, classes]."""
-        return self._model.probabilities(payload)
+        context.rows = len(payload)
+        if len(payload) <= _AT_ONCE_ROWS:
+            return self._model.probabilities(payload)
+        # A hundred thousand rows take a forest most of a second, in which others ask for health.
+        return await asyncio.to_thread(self._model.probabilities, payload)
 
 
 def make(server: BundleServer, bundle: Bundle) -> Predictor:

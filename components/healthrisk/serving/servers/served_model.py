@@ -8,7 +8,7 @@ from kserve.model import InferenceVerb
 import kserve
 from healthrisk.bundle import Bundle
 from healthrisk.serving.answers import ModelMetadata, TensorMetadata, V1Answer
-from healthrisk.serving.data_plane import Context
+from healthrisk.serving.data_plane import Context, Matrix
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.tensors import Request, Response, Tensor, from_bytes, select
 
@@ -26,12 +26,20 @@ class BundleModel(kserve.Model):
         self.bundle = bundle
         self.version = bundle.version
 
-    async def infer(self, request: Request, context: Context) -> Response:
-        """Answer a v2 request."""
+    def preprocess(self, payload: Request) -> Matrix:
+        """Return the matrix [rows, columns] of a v2 request, every value checked."""
         raise NotImplementedError
 
-    async def predict_v1(self, document: Any, context: Context) -> V1Answer:
-        """Answer a v1 request, given its JSON document."""
+    def preprocess_v1(self, document: Any) -> Matrix:
+        """Return the matrix [rows, columns] of a v1 request's JSON document, every value checked."""
+        raise NotImplementedError
+
+    async def infer(self, matrix: Matrix, request_id: str | None, context: Context) -> Response:
+        """Answer a v2 request whose matrix this is."""
+        raise NotImplementedError
+
+    async def predict_v1(self, matrix: Matrix, context: Context) -> V1Answer:
+        """Answer a v1 request whose matrix this is."""
         raise NotImplementedError
 
     def describe_features(self) -> list[TensorMetadata]:
@@ -63,8 +71,8 @@ class BundleModel(kserve.Model):
         try:
             if isinstance(body, kserve.InferRequest):
                 request = _from_kserve(body)
-                return _to_kserve(await self.infer(request, context), request), {}
-            return await self.predict_v1(body, context), {}
+                return _to_kserve(await self.infer(self.preprocess(request), request.id, context), request), {}
+            return await self.predict_v1(self.preprocess_v1(body), context), {}
         except RequestError as error:
             raise (InvalidInput if error.status < 500 else InferenceError)(str(error)) from error
 

@@ -14,7 +14,7 @@ from healthrisk.inference.scorer import Scorer, risk_levels
 from healthrisk.receipts.token import MAX_CHARACTERS, Issuer
 from healthrisk.serving.answers import Prediction, Predictions, TensorMetadata
 from healthrisk.serving.data_plane import Context
-from healthrisk.serving.errors import RequestError, bad_request
+from healthrisk.serving.errors import RequestError
 from healthrisk.serving.hop import PredictorClient
 from healthrisk.serving.metrics import Distributions, ServerMetrics
 from healthrisk.serving.rows import RowReader
@@ -77,10 +77,8 @@ class Transformer(BundleModel):
             {"name": "risk_level", "datatype": "BYTES", "shape": [-1]},
         ]
 
-    async def infer(self, request: Request, context: Context) -> Response:
-        """Answer a v2 request."""
-        matrix = self.preprocess(request)
-        request.inputs.clear()
+    async def infer(self, matrix: NDArray[np.float64], request_id: str | None, context: Context) -> Response:
+        """Answer a v2 request whose matrix this is."""
         context.hold_instead(len(matrix) * self._row_bytes)
         probabilities = await self.predict(matrix, context)
         prediction, levels = self.postprocess(matrix, probabilities)
@@ -101,14 +99,10 @@ class Transformer(BundleModel):
             parameters["imputed"] = json.dumps(imputed)
         if self._issuer:
             parameters["receipt"] = " ".join(self._issuer.issue(matrix, probabilities))
-        return Response(self.name, self.version, outputs, request.id, parameters)
+        return Response(self.name, self.version, outputs, request_id, parameters)
 
-    async def predict_v1(self, document: Any, context: Context) -> Predictions:
+    async def predict_v1(self, matrix: NDArray[np.float64], context: Context) -> Predictions:
         """Answer a v1 request. Of two classes `probability` is the event's; of more it maps each class to its own."""
-        if not isinstance(document, dict):
-            raise bad_request("protocol", "the body must be a JSON object with 'instances'")
-        matrix = self._reader.read_instances(document.get("instances"))
-        del document
         context.hold_instead(len(matrix) * self._row_bytes)
         probabilities = await self.predict(matrix, context)
         prediction, levels = self.postprocess(matrix, probabilities)
@@ -134,6 +128,10 @@ class Transformer(BundleModel):
     def preprocess(self, payload: Request) -> NDArray[np.float64]:
         """Return the encoded matrix [rows, features] out of a request, every value checked against the spec."""
         return self._reader.read_tensors(payload.inputs)
+
+    def preprocess_v1(self, document: Any) -> NDArray[np.float64]:
+        """Return the encoded matrix [rows, features] of a v1 request's JSON document."""
+        return self._reader.read_document(document)
 
     async def predict(self, payload: NDArray[np.float64], context: Context) -> NDArray[np.float32]:
         """Return class probabilities [rows, classes] of an encoded matrix, from the predictor."""
