@@ -29,11 +29,12 @@ PODS = {
     "grafana": ((760, 70), {}),
     "push-gateway": ((632, 290), {}),
     "drift": ((760, 400), {}),
+    "alertmanager": ((905, 470), {}),
     "outcomes": ((640, 500), {"app.kubernetes.io/name": "outcomes", "component": "outcomes"}),
 }
 OUTSIDE = {"envoy-gateway-system": (20, 120), "kubeflow": (20, 330)}
-NODES = (1010, 180)
-TITLES = {"envoy-gateway-system": "Envoy Gateway", "kubeflow": "pipelines", "nodes": "API, kubelets"}
+NODES = (1140, 180)
+TITLES = {"envoy-gateway-system": "Envoy Gateway", "kubeflow": "pipelines", "nodes": "outside of pods"}
 Document = dict[str, Any]
 Edges = dict[tuple[str, str], tuple[int, ...]]
 
@@ -98,13 +99,13 @@ def draw(ways: Edges) -> str:
     """Return the picture."""
     places = {name: place for name, (place, _) in PODS.items()} | OUTSIDE | {"nodes": NODES}
     lines = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1140 590" font-family="sans-serif" font-size="13">',
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1270 590" font-family="sans-serif" font-size="13">',
         "<title>Who may talk to whom on a cluster, and at which ports</title>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         '<path d="M0 0 8 4 0 8z" fill="#37474f"/></marker></defs>',
-        '<rect width="1140" height="590" fill="#fff"/>',
-        '<rect x="220" y="20" width="690" height="550" rx="10" fill="#f3f7fa" stroke="#90a4ae"/>',
-        '<text x="565" y="42" text-anchor="middle" fill="#546e7a">'
+        '<rect width="1270" height="590" fill="#fff"/>',
+        '<rect x="220" y="20" width="820" height="550" rx="10" fill="#f3f7fa" stroke="#90a4ae"/>',
+        '<text x="630" y="42" text-anchor="middle" fill="#546e7a">'
         "namespace healthrisk: what has no arrow is closed, but for names, which all may ask</text>",
     ]
     lines += [_arrow(places[a], places[b], a, b, ports) for (a, b), ports in ways.items()]

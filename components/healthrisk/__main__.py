@@ -23,6 +23,7 @@ def main() -> int:
     _add_outcome_service(commands.add_parser("outcome-service", help="take outcomes over HTTP, and show what they say"))
     _add_rollout(commands.add_parser("rollout", help="how a version tried in silence agrees with the one served"))
     _add_performance(commands.add_parser("performance", help="what outcomes say of each version, and the alarm"))
+    _add_alerts(commands.add_parser("alerts", help="who is told of an alert, and the log of what was told"))
     args = parser.parse_args()
     try:
         result: Document | str = args.run(args)
@@ -247,6 +248,43 @@ def _performance(args: argparse.Namespace) -> Document | str:
 
         live_section.write(args.report, performance)
     return "\n".join(lines(performance)) if args.table else performance
+
+
+def _add_alerts(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    routes = actions.add_parser("routes", help="write Alertmanager's configuration")
+    routes.add_argument("--receivers", type=Path, required=True, help="the folder with a file for each value")
+    routes.add_argument("--log", required=True, metavar="URL", help="who writes every message down: the action log")
+    routes.add_argument("--out", type=Path, required=True, help="where the configuration goes")
+    routes.set_defaults(run=_alert_routes)
+    log = actions.add_parser("log", help="write down what Alertmanager says, and raise an alarm where nobody watches")
+    log.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    log.add_argument("--port", type=_positive, default=9094, help="where messages come in (default: %(default)s)")
+    log.add_argument("--alertmanager", required=True, metavar="URL", help="who takes the alarm: http://HOST:PORT")
+    log.add_argument("--silence", type=float, default=300.0, help="seconds without the watchdog (%(default)s)")
+    log.set_defaults(run=_alert_log)
+
+
+def _alert_routes(args: argparse.Namespace) -> str:
+    import yaml
+
+    from healthrisk import atomic
+    from healthrisk.operations import receivers, routes
+
+    known = receivers.read(args.receivers)
+    atomic.write_text(args.out, yaml.safe_dump(routes.config(known, args.log), sort_keys=False))
+    return f"wrote {args.out}"
+
+
+def _alert_log(args: argparse.Namespace) -> str:
+    import datetime
+
+    from healthrisk import processes
+    from healthrisk.operations import message_log
+
+    processes.require_free_ports(args.host, args.port)
+    message_log.serve(args.host, args.port, args.alertmanager, datetime.timedelta(seconds=args.silence))
+    return "stopped"
 
 
 if __name__ == "__main__":

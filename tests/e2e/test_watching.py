@@ -151,6 +151,6 @@ def test_load_makes_more_replicas_and_rest_fewer(
 
 
 def test_an_alert_fires_when_it_should(broken: str, ask: Callable[[str], list[Any]]) -> None:
-    firing = 'ALERTS{{alertname="PodNotReady",alertstate="firing",service="{}"}}'
+    firing = 'ALERTS{{alertname="PodNotReady",alertstate="firing",model="{}"}}'
     assert _until(420, lambda: ask(firing.format(broken)))
     assert ask(firing.format(NAME)) == []

@@ -33,4 +33,5 @@ def test_every_alert_is_tested_both_ways() -> None:
     }
     tests = [case for test in yaml.safe_load(CASES.read_text())["tests"] for case in test["alert_rule_test"]]
     assert {case["alertname"] for case in tests if case.get("exp_alerts")} == alerts
-    assert {case["alertname"] for case in tests if not case.get("exp_alerts")} == alerts
+    # One always fires.
+    assert {case["alertname"] for case in tests if not case.get("exp_alerts")} == alerts - {"Watchdog"}

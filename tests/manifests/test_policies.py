@@ -150,7 +150,7 @@ def test_a_cluster_can_be_given_another_overlay(render: Render) -> None:
                 spec = one["spec"]
                 fixed = (spec["volumeClaimTemplates"], spec["serviceName"], spec["selector"])
                 assert claims.setdefault(one["metadata"]["name"], fixed) == fixed, part
-    assert set(claims) == {"postgres", "object-store"}
+    assert set(claims) == {"alertmanager", "postgres", "object-store"}
 
 
 def test_a_model_has_a_way_in_where_there_is_a_gateway(render: Render) -> None:

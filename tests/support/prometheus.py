@@ -19,8 +19,13 @@ from tests.support.servers import free_ports
 
 
 @contextmanager
-def prometheus(folder: Path, targets: list[traffic.Sample], rules: str = "{}", job: str = "tests") -> Iterator[str]:
-    """Run a Prometheus with rules on targets, in Prometheus' own form, and yield its address."""
+def prometheus(
+    folder: Path, targets: list[traffic.Sample], rules: str = "{}", job: str = "tests", tells: str = ""
+) -> Iterator[str]:
+    """Run a Prometheus with rules on targets, in Prometheus' own form, and yield its address.
+
+    It tells the Alertmanager at `tells`, if there is one.
+    """
     binary = shutil.which("prometheus")
     if binary is None:
         pytest.skip("there is no Prometheus here: make test-tools")
@@ -29,6 +34,9 @@ def prometheus(folder: Path, targets: list[traffic.Sample], rules: str = "{}", j
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(folder / "rules.yml")],
         "scrape_configs": [{"job_name": job, "static_configs": targets}],
+        "alerting": {
+            "alertmanagers": [{"static_configs": [{"targets": [tells.removeprefix("http://")]}]}] if tells else []
+        },
     }
     (folder / "rules.yml").write_text(rules)
     (folder / "prometheus.yml").write_text(json.dumps(config))

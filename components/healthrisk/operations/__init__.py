@@ -1,0 +1,1 @@
+"""What those who run the platform need: alerts that reach somebody. Imports the root alone."""

@@ -1,0 +1,75 @@
+"""Who is told: a folder with a file for each value, as a secret's volume is, read into receivers.
+
+Keys are `mail-to`, `chat-url` and `pager-key`, of everybody or of one model's people (`heart-disease.chat-url`), and of
+everybody alone `mail-from`, `mail-server`, `mail-user`, `mail-password`, `mail-tls`, `pager-url` and `watchdog-url`.
+"""
+
+import re
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from healthrisk.documents import Document
+from healthrisk.errors import ConfigError
+
+_KEY = re.compile(r"(?:(?P<model>[a-z0-9][a-z0-9-]*)\.)?(?P<name>[a-z]+-[a-z]+)")
+_FILES = {"chat-url", "pager-key", "mail-password", "watchdog-url"}
+
+
+class Team(Document):
+    """Where messages go: `mail_to` are addresses, the others the files that hold an address or a key."""
+
+    mail_to: str | None = Field(default=None, alias="mail-to", pattern=r"^\S+@\S+$")
+    chat_url: str | None = Field(default=None, alias="chat-url")
+    pager_key: str | None = Field(default=None, alias="pager-key")
+
+
+class Receivers(Team):
+    """Everybody's team, how mail and pages are sent, and the teams of models that have their own."""
+
+    mail_from: str | None = Field(default=None, alias="mail-from", pattern=r"^\S+@\S+$")
+    mail_server: str | None = Field(default=None, alias="mail-server", pattern=r"^\S+:\d+$")
+    mail_user: str | None = Field(default=None, alias="mail-user")
+    mail_password: str | None = Field(default=None, alias="mail-password")
+    mail_tls: Literal["yes", "no"] = Field(default="yes", alias="mail-tls")
+    pager_url: str | None = Field(default=None, alias="pager-url", pattern=r"^https?://\S+$")
+    watchdog_url: str | None = Field(default=None, alias="watchdog-url")
+    models: dict[str, Team] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _mail_can_be_sent(self) -> Self:
+        wanted = any(team.mail_to for team in (self, *self.models.values()))
+        if wanted and not (self.mail_from and self.mail_server):
+            raise ValueError("mail-to needs mail-from and mail-server beside it")
+        if bool(self.mail_user) != bool(self.mail_password):
+            raise ValueError("mail-user and mail-password need each other")
+        return self
+
+
+def read(folder: Path) -> Receivers:
+    """Read a folder's receivers; one that is not there has none.
+
+    Raises:
+        ConfigError: a key is unknown, its value cannot be used, or another is missing beside it.
+    """
+    values: dict[str, str] = {}
+    models: dict[str, dict[str, str]] = {}
+    # A secret's volume holds folders of its own, whose names begin with two dots.
+    for path in sorted(folder.glob("[!.]*")):
+        key = _KEY.fullmatch(path.name)
+        if key is None:
+            raise ConfigError(f"{path}: expected a key such as chat-url or heart-disease.chat-url")
+        text = path.read_text().strip()
+        if not text:
+            raise ConfigError(f"{path}: it is empty")
+        held = models.setdefault(key["model"], {}) if key["model"] else values
+        held[key["name"]] = str(path) if key["name"] in _FILES else text
+    try:
+        return Receivers.model_validate({**values, "models": models})
+    except ValidationError as error:
+        # Never quoted whole: what is wrong may be a password.
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise ConfigError(
+            f"{folder}: {'.'.join(map(str, first['loc']))}: {first['msg']}".replace(": : ", ": ")
+        ) from None
