@@ -133,6 +133,12 @@ def test_the_watchdog_comes_by_where_its_absence_is_the_alarm(told: Told) -> Non
     assert [alert["labels"]["alertname"] for alert in message["alerts"]] == ["Watchdog"]
 
 
+def test_nothing_that_was_sent_was_refused(told: Told) -> None:
+    told.inbox.wait("/chat", DRIFT)
+    told.inbox.wait("/pager", MISMATCH)
+    assert "level=ERROR" not in (told.log.parent / "alertmanager.log").read_text()
+
+
 def test_a_dead_cluster_is_one_message(tmp_path: Path) -> None:
     with inbox() as received:
         config = write_config(tmp_path, {"chat-url": f"{received.url}/chat"})

@@ -54,8 +54,11 @@ def inbox() -> Iterator[Inbox]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             kept.posted.append((self.path, body))
             self.send_response(202 if self.path == "/pager" else 200)
-            self.send_header("content-length", "0")
+            self.send_header("content-type", "text/plain")
+            self.send_header("content-length", "2")
             self.end_headers()
+            # Slack's own word; Alertmanager takes no other for a success.
+            self.wfile.write(b"ok")
 
         def log_message(self, *args: object) -> None:
             """Say nothing."""

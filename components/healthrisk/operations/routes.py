@@ -55,7 +55,8 @@ def config(receivers: Receivers, log_url: str) -> Config:
 def _route(receivers: Receivers) -> Config:
     """What bears no severity goes the way of warnings: it reaches somebody, and wakes nobody."""
     watchdog = {"matchers": [f'alertname="{WATCHDOG}"'], "receiver": "watchdog"}
-    always = {"group_wait": "0s", "group_interval": "1m", "repeat_interval": "1m"}
+    # With no wait at all the group is looked at before the alert is in it, and then a minute later.
+    always = {"group_wait": "1s", "group_interval": "1m", "repeat_interval": "1m"}
     own = [
         {"matchers": [f'model="{model}"'], "receiver": f"{_WARNING}-{model}", "routes": [_critical(f"-{model}")]}
         for model in receivers.models
