@@ -8,10 +8,21 @@ import sys
 from vulture import Vulture
 
 PLACES = ["components/healthrisk", "kserve", "pipelines"]
-# What others call by its name: pydantic, logging, gRPC's services of kserve and of health, its reflection, and the
-# protocols of asyncio, uvicorn and httptools.
+# What others call by its name: pydantic, logging, gRPC's services of kserve and of health, its reflection, the protocols
+# of asyncio, uvicorn and httptools, and http.server.
 DECORATORS = ["@model_validator*", "@field_validator*", "@model_serializer*"]
-NAMES = ["Model*", "Server*", "Watch", "FindFile*", "capture_signals", "data_received", "flush", "on_body"]
+NAMES = [
+    "Model*",
+    "do_*",
+    "log_message",
+    "Server*",
+    "Watch",
+    "FindFile*",
+    "capture_signals",
+    "data_received",
+    "flush",
+    "on_body",
+]
 
 search = Vulture(ignore_names=NAMES, ignore_decorators=DECORATORS)
 search.scavenge(PLACES)

@@ -39,8 +39,8 @@ class Receivers(Team):
 
     @model_validator(mode="after")
     def _mail_can_be_sent(self) -> Self:
-        wanted = any(team.mail_to for team in (self, *self.models.values()))
-        if wanted and not (self.mail_from and self.mail_server):
+        teams: tuple[Team, ...] = (self, *self.models.values())
+        if any(team.mail_to for team in teams) and not (self.mail_from and self.mail_server):
             raise ValueError("mail-to needs mail-from and mail-server beside it")
         if bool(self.mail_user) != bool(self.mail_password):
             raise ValueError("mail-user and mail-password need each other")
