@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from healthrisk import processes
 from healthrisk import spec as specs
 from healthrisk.bundle import Bundle
@@ -39,15 +37,15 @@ def main() -> int:
     processes.require_free_ports("127.0.0.1", port, local.PORTS)
     spec = specs.load("heart-disease")
     import local_runner
+    import summary
+    from healthrisk.steps import forked
 
     folder = local_runner.run(spec.to_json(), "", 0, settings().evidence)
     print("serving the champion", flush=True)
     bundle = find_bundle(None, spec.name, settings().home / "cache")
     with _served(bundle, port) as url:
-        exchange = _ask(bundle, url, folder / "preprocess" / "test")
-    import summary
-
-    print(summary.of_run(spec, folder))
+        exchange = forked.call(_ask, bundle, url, folder / "preprocess" / "test")
+    print(forked.call(summary.of_run, spec, folder))
     print(exchange)
     return 0
 
@@ -93,7 +91,9 @@ class Exchange:
 
 def _ask(bundle: Bundle, url: str, held_out: Path) -> Exchange:
     """Send the first patient of the hold-out."""
-    # Only now: scikit-learn would otherwise lie in memory while the steps run.
+    # Heavy: it is called in a forked process, which has most of them.
+    import httpx
+
     from healthrisk.data import encoding
     from healthrisk.inference.scorer import Scorer
     from healthrisk.training.split import read_split

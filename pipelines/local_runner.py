@@ -1,59 +1,36 @@
 """Run the pipeline in processes on this machine: progress for a person, a log for the curious, one line a failure."""
 
-import os
 import sys
-import threading
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from datetime import datetime
+from multiprocessing import connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
-from kfp import local
+import joblib
 
 from healthrisk.atomic import scratch_folder, write_text
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
-from healthrisk.steps.events import Event, Reader
-from pipeline import training
+from healthrisk.steps import forked
+from healthrisk.steps.events import Event
+from progress import Progress
 from retention import forget_rows
+from tasks import Run, Task
 
 _POLL_SECONDS = 0.1
+# Steps run side by side while what they read is small. One that trains on a large table uses all cores itself, and two
+# of them might not fit into memory.
+_SMALL_BYTES = 2**20
 
 
 class PipelineError(HealthriskError):
     """A step failed; the message says which one, and why."""
 
 
-class Progress:
-    """Shows a person what the steps report."""
-
-    def __init__(self, events: Path, terminal: TextIO) -> None:
-        self._reader, self._terminal = Reader(events), terminal
-        self._steps, self._count = len(training.pipeline_spec.root.dag.tasks), 0
-        self._began = time.monotonic()
-        self.last: Event | None = None
-
-    def show(self) -> None:
-        """Print what was reported since the last call."""
-        for event in self._reader.read():
-            self.last = event
-            if event.kind == "began":
-                self._count += 1
-                self._say(f"[{self._count}/{self._steps}] {event.step}")
-            elif event.kind == "said":
-                self._say(f"      {event.text}")
-            else:
-                self._say(f"      {'done' if event.kind == 'ended' else 'failed'} in {self._seconds():.1f} s")
-
-    def _seconds(self) -> float:
-        """Return the time since the step before ended: what it takes to start a process counts, too."""
-        before, self._began = self._began, time.monotonic()
-        return self._began - before
-
-    def _say(self, text: str) -> None:
-        print(text, file=self._terminal, flush=True)
+class StepError(Exception):
+    """A step's process ended with an exit code other than 0; its argument is the task."""
 
 
 def run(spec: str, data: str, seed: int, level: str) -> Path:
@@ -68,60 +45,120 @@ def run(spec: str, data: str, seed: int, level: str) -> Path:
     runs = settings().home / "runs"
     forget_rows(runs, settings().keep_days)
     with scratch_folder(runs) as scratch:
-        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(scratch), raise_on_error=True)
-        log, events = scratch / "log", scratch / "events.jsonl"
-        events.touch()
-        # The steps' processes inherit it.
-        os.environ["HEALTHRISK_EVENTS"] = str(events)
-        progress = Progress(events, sys.stdout)
-        with log.open("w") as written:
-            try:
-                with _watched(progress), redirect_stdout(written), warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", message=r"Task .*: settings \['display_name'\] have no effect")
-                    training(spec=spec, data=data, seed=seed, level=level)
-            except RuntimeError as error:
-                said = _explain(progress.last, log, runs) + _kept_report(scratch)
-                raise PipelineError(said) from error
-        (made,) = (path for path in scratch.iterdir() if path.is_dir())
-        log.replace(made / "log")
+        forked.start_server()
+        compiled = _compile()
+        made = scratch / f"{compiled['pipelineInfo']['name']}-{datetime.now():%Y-%m-%d-%H-%M-%S-%f}"
+        begun = Run(compiled, {"spec": spec, "data": data, "seed": seed, "level": level}, made)
+        running = Processes(begun, scratch)
+        try:
+            running.run_all()
+        except StepError as error:
+            (task,) = error.args
+            raise PipelineError(_explain(task, running, runs) + _kept_report(made)) from error
+        (made / "log").write_text(running.log(), "utf-8")
         return made.replace(runs / made.name)
 
 
-@contextmanager
-def _watched(progress: Progress) -> Iterator[None]:
-    """Show progress while the steps run, and the rest of it when they have ended."""
-    over = threading.Event()
+def _compile() -> dict[str, Any]:
+    """Return the compiled pipeline. KFP's compiler is imported here, while the server of processes imports its own."""
+    from google.protobuf import json_format
 
-    def watch() -> None:
-        while not over.wait(_POLL_SECONDS):
-            progress.show()
+    from pipeline import training
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-        progress.show()
+    compiled: dict[str, Any] = json_format.MessageToDict(training.pipeline_spec)
+    return compiled
 
 
-def _kept_report(scratch: Path) -> str:
+class Processes:
+    """The processes of a run, each step's started as soon as its producers have ended and a core is free."""
+
+    def __init__(self, begun: Run, folder: Path) -> None:
+        self._run, self._folder = begun, folder
+        self._events = folder / "events.jsonl"
+        self._events.touch()
+        self._waiting = list(begun.tasks)
+        self._started: list[Task] = []
+        self._ended: set[str] = set()
+        self._running: dict[int, tuple[Task, ForkServerProcess]] = {}
+        self._progress = Progress(self._events, len(begun.tasks), sys.stdout)
+
+    def run_all(self) -> None:
+        """Run every task.
+
+        Raises:
+            StepError: one failed; those that ran beside it were ended.
+        """
+        try:
+            while self._waiting or self._running:
+                while task := self._next():
+                    self._start(task)
+                over = connection.wait(list(self._running), _POLL_SECONDS)
+                self._progress.show()
+                for sentinel in over:
+                    self._end(sentinel)
+        finally:
+            for _, process in self._running.values():
+                process.terminate()
+            for _, process in self._running.values():
+                process.join()
+
+    def last_event(self, task: Task) -> Event | None:
+        """Return what a task reported last."""
+        return self._progress.last.get(task.title)
+
+    def log(self) -> str:
+        """Return what all started steps printed, one after the other."""
+        return "".join(f"--- {task.title} ---\n{self._log(task).read_text('utf-8')}\n" for task in self._started)
+
+    def _next(self) -> Task | None:
+        """Return a task that may start now."""
+        ready = (task for task in self._waiting if task.producers <= self._ended)
+        if not self._running:
+            return next(ready)
+        small = len(self._running) < joblib.cpu_count() and all(map(self._is_small, self._started_tasks()))
+        return next(filter(self._is_small, ready), None) if small else None
+
+    def _started_tasks(self) -> list[Task]:
+        return [task for task, _ in self._running.values()]
+
+    def _is_small(self, task: Task) -> bool:
+        return self._run.input_bytes(task) < _SMALL_BYTES
+
+    def _start(self, task: Task) -> None:
+        self._waiting.remove(task)
+        self._started.append(task)
+        self._log(task).touch()
+        self._progress.start(task.title)
+        process = forked.start_component(task.source, self._run.arguments(task), self._events, self._log(task))
+        self._running[process.sentinel] = task, process
+
+    def _end(self, sentinel: Any) -> None:
+        task, process = self._running.pop(sentinel)
+        process.join()
+        if process.exitcode:
+            raise StepError(task)
+        self._ended.add(task.name)
+
+    def _log(self, task: Task) -> Path:
+        return self._folder / f"{task.name}.log"
+
+
+def _kept_report(made: Path) -> str:
     """Keep the report of a run that failed after it was written: of a model that was refused; say where it is."""
-    pages = list(scratch.glob("*/evidence/page"))
-    if not pages:
+    page = made / "evidence" / "page"
+    if not page.exists():
         return ""
     kept = settings().home / "reports" / f"refused-{time.strftime('%Y%m%d-%H%M%S')}.html"
-    write_text(kept, pages[0].read_text("utf-8"))
+    write_text(kept, page.read_text("utf-8"))
     return f"; its report is {kept}"
 
 
-def _explain(last: Event | None, log: Path, runs: Path) -> str:
+def _explain(task: Task, running: Processes, runs: Path) -> str:
     """Say which step failed and why, by the last thing it reported; keep the log where that is not enough."""
+    last = running.last_event(task)
     if last is not None and last.kind == "failed":
-        return f"step '{last.step}' failed: {last.text}"
-    saved = log.replace(runs / f"failed-{time.strftime('%Y%m%d-%H%M%S')}.log")
-    if last is None or last.kind == "ended":
-        return f"a step's process could not be started; see {saved}"
-    cause = last.text if last.kind == "crashed" else "its process ended"
-    return f"step '{last.step}' failed: {cause}; see {saved}"
+        return f"step '{task.title}' failed: {last.text}"
+    saved = runs / f"failed-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    write_text(saved, running.log())
+    cause = last.text if last is not None and last.kind == "crashed" else "its process ended"
+    return f"step '{task.title}' failed: {cause}; see {saved}"

@@ -5,14 +5,16 @@ from pathlib import Path
 from healthrisk import atomic
 from healthrisk.config import settings
 from healthrisk.registry.registration import Registration
-from healthrisk.reports.model_card import ATTRIBUTES, CARD
-from healthrisk.reports.text_summary import summarize
 from healthrisk.spec import DatasetSpec
-from healthrisk.training.decision import Decision
 
 
 def of_run(spec: DatasetSpec, folder: Path) -> str:
     """Return the summary of a finished run, given its folder; the reports are put where they stay."""
+    # Heavy: who calls this in a forked process need not wait for them.
+    from healthrisk.reports.model_card import ATTRIBUTES, CARD
+    from healthrisk.reports.text_summary import summarize
+    from healthrisk.training.decision import Decision
+
     registration = Registration.read(folder / "register" / "registration")
     name = f"{spec.name}-{registration.digest[:12]}"
     reports = settings().home / "reports"

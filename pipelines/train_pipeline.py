@@ -32,12 +32,11 @@ def main() -> int:
 
         return submit.submit(spec, arguments)
     import local_runner
+    import summary
+    from healthrisk.steps import forked
 
     folder = local_runner.run(spec.to_json(), _absolute(spec, arguments.data), arguments.seed, arguments.evidence)
-    # Only now: plotting libraries would otherwise lie in memory while the steps run.
-    import summary
-
-    print(summary.of_run(spec, folder))
+    print(forked.call(summary.of_run, spec, folder))
     return 0
 
 

@@ -19,7 +19,8 @@ from tests.support.servers import ROOT, Pair, Server, body_of, grpc_code
 
 # onnxruntime waits some seconds before it calls.
 WATCHED_SECONDS = 15
-_OWN_SOCKET = re.compile(r".*/healthrisk-grpc-[^/]+/socket")
+# A server's between the bounds on gRPC and gRPC, and that of the processes a run forks its steps from.
+_OWN_SOCKET = re.compile(r".*/(healthrisk-grpc-[^/]+/socket|pymp-[^/]+/listener-[^/]+)")
 _ADDRESS = re.compile(
     r'sin6?_port=htons\((\d+)\).*?(?:inet_addr\("|inet_pton\(AF_INET6, ")([^"]+)"|sun_path=@?"([^"]+)"'
 )
@@ -54,8 +55,8 @@ class Watched:
             assert process.wait(PROCESS) == 0
 
     def attempts(self) -> set[tuple[str, int]]:
-        """Return whom the commands tried to reach: address and port, or a socket's path and 0; without a server's own
-        socket between the bounds on gRPC and gRPC.
+        """Return whom the commands tried to reach: address and port, or a socket's path and 0; without their own
+        sockets.
         """
         lines = self._trace.read_text().splitlines()
         addresses = {match for line in lines for match in _ADDRESS.findall(line)}

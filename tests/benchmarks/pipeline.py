@@ -28,28 +28,26 @@ HERE = Path(__file__).parent
 
 
 class Watch:
-    """Follows a process and its children: their CPU seconds, and the largest memory they held together."""
+    """Follows a process and those below it: CPU seconds, also of those that ended, and the most memory they held."""
 
     def __init__(self, process: psutil.Process) -> None:
-        self.peak = 0
+        self.peak, self.cpu = 0, 0.0
         self._process = process
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
-    def cpu(self) -> float:
-        """CPU seconds so far, of the process and of the children it has waited for."""
-        return sum(self._process.cpu_times()[:4])
-
     def _follow(self) -> None:
         while self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
-            held = 0
+            held, cpu = 0, 0.0
             for one in [self._process, *self._process.children(recursive=True)]:
                 try:
-                    held += one.memory_info().rss
+                    # What forked processes share counts once.
+                    held += one.memory_full_info().pss
+                    cpu += sum(one.cpu_times()[:4])
                 except psutil.NoSuchProcess:
                     continue
-            self.peak = max(self.peak, held)
-            time.sleep(0.02)
+            self.peak, self.cpu = max(self.peak, held), max(self.cpu, cpu)
+            time.sleep(0.05)
 
 
 def run_pipeline(dataset: str) -> dict[str, Any]:
@@ -60,18 +58,21 @@ def run_pipeline(dataset: str) -> dict[str, Any]:
         began = time.perf_counter()
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
             watch = Watch(psutil.Process(running.pid))
-            steps, cpu, title = [], 0.0, ""
+            titles: dict[str, str] = {}
+            steps, number = [], ""
             assert running.stdout is not None
             for line in running.stdout:
-                if matched := re.match(r"\[\d/\d\] (.*)", line):
-                    title, cpu = matched[1], watch.cpu()
-                elif matched := re.match(r" +done in (.*) s", line):
-                    steps.append({"step": title, "wall": float(matched[1]), "cpu": round(watch.cpu() - cpu, 2)})
-                    cpu = watch.cpu()
+                # A line without its step's number is of the step above it.
+                matched = re.match(r"(\[\d/\d\])? +(?:done in (.*) s$)?(.*)", line)
+                number = (matched and matched[1]) or number
+                if matched and matched[2]:
+                    steps.append({"step": titles[number], "wall": float(matched[2])})
+                elif matched and matched[1]:
+                    titles.setdefault(number, matched[3])
         if running.returncode:
             raise SystemExit("the pipeline failed")
         wall = time.perf_counter() - began
-    return {"steps": steps, "wall": round(wall, 2), "cpu": round(cpu, 2), "peak_mb": round(watch.peak / 1e6)}
+    return {"steps": steps, "wall": round(wall, 2), "cpu": round(watch.cpu, 2), "peak_mb": round(watch.peak / 1e6)}
 
 
 def run_bare(dataset: str) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def show(results: dict[str, Any]) -> None:
     run, bare = results["pipeline"], results["bare"]
     print(f"{'step':<28}{'wall s':>8}{'CPU s':>8}")
     for step in run["steps"]:
-        print(f"{step['step']:<28}{step['wall']:>8.1f}{step['cpu']:>8.1f}")
+        print(f"{step['step']:<28}{step['wall']:>8.1f}")
     print(f"{'the whole run':<28}{run['wall']:>8.1f}{run['cpu']:>8.1f}   peak {run['peak_mb']} MB")
     print(f"{'one bare process':<28}{bare['wall']:>8.1f}{bare['cpu']:>8.1f}   peak {bare['peak_mb']} MB")
     print(f"{'difference':<28}{run['wall'] - bare['wall']:>8.1f}{run['cpu'] - bare['cpu']:>8.1f}")
