@@ -4,7 +4,6 @@ import sys
 import time
 from datetime import datetime
 from multiprocessing import connection
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
 from healthrisk.steps import forked
 from healthrisk.steps.events import Event
+from healthrisk.steps.forked import StepProcess
 from progress import Progress
 from retention import forget_rows
 from tasks import Run, Task
@@ -79,7 +79,8 @@ class Processes:
         self._waiting = list(begun.tasks)
         self._started: list[Task] = []
         self._ended: set[str] = set()
-        self._running: dict[int, tuple[Task, ForkServerProcess]] = {}
+        self._prepared: dict[str, StepProcess] = {}
+        self._running: dict[Any, tuple[Task, StepProcess]] = {}
         self._progress = Progress(self._events, len(begun.tasks), sys.stdout)
 
     def run_all(self) -> None:
@@ -92,15 +93,17 @@ class Processes:
             while self._waiting or self._running:
                 while task := self._next():
                     self._start(task)
+                self._prepare()
                 over = connection.wait(list(self._running), _POLL_SECONDS)
                 self._progress.show()
                 for sentinel in over:
                     self._end(sentinel)
         finally:
-            for _, process in self._running.values():
-                process.terminate()
-            for _, process in self._running.values():
-                process.join()
+            left = [*(step for _, step in self._running.values()), *self._prepared.values()]
+            for step in left:
+                step.process.terminate()
+            for step in left:
+                step.process.join()
 
     def last_event(self, task: Task) -> Event | None:
         """Return what a task reported last."""
@@ -115,11 +118,24 @@ class Processes:
         ready = (task for task in self._waiting if task.producers <= self._ended)
         if not self._running:
             return next(ready)
-        small = len(self._running) < joblib.cpu_count() and all(map(self._is_small, self._started_tasks()))
-        return next(filter(self._is_small, ready), None) if small else None
+        running = [task for task, _ in self._running.values()]
+        if not self._has_core() or not all(map(self._is_small, running)):
+            return None
+        return next(filter(self._is_small, ready), None)
 
-    def _started_tasks(self) -> list[Task]:
-        return [task for task, _ in self._running.values()]
+    def _prepare(self) -> None:
+        """Let the steps to come import what they need while a core has nothing else to do.
+
+        Not before the first step has ended: most runs that fail do so there.
+        """
+        if self._ended and self._has_core():
+            for task in self._waiting:
+                if task.name not in self._prepared:
+                    self._prepared[task.name] = self._process(task)
+
+    def _has_core(self) -> bool:
+        cores: int = joblib.cpu_count()
+        return len(self._running) < cores
 
     def _is_small(self, task: Task) -> bool:
         return self._run.input_bytes(task) < _SMALL_BYTES
@@ -129,13 +145,17 @@ class Processes:
         self._started.append(task)
         self._log(task).touch()
         self._progress.start(task.title)
-        process = forked.start_component(task.source, self._run.arguments(task), self._events, self._log(task))
-        self._running[process.sentinel] = task, process
+        step = self._prepared.pop(task.name, None) or self._process(task)
+        step.begin(self._run.arguments(task))
+        self._running[step.process.sentinel] = task, step
+
+    def _process(self, task: Task) -> StepProcess:
+        return StepProcess(task.source, self._events, self._log(task))
 
     def _end(self, sentinel: Any) -> None:
-        task, process = self._running.pop(sentinel)
-        process.join()
-        if process.exitcode:
+        task, step = self._running.pop(sentinel)
+        step.process.join()
+        if step.process.exitcode:
             raise StepError(task)
         self._ended.add(task.name)
 

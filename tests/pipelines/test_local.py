@@ -75,16 +75,6 @@ def test_mlflow_holds_parameters_metrics_plots_and_the_model(home: Path, monkeyp
     assert model.predict_proba(np.full((1, 13), np.nan)).sum() == pytest.approx(1)
 
 
-@pytest.fixture(scope="module")
-def own_home(own: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory, pipeline: Pipeline) -> Path:
-    """A HEALTHRISK_HOME in which the pipeline has run once on the invented data."""
-    folder = tmp_path_factory.mktemp("own")
-    done = pipeline(folder, *own)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "version   readmission 1, champion" in done.stdout
-    return folder
-
-
 def test_the_same_table_again_under_another_name_is_no_second_version(
     own: tuple[str, ...], own_home: Path, tmp_path: Path, pipeline: Pipeline
 ) -> None:

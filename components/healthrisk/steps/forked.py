@@ -4,6 +4,9 @@ A step is as isolated as in a process of its own making: it is forked from a ser
 library's `multiprocessing.forkserver`), runs one component's source by KFP's own executor, and ends.
 """
 
+import ast
+import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -11,7 +14,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import forkserver, get_context, resource_tracker
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,14 +52,24 @@ def start_server(modules: Sequence[str] = SHARED) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def start_component(source: str, arguments: list[str], events: Path, log: Path) -> ForkServerProcess:
-    """Start a component in a process of its own, given its source and its executor's arguments.
+class StepProcess:
+    """A component in a process of its own, which imports what the component's body imports and waits for its inputs.
 
     What it prints goes to the file `log`, what it reports to the file `events`.
     """
-    process = _context().Process(target=_run_component, args=(source, arguments, events, log))
-    process.start()
-    return process
+
+    def __init__(self, source: str, events: Path, log: Path) -> None:
+        context = _context()
+        inputs, self._arguments = context.Pipe(duplex=False)
+        self.process = context.Process(target=_run_component, args=(source, inputs, events, log))
+        self.process.start()
+        inputs.close()
+
+    def begin(self, arguments: list[str]) -> None:
+        """Let it run, given its executor's arguments."""
+        # A process that is gone has an exit code.
+        with contextlib.suppress(BrokenPipeError):
+            self._arguments.send(arguments)
 
 
 def call(function: Callable[..., T], *arguments: object) -> T:
@@ -68,7 +82,7 @@ def _context() -> ForkServerContext:
     return get_context("forkserver")
 
 
-def _run_component(source: str, arguments: list[str], events: Path, log: Path) -> None:
+def _run_component(source: str, inputs: Connection, events: Path, log: Path) -> None:
     """Do what a component's command does: write its source to a file and call KFP's executor with it."""
     from kfp.dsl.executor_main import executor_main
 
@@ -76,8 +90,25 @@ def _run_component(source: str, arguments: list[str], events: Path, log: Path) -
     with log.open("a") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
+    _import_early(source)
+    try:
+        arguments = inputs.recv()
+    except EOFError:
+        # Whoever started this process is gone.
+        return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ephemeral_component.py"
         path.write_text(source, "utf-8")
         sys.argv = ["executor_main", "--component_module_path", str(path), *arguments]
         executor_main()
+
+
+def _import_early(source: str) -> None:
+    """Import what a source imports, its functions included; what cannot be imported fails when the source runs."""
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+        for name in names:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
