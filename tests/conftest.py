@@ -6,12 +6,14 @@ import pytest
 
 from tests.support.servers import ROOT, free_ports
 
-SUPPORT = ("once", "runs", "bundles", "outcomes", "pairs", "postgres", "prometheus", "unseen")
+SUPPORT = ("once", "runs", "bundles", "outcomes", "pairs", "postgres", "prometheus", "registry", "unseen")
 pytest_plugins = [f"tests.support.{name}" for name in SUPPORT]
-# Whatever starts the pipeline, servers or a Prometheus.
+# Whatever starts the pipeline, servers, MLflow or a Prometheus.
 SLOW = {
     "pipeline",
     "home",
+    "own_home",
+    "empty_registry",
     "launched",
     "start_pair",
     "start_outcomes",

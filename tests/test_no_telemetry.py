@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from healthrisk.bundle import Bundle
 from tests.support import http
 from tests.support.patience import PROCESS
-from tests.support.servers import ROOT, Pair, Server, body_of, grpc_code
+from tests.support.servers import ROOT, Pair, Server, body_of, free_ports, grpc_code
 
 # onnxruntime waits some seconds before it calls.
 WATCHED_SECONDS = 15
@@ -40,7 +41,7 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
-        self.home.mkdir()
+        self.home.mkdir(parents=True)
         self._trace = folder / "trace"
         self._command = ["strace", "-D", "-f", "-qq", "--seccomp-bpf", "--trace=connect,sendto,sendmsg,sendmmsg"]
         self._command += [f"--output={self._trace}"]
@@ -103,44 +104,58 @@ def test_the_pipeline_and_batch_call_nobody(watched: Watched, own: tuple[str, ..
     assert watched.traces_left() == []
 
 
-def test_the_servers_call_nobody(watched: Watched, make_bundle: Callable[..., Path], port: int) -> None:
-    bundle = make_bundle("heart-disease", "logistic_regression")
+@contextmanager
+def serving(watched: Watched, bundle: Path, port: int) -> Iterator[Callable[[], None]]:
+    """Run `make serve`; yield what asks for a prediction."""
     transformer = Server("transformer.py", bundle, Path(os.devnull), ports=[port, port + 1, port + 4])
     predictor = Server("predictor.py", bundle, Path(os.devnull), ports=[port + 2, port + 3, port + 5])
     pair = Pair(transformer, predictor, Bundle.open(bundle))
+
+    def ask() -> None:
+        http.post(pair.predict_url, content=body_of(pair)).raise_for_status()
+        assert grpc_code(pair).name == "OK"
+
     transformer.process = watched.start("kserve/serve.py", f"--bundle={bundle}", f"--port={port}")
     predictor.process = transformer.process
     try:
         transformer.wait()
         predictor.wait()
-        http.post(pair.predict_url, content=body_of(pair)).raise_for_status()
-        assert grpc_code(pair).name == "OK"
-        time.sleep(WATCHED_SECONDS)
-        http.post(pair.predict_url, content=body_of(pair)).raise_for_status()
+        yield ask
     finally:
         transformer.end(signal.SIGTERM)
-    # The transformer asks the predictor, and `make serve` whether all three are ready.
-    assert watched.attempts() == {("127.0.0.1", port), ("127.0.0.1", port + 2), ("127.0.0.1", port + 6)}
-    assert watched.traces_left() == []
 
 
-def test_the_explainer_calls_nobody(watched: Watched, make_bundle: Callable[..., Path], port: int) -> None:
-    bundle = make_bundle("heart-disease", "logistic_regression")
-    explainer = Server("explainer.py", bundle, Path(os.devnull), ports=[port, port + 1, port + 2])
-    more = (
-        "--host=127.0.0.1",
-        f"--http_port={port}",
-        f"--grpc_port={port + 1}",
-        f"--metrics_port={port + 2}",
-        "--drain_seconds=0",
+@contextmanager
+def explaining(watched: Watched, bundle: Path) -> Iterator[Callable[[], None]]:
+    """Run the explainer alone; yield what asks for an explanation."""
+    ports = free_ports(3)
+    explainer = Server("explainer.py", bundle, Path(os.devnull), ports=ports)
+    where = [f"--{name}_port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
+    body = body_of(Pair(explainer, explainer, Bundle.open(bundle)))
+
+    def ask() -> None:
+        http.post(f"{explainer.url}/v1/models/heart-disease:explain", content=body).raise_for_status()
+
+    explainer.process = watched.start(
+        "kserve/explainer.py", f"--bundle={bundle}", "--host=127.0.0.1", *where, "--drain_seconds=0"
     )
-    explainer.process = watched.start("kserve/explainer.py", f"--bundle={bundle}", *more)
     try:
         explainer.wait()
-        body = body_of(Pair(explainer, explainer, Bundle.open(bundle)))
-        http.post(f"{explainer.url}/v1/models/heart-disease:explain", content=body).raise_for_status()
-        time.sleep(WATCHED_SECONDS)
+        yield ask
     finally:
         explainer.end(signal.SIGTERM)
-    assert watched.attempts() == set()
-    assert watched.traces_left() == []
+
+
+def test_the_servers_and_the_explainer_call_nobody(make_bundle: Callable[..., Path], port: int, tmp_path: Path) -> None:
+    bundle = make_bundle("heart-disease", "logistic_regression")
+    servers, alone = Watched(tmp_path / "servers"), Watched(tmp_path / "explainer")
+    with serving(servers, bundle, port) as predict, explaining(alone, bundle) as explain:
+        for ask in (predict, explain):
+            ask()
+        time.sleep(WATCHED_SECONDS)
+        for ask in (predict, explain):
+            ask()
+    # The transformer asks the predictor, and `make serve` whether all three are ready.
+    assert servers.attempts() == {("127.0.0.1", port), ("127.0.0.1", port + 2), ("127.0.0.1", port + 6)}
+    assert alone.attempts() == set()
+    assert servers.traces_left() == alone.traces_left() == []

@@ -47,23 +47,13 @@ def urls(bundles: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> Ite
         pair.end()
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry with its tables and nothing in them."""
-    path = tmp_path_factory.mktemp("registry") / "mlflow.db"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
-        versions.client()
-    return path
-
-
 @pytest.fixture
 def registered(
-    bundles: list[Bundle], database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundles: list[Bundle], empty_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> list[Deployed]:
     """Both as versions 1 and 2 of a registry, the last of them champion."""
     monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(database, tmp_path)}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_registry, tmp_path)}")
     made, server = [], versions.client()
     server.create_registered_model(NAME)
     for bundle in bundles:

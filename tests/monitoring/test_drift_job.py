@@ -56,8 +56,12 @@ def gateway() -> Iterator[str]:
 
 
 @pytest.fixture
-def champion(bundle_of: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+def champion(
+    bundle_of: Callable[..., Bundle], empty_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bundle:
     """A bundle that the registry knows as champion."""
+    (tmp_path / "home").mkdir()
+    shutil.copy(empty_registry, tmp_path / "home")
     monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path / "home"))
     bundle = bundle_of("heart-disease", "logistic_regression")
     decision = sample_bundle.decision(bundle.spec, "logistic_regression", 0.9)

@@ -1,5 +1,6 @@
 """Champions, challengers and idempotence, in a real MLflow registry on SQLite."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ SPEC = specs.load("heart-disease")
 
 
 @pytest.fixture
-def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def where(empty_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(empty_registry, tmp_path)
     monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path
@@ -54,6 +56,11 @@ def register(where: Path, mark: str, comparison: Comparison | str = "nothing to 
 
 
 def test_without_a_version_there_is_no_champion(where: Path) -> None:
+    assert versions.champion(SPEC.name) is None
+
+
+def test_without_a_registry_one_is_made(where: Path) -> None:
+    (where / "mlflow.db").unlink()
     assert versions.champion(SPEC.name) is None
 
 

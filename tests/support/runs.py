@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from tests.support.patience import run
 from tests.support.servers import ROOT, free_ports
 
 SPEC = ROOT / "tests" / "support" / "readmission.yaml"
+# As the README has it, for a reader's own table.
+TRAIN_OWN = "python pipelines/train_pipeline.py --dataset my-spec.yaml --data my-table.csv"
 Pipeline = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -74,6 +77,22 @@ def own(once: Once) -> tuple[str, ...]:
     """The arguments that name the invented spec, which trains in seconds, and a table of it."""
     folder = once("own", lambda path: readmissions(400, 0).to_csv(path / "readmissions.csv", index=False))
     return "--dataset", str(SPEC), "--data", str(folder / "readmissions.csv")
+
+
+@pytest.fixture(scope="session")
+def own_home(own: tuple[str, ...], once: Once) -> Path:
+    """A HEALTHRISK_HOME in which the README's command has trained on the invented data, once."""
+
+    def train(folder: Path) -> None:
+        shutil.copy(own[1], folder / "my-spec.yaml")
+        shutil.copy(own[3], folder / "my-table.csv")
+        _, script, *arguments = TRAIN_OWN.split()
+        environment = {**os.environ, "HEALTHRISK_HOME": str(folder / "home")}
+        done = run([sys.executable, ROOT / script, *arguments], cwd=folder, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "version   readmission 1, champion" in done.stdout
+
+    return once("own-home", train) / "home"
 
 
 @pytest.fixture(scope="session")
