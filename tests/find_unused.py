@@ -8,8 +8,8 @@ import sys
 from vulture import Vulture
 
 PLACES = ["components/healthrisk", "kserve", "pipelines"]
-# What others call by its name: pydantic, logging, gRPC's services of kserve and of health, its reflection, the protocols
-# of asyncio, uvicorn and httptools, and http.server.
+# What others call by its name: pydantic, logging, gRPC's services of kserve and of health, its reflection, asyncio's
+# protocols and those of uvicorn and httptools, and http.server.
 DECORATORS = ["@model_validator*", "@field_validator*", "@model_serializer*"]
 NAMES = [
     "Model*",
