@@ -16,7 +16,7 @@ DURATION ?= 30
 WORKERS ?= logical
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop clean pin mirror push network-picture
+.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load backup restore benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop clean pin mirror push network-picture
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -102,6 +102,14 @@ platform: ## install the platform into KUBE_CONTEXT= (OVERLAY=production); REGIS
 
 rollback: $(READY) ## put back the version of DATASET that was served before, in KUBE_CONTEXT=
 	@python pipelines/rollback.py --dataset $(DATASET) $(if $(KUBE_CONTEXT),--context $(KUBE_CONTEXT))
+
+backup: $(READY) ## back up HEALTHRISK_HOME to TO=FOLDER while it may be in use; KEEP=N removes all but the newest
+	@test -n "$(TO)" || { echo "error: make backup TO=FOLDER"; exit 1; }
+	@python -m healthrisk backup --to "$(TO)" $(if $(KEEP),--keep $(KEEP))
+
+restore: $(READY) ## make HEALTHRISK_HOME, which is empty, of FROM=BACKUP, or of the newest in a folder of them
+	@test -n "$(FROM)" || { echo "error: make restore FROM=BACKUP"; exit 1; }
+	@python -m healthrisk restore "$(FROM)"
 
 pictures: $(READY) ## take the README's pictures of the newest report; then look at them
 	@python tests/take_pictures.py .github/pictures

@@ -30,6 +30,7 @@ PODS = {
     "push-gateway": ((632, 290), {}),
     "drift": ((760, 400), {}),
     "alertmanager": ((905, 470), {}),
+    "backup": ((440, 455), {}),
     "outcomes": ((640, 500), {"app.kubernetes.io/name": "outcomes", "component": "outcomes"}),
 }
 OUTSIDE = {"envoy-gateway-system": (20, 120), "kubeflow": (20, 330)}

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.servers import ROOT, free_ports
 
-SUPPORT = ("once", "runs", "bundles", "outcomes", "pairs", "postgres", "prometheus", "registry", "unseen")
+SUPPORT = ("once", "runs", "bundles", "outcomes", "pairs", "postgres", "prometheus", "registry", "s3", "unseen")
 pytest_plugins = [f"tests.support.{name}" for name in SUPPORT]
 # Whatever starts the pipeline, servers, MLflow or a Prometheus.
 SLOW = {

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from healthrisk.config import settings
 from healthrisk.documents import Document
 from healthrisk.errors import HealthriskError
 
@@ -24,6 +25,8 @@ def main() -> int:
     _add_rollout(commands.add_parser("rollout", help="how a version tried in silence agrees with the one served"))
     _add_performance(commands.add_parser("performance", help="what outcomes say of each version, and the alarm"))
     _add_alerts(commands.add_parser("alerts", help="who is told of an alert, and the log of what was told"))
+    _add_backup(commands.add_parser("backup", help="back up HEALTHRISK_HOME, or a cluster's databases and buckets"))
+    _add_restore(commands.add_parser("restore", help="put back what was backed up"))
     args = parser.parse_args()
     try:
         result: Document | str = args.run(args)
@@ -285,6 +288,43 @@ def _alert_log(args: argparse.Namespace) -> str:
     processes.require_free_ports(args.host, args.port)
     message_log.serve(args.host, args.port, args.alertmanager, datetime.timedelta(seconds=args.silence))
     return "stopped"
+
+
+def _add_backup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--to", type=Path, required=True, help="the folder that holds backups: each is a folder in it")
+    parser.add_argument("--keep", type=_positive, default=0, help="remove all but so many (default: keep all)")
+    parser.add_argument("--dumps", type=Path, help="of a cluster: the folder with its databases' dumps, just written")
+    parser.add_argument("--buckets", nargs="+", default=[], metavar="NAME", help="of a cluster: its buckets")
+    parser.add_argument("--push", metavar="URL", help="the push gateway that is told when it was made")
+    parser.set_defaults(run=_backup)
+
+
+def _backup(args: argparse.Namespace) -> str:
+    from healthrisk.operations import cluster_backup, freshness, home_backup
+
+    if args.dumps:
+        saved = cluster_backup.save(args.to, args.dumps, args.buckets, args.keep)
+    else:
+        saved = home_backup.save(settings().home, args.to, args.keep)
+    if args.push:
+        freshness.push(args.push)
+    return f"backup    {saved}"
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("backup", type=Path, help="the backup's folder; of a folder of backups the newest")
+    parser.add_argument("--dumps", type=Path, help="of a cluster: where its databases' dumps go, for pg_restore")
+    parser.set_defaults(run=_restore)
+
+
+def _restore(args: argparse.Namespace) -> str:
+    from healthrisk.operations import backup, cluster_backup, home_backup
+
+    saved = (backup.listed(args.backup) or [args.backup])[-1]
+    if args.dumps:
+        return f"restored  {cluster_backup.restore(saved, args.dumps)} objects of {saved}, and dumps into {args.dumps}"
+    home_backup.restore(saved, settings().home)
+    return f"restored  {saved} to {settings().home}"
 
 
 if __name__ == "__main__":

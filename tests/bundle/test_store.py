@@ -1,13 +1,9 @@
 """Bundles and tables in a folder and in a real S3 server: what went in comes out, whole, or is refused by name."""
 
-import shutil
-import socket
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from minio import Minio
 
 from healthrisk import datasets
 from healthrisk import spec as specs
@@ -15,44 +11,7 @@ from healthrisk.bundle import Bundle, store
 from healthrisk.config import settings
 from healthrisk.data.ingest import ingest
 from healthrisk.errors import BundleError, SourceError, StoreError
-from tests.support.patience import until
-from tests.support.servers import free_ports
-
-BUCKET = "bundles"
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running S3 server; yields its address."""
-    server = shutil.which("versitygw")
-    if server is None:
-        pytest.skip("versitygw is not installed (make test-tools)")
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / BUCKET).mkdir()
-    (port,) = free_ports(1)
-    address = f"127.0.0.1:{port}"
-    keys = ["--access", "tests", "--secret", "testsecret"]
-    command = [server, "--port", address, *keys, "--quiet", "posix", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
-        client = Minio(address, access_key="tests", secret_key="testsecret", secure=False)
-
-        def listens() -> bool:
-            assert running.poll() is None
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        until(listens)
-        assert client.bucket_exists(bucket_name=BUCKET)
-        yield f"http://{address}"
-        running.terminate()
-
-
-@pytest.fixture
-def endpoint(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testsecret")
-    return s3
+from tests.support.s3 import BUCKET
 
 
 @pytest.fixture

@@ -21,6 +21,14 @@ def _programs() -> Path | None:
     return versions[-1].parent if versions else Path(installed).parent if installed else None
 
 
+def program(name: str) -> Path:
+    """Return the path of one of PostgreSQL's programs."""
+    programs = _programs()
+    if programs is None or not (programs / name).exists():
+        pytest.skip(f"there is no {name} here: make test-tools")
+    return programs / name
+
+
 def _user() -> dict[str, str | int]:
     """The options of a subprocess that is not root's: PostgreSQL refuses to be."""
     if os.geteuid():

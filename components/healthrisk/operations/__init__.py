@@ -1,1 +1,1 @@
-"""What those who run the platform need: alerts that reach somebody. Imports the root alone."""
+"""What those who run the platform need: alerts that reach somebody, and backups. Imports the root alone."""

@@ -1,0 +1,168 @@
+"""The drill: a database in a real PostgreSQL and bundles in a real S3 server are lost, and come back."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+import yaml
+from minio import Minio
+
+from healthrisk.bundle import Bundle, store
+from healthrisk.config import settings
+from healthrisk.errors import StoreError
+from healthrisk.inference.scorer import Scorer, golden_matrix
+from healthrisk.object_store import s3_client
+from healthrisk.operations import backup, cluster_backup, home_backup
+from healthrisk.operations.backup import BackupError
+from healthrisk.registry import versions
+from tests.support import sample_bundle
+from tests.support.manifest_rules import ROOT, Document, containers
+from tests.support.patience import run
+from tests.support.postgres import program
+
+NAME = "backup-drill"
+
+
+@pytest.fixture
+def database(postgres: str) -> Iterator[str]:
+    """A database of its own, empty."""
+    engine = sa.create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE DATABASE mlflow"))
+    yield postgres.rpartition("/")[0] + "/mlflow"
+    with engine.connect() as connection:
+        connection.execute(sa.text("DROP DATABASE mlflow WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
+def client(endpoint: str) -> Iterator[Minio]:
+    """A client of a store with an empty bucket."""
+    connected = s3_client(settings())
+    connected.make_bucket(bucket_name=NAME)
+    yield connected
+    empty(connected)
+    connected.remove_bucket(bucket_name=NAME)
+
+
+def empty(client: Minio) -> None:
+    for item in client.list_objects(bucket_name=NAME, recursive=True):
+        client.remove_object(bucket_name=NAME, object_name=str(item.object_name))
+
+
+@pytest.fixture
+def made(bundle_of: Callable[..., Bundle]) -> Bundle:
+    return bundle_of("heart-disease", "logistic_regression")
+
+
+@pytest.fixture(scope="module")
+def jobs() -> tuple[Document, Document]:
+    """The jobs that back a cluster up and restore it, as the manifests have them."""
+    folder = ROOT / "manifests" / "backup"
+    return tuple(yaml.safe_load((folder / name).read_text()) for name in ("cron-job.yaml", "restore/job.yaml"))
+
+
+def words(part: Document, name: str) -> list[str]:
+    """Return what a container of a job runs."""
+    ((_, container, _),) = (one for one in containers([part]) if one[0].endswith(f"/{name}"))
+    return [*container["command"], *container.get("args", ())]
+
+
+def on(database: str, command: list[str], dumps: Path) -> None:
+    """Run a container's command of PostgreSQL's programs here: its host, user and folder become this machine's."""
+    url = sa.make_url(database)
+    here = {"--host=postgres": f"--host={url.host}", "--username=mlflow": f"--username={url.username}"}
+    rest = [here.get(word, word).replace("/dumps", str(dumps)) for word in command[1:]]
+    done = run([program(command[0]), f"--port={url.port}", *rest])
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_was_lost_comes_back(
+    database: str,
+    client: Minio,
+    made: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: tuple[Document, Document],
+) -> None:
+    save, restore = jobs
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    decision = sample_bundle.decision(made.spec, "logistic_regression", 0.9, 7)
+    uri = store.put(made, f"s3://{NAME}/bundles")
+    versions.register(made, uri, decision, "", "nothing to compare")
+    (tmp_path / "dumps").mkdir()
+    on(database, words(save, "dump"), tmp_path / "dumps")
+    saved = cluster_backup.save(tmp_path / "backups", tmp_path / "dumps", [NAME])
+    # All is lost: every table, and every object.
+    engine = sa.create_engine(database)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+    engine.dispose()
+    empty(client)
+    with pytest.raises(StoreError):
+        store.fetch(uri, made.digest, tmp_path / "lost")
+    (tmp_path / "restored").mkdir()
+    assert cluster_backup.restore(saved, tmp_path / "restored") == len(made.manifest.files) + 1
+    on(database, words(restore, "database"), tmp_path / "restored")
+    champion = versions.champion("heart-disease")
+    assert champion is not None
+    assert (champion.uri, champion.digest) == (uri, made.digest)
+    bundle = store.fetch(champion.uri, champion.digest, tmp_path / "cache")
+    answers = Scorer(bundle).probabilities(golden_matrix(bundle.spec, bundle.golden.rows))
+    np.testing.assert_allclose(answers, bundle.golden.probabilities, atol=1e-6)
+
+
+@pytest.fixture
+def dumped(tmp_path: Path) -> Path:
+    (tmp_path / "dumps").mkdir()
+    (tmp_path / "dumps" / "mlflow.dump").write_text("a dump")
+    return tmp_path / "dumps"
+
+
+def test_an_altered_backup_is_refused_before_anything_is_written(
+    client: Minio, made: Bundle, dumped: Path, tmp_path: Path
+) -> None:
+    store.put(made, f"s3://{NAME}/bundles")
+    saved = cluster_backup.save(tmp_path / "backups", dumped, [NAME])
+    empty(client)
+    (damaged,) = saved.glob("buckets/*/bundles/heart-disease/*/linear.json")
+    damaged.write_text("another model")
+    with pytest.raises(BackupError, match=r"linear\.json is altered"):
+        cluster_backup.restore(saved, tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
+    assert list(client.list_objects(bucket_name=NAME, recursive=True)) == []
+
+
+def test_what_has_not_changed_takes_no_room_twice_and_damage_is_not_passed_on(
+    client: Minio, made: Bundle, dumped: Path, tmp_path: Path
+) -> None:
+    store.put(made, f"s3://{NAME}/bundles")
+    first, second = (cluster_backup.save(tmp_path / "backups", dumped, [NAME]) for _ in range(2))
+    (known,) = second.glob("buckets/*/bundles/heart-disease/*/linear.json")
+    assert known.stat().st_nlink == 2
+    known.write_text("damaged in both")
+    third = cluster_backup.save(tmp_path / "backups", dumped, [NAME])
+    backup.verify(third)
+    with pytest.raises(BackupError, match=r"linear\.json is altered"):
+        backup.verify(first)
+
+
+def test_each_kind_is_refused_as_the_other(client: Minio, dumped: Path, tmp_path: Path) -> None:
+    saved = cluster_backup.save(tmp_path / "backups", dumped, [NAME])
+    with pytest.raises(BackupError, match="it is of a cluster"):
+        home_backup.restore(saved, tmp_path / "home")
+    (tmp_path / "some" / "reports").mkdir(parents=True)
+    (tmp_path / "some" / "reports" / "r.html").write_text("r")
+    with pytest.raises(BackupError, match="it is of the HEALTHRISK_HOME"):
+        cluster_backup.restore(home_backup.save(tmp_path / "some", tmp_path / "homes"), tmp_path / "out")
+
+
+def test_no_dump_and_no_bucket_are_named(client: Minio, dumped: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="bucket none cannot be read"):
+        cluster_backup.save(tmp_path / "backups", dumped, ["none"])
+    (dumped / "mlflow.dump").unlink()
+    with pytest.raises(BackupError, match="holds no dump"):
+        cluster_backup.save(tmp_path / "backups", dumped, [NAME])
+    assert backup.listed(tmp_path / "backups") == []
