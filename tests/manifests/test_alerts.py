@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-CASES = Path(__file__).with_name("alerts-test.yaml")
+CASES = [Path(__file__).with_name(f"{name}-test.yaml") for name in ("alerts", "objectives")]
 RULES = Path(__file__).parents[2] / "manifests" / "prometheus"
 
 
@@ -21,7 +21,7 @@ def promtool() -> str:
 
 @pytest.mark.slow
 def test_rules_fire_when_they_should_and_not_otherwise(promtool: str) -> None:
-    done = subprocess.run([promtool, "test", "rules", str(CASES)], check=False, capture_output=True, text=True)
+    done = subprocess.run([promtool, "test", "rules", *map(str, CASES)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -31,7 +31,8 @@ def test_every_alert_is_tested_both_ways() -> None:
         for group in yaml.safe_load((RULES / "alerts.yaml").read_text())["groups"]
         for rule in group["rules"]
     }
-    tests = [case for test in yaml.safe_load(CASES.read_text())["tests"] for case in test["alert_rule_test"]]
+    parts = [test for path in CASES for test in yaml.safe_load(path.read_text())["tests"]]
+    tests = [case for test in parts for case in test["alert_rule_test"]]
     assert {case["alertname"] for case in tests if case.get("exp_alerts")} == alerts
     # One always fires.
     assert {case["alertname"] for case in tests if not case.get("exp_alerts")} == alerts - {"Watchdog"}

@@ -36,6 +36,12 @@ def config(receivers: Receivers, log_url: str) -> Config:
         "inhibit_rules": [
             _hides("NothingServes", _OF_SERVERS),
             {**_hides("HighErrorRate", "SlowPredictions"), "equal": ["model"]},
+            # Of one fault the worse is said.
+            {
+                "source_matchers": [f'severity="{_CRITICAL}"'],
+                "target_matchers": [f'severity="{_WARNING}"'],
+                "equal": ["alertname", "model"],
+            },
         ],
         "receivers": [
             {"name": "watchdog", "webhook_configs": [log, *watchdog]},

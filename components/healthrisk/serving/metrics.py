@@ -20,7 +20,8 @@ from healthrisk.bundle import Bundle
 from healthrisk.bundle.reference import CodeCounts, FeatureCounts, NumberCounts, by_class
 from healthrisk.serving.bins import BinCounts
 
-_SECONDS = (0.0005, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+# What is promised is answers within 0.2.
+_SECONDS = (0.0005, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0)
 _PENDING_ROWS = 1024
 
 
