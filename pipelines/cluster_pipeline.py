@@ -19,6 +19,8 @@ _SETTINGS = (
     "HEALTHRISK_RETRY_SECONDS",
     "MLFLOW_TRACKING_URI",
 )
+# Who is told where a step fails; a cluster may be without.
+_TOLD = "HEALTHRISK_ALERTS"
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # The user of our image.
 _USER = 65532
@@ -32,6 +34,9 @@ def _place(task: dsl.PipelineTask, size: dict[str, tuple[str, str]]) -> None:
     kubernetes.set_timeout(task, _SECONDS)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.use_config_map_as_env(task, _CONFIG, {name: name for name in _SETTINGS})
+    kubernetes.use_config_map_as_env(task, _CONFIG, {_TOLD: _TOLD}, optional=True)
+    # No input, which would be part of the cache's key.
+    kubernetes.use_field_path_as_env(task, "HEALTHRISK_RUN", "metadata.labels['pipeline/runid']")
     kubernetes.use_secret_as_env(task, _SECRET, {name: name for name in _CREDENTIALS})
 
 

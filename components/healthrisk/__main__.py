@@ -165,19 +165,24 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prometheus", required=True, help="who is served, and with what traffic: http://HOST:PORT")
     parser.add_argument("--push", required=True, metavar="URL", help="the push gateway that takes the gauges")
     parser.add_argument(
-        "--retrain", metavar="URL", help="Kubeflow Pipelines' API, to answer alerts that ask to retrain"
+        "--retrain",
+        metavar="URL",
+        help="Kubeflow Pipelines' API, to answer alerts that ask to retrain, and to tell of runs that failed",
     )
     parser.add_argument("--window", default="1d", help="how far to look back (default: %(default)s)")
     parser.set_defaults(run=_watch)
 
 
 def _watch(args: argparse.Namespace) -> Document:
-    from healthrisk.monitoring import drift_job
+    from healthrisk.monitoring import drift_job, pipeline_runs
 
-    return drift_job.DriftJobSummary(
+    done = drift_job.DriftJobSummary(
         drift=drift_job.push_drift(args.prometheus, args.push, args.window),
         retraining=drift_job.trigger_retraining(args.prometheus, args.retrain) if args.retrain else {},
     )
+    if not args.retrain:
+        return done
+    return done.model_copy(update={"failed": pipeline_runs.look(args.retrain, args.push)})
 
 
 def _add_outcomes(parser: argparse.ArgumentParser) -> None:

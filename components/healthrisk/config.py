@@ -34,6 +34,8 @@ class Settings:
     events: Path | None
     keep_days: float
     outcomes: str
+    alerts: str
+    run: str
     receipt_keys: tuple[bytes, ...] = field(repr=False)
 
 
@@ -45,8 +47,9 @@ def settings() -> Settings:
     git revision an image was built from), EVIDENCE (how much of it a run gathers), HEALTHRISK_RETRY_SECONDS (how
     long what a busy or absent server did not do is tried again), HEALTHRISK_EVENTS (a file that steps report to),
     HEALTHRISK_KEEP_DAYS (how long a finished run's tables of patients are kept), HEALTHRISK_OUTCOMES (the database of
-    outcomes) and HEALTHRISK_RECEIPT_KEY (what signs receipts: one key or several, with white space between them; the
-    first signs, all are believed).
+    outcomes), HEALTHRISK_ALERTS (the Alertmanager that is told of a run that fails), HEALTHRISK_RUN (the id by which
+    Kubeflow Pipelines knows the run) and HEALTHRISK_RECEIPT_KEY (what signs receipts: one key or several, with white
+    space between them; the first signs, all are believed).
 
     Raises:
         ConfigError: EVIDENCE is no level, HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time, or a receipt's key
@@ -66,6 +69,8 @@ def settings() -> Settings:
         keep_days=_number("HEALTHRISK_KEEP_DAYS", "30", 36500, "days"),
         events=Path(events) if (events := os.environ.get("HEALTHRISK_EVENTS")) else None,
         outcomes=os.environ.get("HEALTHRISK_OUTCOMES") or f"sqlite:///{home / 'outcomes.db'}",
+        alerts=os.environ.get("HEALTHRISK_ALERTS", ""),
+        run=os.environ.get("HEALTHRISK_RUN", ""),
         receipt_keys=_keys(os.environ.get("HEALTHRISK_RECEIPT_KEY", "")),
     )
 

@@ -4,6 +4,9 @@
 class HealthriskError(Exception):
     """Something the user can fix: the message says what was wrong and what was expected."""
 
+    # Whether a message may hold a value out of the table: then it is for the log, and for nobody far away.
+    quotes_table = False
+
 
 class ConfigError(HealthriskError):
     """A variable of the environment or an argument has a value that cannot be used."""
@@ -16,13 +19,19 @@ class SpecError(HealthriskError):
 class SourceError(HealthriskError):
     """A source of data could not be read, or is not what its spec says it is."""
 
+    quotes_table = True
+
 
 class ValidationError(HealthriskError):
     """A table breaks a rule of its spec that the spec says must fail."""
 
+    quotes_table = True
+
 
 class TrainingError(HealthriskError):
     """A table is fit to be read, but not to be learned from."""
+
+    quotes_table = True
 
 
 class GateError(HealthriskError):
@@ -31,6 +40,8 @@ class GateError(HealthriskError):
 
 class BundleError(HealthriskError):
     """A bundle is incomplete, altered, or disagrees with the model it was made from."""
+
+    quotes_table = True
 
 
 class StoreError(HealthriskError):

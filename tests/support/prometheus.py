@@ -81,3 +81,18 @@ def scraping(tmp_path: Path) -> Callable[..., AbstractContextManager[str]]:
             thread.join()
 
     return run
+
+
+@pytest.fixture
+def gateway() -> Iterator[str]:
+    """A real push gateway; gives its address."""
+    binary = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
+    if binary is None:
+        pytest.skip("there is no push gateway here: make test-tools")
+    (port,) = free_ports(1)
+    command = [binary, f"--web.listen-address=127.0.0.1:{port}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()

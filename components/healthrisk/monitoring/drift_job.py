@@ -7,6 +7,8 @@ What is served is read from Prometheus, and what it was trained on from the regi
 import tempfile
 from pathlib import Path
 
+from pydantic import Field
+
 from healthrisk.bundle import store
 from healthrisk.documents import Document
 from healthrisk.monitoring import drift, gauges, traffic
@@ -19,10 +21,14 @@ _ASKED = 'group by (model, version) (ALERTS{alertstate="firing", answer="retrain
 
 
 class DriftJobSummary(Document):
-    """What was seen and done, by model: the verdict on its drift, and the retraining that an alert asked for."""
+    """What was seen and done, by model: the verdict on its drift, and the retraining that an alert asked for.
+
+    `failed` says by run what failed of late.
+    """
 
     drift: dict[str, str]
     retraining: dict[str, str]
+    failed: dict[str, str] = Field(default_factory=dict)
 
 
 def push_drift(prometheus: str, gateway: str, window: str) -> dict[str, str]:

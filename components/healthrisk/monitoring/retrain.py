@@ -40,7 +40,7 @@ class _Refusal(BaseModel):
     message: str = ""
 
 
-Listed = TypeVar("Listed", _Schedules, _Runs)
+Answer = TypeVar("Answer", bound=BaseModel)
 
 
 def schedule_name(model: str) -> str:
@@ -64,11 +64,19 @@ def retrain(url: str, model: str, version: str) -> str:
     return f"run {name!r} is started"
 
 
-def _list(url: str, kind: str, name: str, form: type[Listed]) -> Listed:
+def _list(url: str, kind: str, name: str, form: type[Answer]) -> Answer:
     """Return what bears a name, the newest first."""
     predicate = {"key": "name", "operation": "EQUALS", "stringValue": name}
-    wanted = {"filter": json.dumps({"predicates": [predicate]}), "sort_by": "created_at desc"}
-    body = _call(url, "GET", kind, params=wanted)
+    return ask(url, kind, {"filter": json.dumps({"predicates": [predicate]}), "sort_by": "created_at desc"}, form)
+
+
+def ask(url: str, path: str, wanted: dict[str, str], form: type[Answer]) -> Answer:
+    """Return what the server at `url` says to a question.
+
+    Raises:
+        RetrainError: it does not answer, refuses, or says something else.
+    """
+    body = _call(url, "GET", path, params=wanted)
     try:
         return form.model_validate_json(body)
     except ValidationError as error:

@@ -1,20 +1,27 @@
 """How a step runs: what it logs and what it reports, and how it ends where something goes wrong."""
 
+import json
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from healthrisk.errors import HealthriskError
+from healthrisk.operations import failed_run
 from healthrisk.processes import full_disk
+from healthrisk.steps.artifacts import Artifact
 from healthrisk.steps.events import Event, emit
+
+_UNKNOWN = "unknown"
 
 
 @contextmanager
-def step_context(title: str) -> Iterator[logging.Logger]:
+def step_context(title: str, about: str | Artifact = "") -> Iterator[logging.Logger]:
     """Log to standard output and report events; end the process with exit code 1 if the library raises its own error.
 
-    Any other exception is a defect, of ours or of the machine, and keeps its traceback.
+    Any other exception is a defect, of ours or of the machine, and keeps its traceback. Either is told to whoever
+    HEALTHRISK_ALERTS names; `about` is JSON, or a file of it, that names the model.
     """
     log = logging.getLogger("healthrisk")
     plain = logging.StreamHandler(sys.stdout)
@@ -31,13 +38,16 @@ def step_context(title: str) -> Iterator[logging.Logger]:
     except HealthriskError as error:
         emit(Event(step=title, kind="failed", text=_one_line(error)))
         plain.stream.write(f"error: {_one_line(error)}\n")
+        failed_run.tell(_model(about), title, failed_run.cause(error))
         raise SystemExit(1) from error
     except Exception as error:
         if said := full_disk(error):
             emit(Event(step=title, kind="failed", text=said))
             plain.stream.write(f"error: {said}\n")
+            failed_run.tell(_model(about), title, said)
             raise SystemExit(1) from error
         emit(Event(step=title, kind="crashed", text=f"{type(error).__name__}: {_one_line(error)}"))
+        failed_run.tell(_model(about), title, failed_run.cause(error))
         raise
     finally:
         for handler in handlers:
@@ -53,6 +63,14 @@ class _Reporter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         emit(Event(step=self._title, kind="said", text=record.getMessage()))
+
+
+def _model(about: str | Artifact) -> str:
+    """Return the model's name, as far as it is known: what failed may be that very document."""
+    with suppress(OSError, ValueError, AttributeError):
+        text = about if isinstance(about, str) else Path(about.path).read_text()
+        return str(json.loads(text).get("name", "")) or _UNKNOWN
+    return _UNKNOWN
 
 
 def _one_line(error: Exception) -> str:

@@ -20,5 +20,5 @@ def deploy(namespace: str, registration: dsl.Input[dsl.Artifact]) -> None:
     from healthrisk.steps import titles
     from healthrisk.steps.context import step_context
 
-    with step_context(titles.DEPLOY) as log:
+    with step_context(titles.DEPLOY, registration) as log:
         log.info(deploy(Registration.read(Path(registration.path)), namespace))

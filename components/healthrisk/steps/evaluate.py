@@ -39,7 +39,7 @@ def evaluate(
     from healthrisk.steps.context import step_context
     from healthrisk.training.evaluate import evaluate
 
-    with step_context(titles.EVALUATE) as log:
+    with step_context(titles.EVALUATE, spec) as log:
         parsed = read_spec(spec)
         models = read_models(logistic_regression, random_forest, gradient_boosting)
         decided = evaluate(parsed, models, *read_parts(parsed, train, test), seed)

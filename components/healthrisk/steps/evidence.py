@@ -54,7 +54,7 @@ def evidence(
     from healthrisk.training.decision import Decision
     from healthrisk.training.split import read_common
 
-    with step_context(titles.EVIDENCE) as log:
+    with step_context(titles.EVIDENCE, spec) as log:
         parsed = read_spec(spec)
         models = read_models(logistic_regression, random_forest, gradient_boosting)
         decided = Decision.read(Path(decision.path))

@@ -30,7 +30,7 @@ def ingest(
     from healthrisk.steps import titles
     from healthrisk.steps.context import step_context
 
-    with step_context(titles.INGEST) as log:
+    with step_context(titles.INGEST, spec) as log:
         parsed = DatasetSpec.parse(spec)
         Path(dataset_spec.path).write_text(parsed.to_json())
         read = ingest(parsed, data, Path(table.path))

@@ -33,7 +33,7 @@ def preprocess(
     from healthrisk.steps.context import step_context
     from healthrisk.training.split import write_split
 
-    with step_context(titles.PREPROCESS) as log:
+    with step_context(titles.PREPROCESS, spec) as log:
         parsed = read_spec(spec)
         sizes = write_split(parsed, Path(table.path), seed, Path(train.path), Path(test.path), Path(preprocessor.path))
         log.info("%s rows for training, %s held out", *sizes)

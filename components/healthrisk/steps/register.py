@@ -43,7 +43,7 @@ def register(
     from healthrisk.steps.context import step_context
     from healthrisk.training.decision import Decision
 
-    with step_context(titles.REGISTER) as log:
+    with step_context(titles.REGISTER, spec) as log:
         registered = register_winner(
             read_spec(spec),
             parts=[Path(train.path), Path(test.path)],

@@ -36,7 +36,7 @@ def train(
     from healthrisk.training.split import read_groups, read_split
     from healthrisk.training.train import train
 
-    with step_context(titles.train(cast(Family, family))) as log:
+    with step_context(titles.train(cast(Family, family)), spec) as log:
         parsed = read_spec(spec)
         fitted = joblib.load(Path(preprocessor.path) / "preprocessor.joblib")
         part = read_split(parsed, Path(table.path))

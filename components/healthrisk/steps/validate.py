@@ -28,7 +28,7 @@ def validate(
     from healthrisk.steps.artifacts import read_spec
     from healthrisk.steps.context import step_context
 
-    with step_context(titles.VALIDATE) as log:
+    with step_context(titles.VALIDATE, spec) as log:
         parsed = read_spec(spec)
         report = validate(parsed, Path(table.path))
         report.write(Path(results.path))
