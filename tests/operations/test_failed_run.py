@@ -30,7 +30,7 @@ with step_context("Count", '{{"name": "heart-disease"}}') as log:
             "raise SourceError('row 1: age is 1234, expected 0 to 120')",
             "A source of data could not be read, or is not what its spec says it is. The log says where.",
         ),
-        ("int('1234')", "ValueError, which is a defect: the log has its traceback"),
+        ("int('x1234')", "ValueError, which is a defect: the log has its traceback"),
     ],
 )
 @pytest.mark.slow
@@ -58,8 +58,9 @@ def test_a_run_on_this_machine_tells_of_its_failure(own: tuple[str, ...], tmp_pa
     assert done.returncode == 1
     assert "nowhere" in done.stderr
     assert alert["labels"]["model"] == "readmission"
-    assert alert["annotations"]["summary"].startswith(
-        "readmission: the run failed at step 'Ingest the table': A source"
+    assert alert["annotations"]["summary"] == (
+        "readmission: the run failed at step 'Validate it': A table breaks a rule of its spec that the spec says must "
+        "fail. The log says where."
     )
     assert "nowhere" not in str(alert)
 
