@@ -6,9 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from healthrisk.config import settings
 from healthrisk.documents import Document
 from healthrisk.errors import HealthriskError
+from healthrisk.operations.commands import add_operations
 
 
 def main() -> int:
@@ -24,9 +24,7 @@ def main() -> int:
     _add_outcome_service(commands.add_parser("outcome-service", help="take outcomes over HTTP, and show what they say"))
     _add_rollout(commands.add_parser("rollout", help="how a version tried in silence agrees with the one served"))
     _add_performance(commands.add_parser("performance", help="what outcomes say of each version, and the alarm"))
-    _add_alerts(commands.add_parser("alerts", help="who is told of an alert, and the log of what was told"))
-    _add_backup(commands.add_parser("backup", help="back up HEALTHRISK_HOME, or a cluster's databases and buckets"))
-    _add_restore(commands.add_parser("restore", help="put back what was backed up"))
+    add_operations(commands)
     args = parser.parse_args()
     try:
         result: Document | str = args.run(args)
@@ -176,13 +174,13 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
 def _watch(args: argparse.Namespace) -> Document:
     from healthrisk.monitoring import drift_job, pipeline_runs
 
-    done = drift_job.DriftJobSummary(
-        drift=drift_job.push_drift(args.prometheus, args.push, args.window),
-        retraining=drift_job.trigger_retraining(args.prometheus, args.retrain) if args.retrain else {},
-    )
+    done = drift_job.DriftJobSummary(drift=drift_job.push_drift(args.prometheus, args.push, args.window), retraining={})
     if not args.retrain:
         return done
-    return done.model_copy(update={"failed": pipeline_runs.look(args.retrain, args.push)})
+    # First: a model without a schedule to retrain by is an error, which must not keep these from being told.
+    failed = pipeline_runs.look(args.retrain, args.push)
+    retraining = drift_job.trigger_retraining(args.prometheus, args.retrain)
+    return done.model_copy(update={"failed": failed, "retraining": retraining})
 
 
 def _add_outcomes(parser: argparse.ArgumentParser) -> None:
@@ -256,80 +254,6 @@ def _performance(args: argparse.Namespace) -> Document | str:
 
         live_section.write(args.report, performance)
     return "\n".join(lines(performance)) if args.table else performance
-
-
-def _add_alerts(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    routes = actions.add_parser("routes", help="write Alertmanager's configuration")
-    routes.add_argument("--receivers", type=Path, required=True, help="the folder with a file for each value")
-    routes.add_argument("--log", required=True, metavar="URL", help="who writes every message down: the action log")
-    routes.add_argument("--out", type=Path, required=True, help="where the configuration goes")
-    routes.set_defaults(run=_alert_routes)
-    log = actions.add_parser("log", help="write down what Alertmanager says, and raise an alarm where nobody watches")
-    log.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    log.add_argument("--port", type=_positive, default=9094, help="where messages come in (default: %(default)s)")
-    log.add_argument("--alertmanager", required=True, metavar="URL", help="who takes the alarm: http://HOST:PORT")
-    log.add_argument("--silence", type=float, default=300.0, help="seconds without the watchdog (%(default)s)")
-    log.set_defaults(run=_alert_log)
-
-
-def _alert_routes(args: argparse.Namespace) -> str:
-    import yaml
-
-    from healthrisk import atomic
-    from healthrisk.operations import receivers, routes
-
-    known = receivers.read(args.receivers)
-    atomic.write_text(args.out, yaml.safe_dump(routes.config(known, args.log), sort_keys=False))
-    return f"wrote {args.out}"
-
-
-def _alert_log(args: argparse.Namespace) -> str:
-    import datetime
-
-    from healthrisk import processes
-    from healthrisk.operations import message_log
-
-    processes.require_free_ports(args.host, args.port)
-    message_log.serve(args.host, args.port, args.alertmanager, datetime.timedelta(seconds=args.silence))
-    return "stopped"
-
-
-def _add_backup(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--to", type=Path, required=True, help="the folder that holds backups: each is a folder in it")
-    parser.add_argument("--keep", type=_positive, default=0, help="remove all but so many (default: keep all)")
-    parser.add_argument("--dumps", type=Path, help="of a cluster: the folder with its databases' dumps, just written")
-    parser.add_argument("--buckets", nargs="+", default=[], metavar="NAME", help="of a cluster: its buckets")
-    parser.add_argument("--push", metavar="URL", help="the push gateway that is told when it was made")
-    parser.set_defaults(run=_backup)
-
-
-def _backup(args: argparse.Namespace) -> str:
-    from healthrisk.operations import cluster_backup, freshness, home_backup
-
-    if args.dumps:
-        saved = cluster_backup.save(args.to, args.dumps, args.buckets, args.keep)
-    else:
-        saved = home_backup.save(settings().home, args.to, args.keep)
-    if args.push:
-        freshness.push(args.push)
-    return f"backup    {saved}"
-
-
-def _add_restore(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("backup", type=Path, help="the backup's folder; of a folder of backups the newest")
-    parser.add_argument("--dumps", type=Path, help="of a cluster: where its databases' dumps go, for pg_restore")
-    parser.set_defaults(run=_restore)
-
-
-def _restore(args: argparse.Namespace) -> str:
-    from healthrisk.operations import backup, cluster_backup, home_backup
-
-    saved = (backup.listed(args.backup) or [args.backup])[-1]
-    if args.dumps:
-        return f"restored  {cluster_backup.restore(saved, args.dumps)} objects of {saved}, and dumps into {args.dumps}"
-    home_backup.restore(saved, settings().home)
-    return f"restored  {saved} to {settings().home}"
 
 
 if __name__ == "__main__":

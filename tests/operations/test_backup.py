@@ -1,5 +1,6 @@
 """What is backed up can be restored, and what is not whole is refused by its name."""
 
+import os
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -157,6 +158,16 @@ def test_nothing_and_a_damaged_database_are_no_backup(small: Path, tmp_path: Pat
 def test_only_the_newest_are_kept(small: Path, tmp_path: Path) -> None:
     made = [home_backup.save(small, tmp_path / "backups", keep=2) for _ in range(3)]
     assert backup.listed(tmp_path / "backups") == made[1:]
+
+
+@pytest.mark.slow
+def test_a_number_of_backups_to_keep_is_none_below_zero(small: Path, tmp_path: Path) -> None:
+    saved = home_backup.save(small, tmp_path / "backups")
+    command = [sys.executable, "-m", "healthrisk", "backup", f"--to={tmp_path / 'backups'}", "--keep=-1"]
+    done = run(command, env={**os.environ, "HEALTHRISK_HOME": str(small)})
+    assert done.returncode == 2
+    assert "'-1' is not a whole number from 0 up" in done.stderr
+    assert backup.listed(tmp_path / "backups") == [saved]
 
 
 def test_a_database_in_use_is_copied_as_of_one_moment(small: Path, tmp_path: Path) -> None:
