@@ -1,6 +1,7 @@
 """What is backed up can be restored, and what is not whole is refused by its name."""
 
 import os
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -27,9 +28,10 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def trained(make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(make_bundle: Callable[..., Path], empty_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A HEALTHRISK_HOME whose registry has a champion with a bundle in the store."""
     home = tmp_path_factory.mktemp("some home")
+    shutil.copy(empty_registry, home)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("HEALTHRISK_HOME", str(home))
         bundle = Bundle.open(make_bundle("heart-disease", "logistic_regression"))
@@ -60,7 +62,7 @@ def test_a_restored_home_has_the_champion_and_answers_its_golden_rows(
         assert champion.uri.startswith((home / "bundles").as_uri())
         bundle = store.fetch(champion.uri, champion.digest, tmp_path / "cache")
         answers = Scorer(bundle).probabilities(golden_matrix(bundle.spec, bundle.golden.rows))
-        np.testing.assert_allclose(answers, bundle.golden.probabilities, atol=1e-6)
+        np.testing.assert_allclose(answers, bundle.golden.probability, atol=1e-6)
     finally:
         moved.rename(trained)
 

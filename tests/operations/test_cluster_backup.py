@@ -111,7 +111,7 @@ def test_what_was_lost_comes_back(
     assert (champion.uri, champion.digest) == (uri, made.digest)
     bundle = store.fetch(champion.uri, champion.digest, tmp_path / "cache")
     answers = Scorer(bundle).probabilities(golden_matrix(bundle.spec, bundle.golden.rows))
-    np.testing.assert_allclose(answers, bundle.golden.probabilities, atol=1e-6)
+    np.testing.assert_allclose(answers, bundle.golden.probability, atol=1e-6)
 
 
 @pytest.fixture
