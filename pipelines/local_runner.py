@@ -7,8 +7,6 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-import joblib
-
 from healthrisk.atomic import scratch_folder, write_text
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
@@ -134,6 +132,9 @@ class Processes:
                     self._prepared[task.name] = self._process(task)
 
     def _has_core(self) -> bool:
+        # Not before the server of processes has begun to import.
+        import joblib
+
         cores: int = joblib.cpu_count()
         return len(self._running) < cores
 
