@@ -2,7 +2,10 @@
 
 import json
 import logging
+import os
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,10 +13,18 @@ from pathlib import Path
 from healthrisk.errors import HealthriskError
 from healthrisk.operations import failed_run
 from healthrisk.processes import full_disk
+from healthrisk.retry import waits
 from healthrisk.steps.artifacts import Artifact
 from healthrisk.steps.events import Event, emit
 
 _UNKNOWN = "unknown"
+# Kubeflow's servers, as Kubernetes tells a pod where they are. Its launcher tells them at once what a step made, and
+# where one does not answer the step fails with all its work: after a crash of the node a step is back before they are.
+_RECORDERS = (
+    ("METADATA_GRPC_SERVICE_SERVICE_HOST", "METADATA_GRPC_SERVICE_SERVICE_PORT"),
+    ("ML_PIPELINE_SERVICE_HOST", "ML_PIPELINE_SERVICE_PORT_GRPC"),
+)
+_ANSWER_SECONDS = 5.0
 
 
 @contextmanager
@@ -34,6 +45,9 @@ def step_context(title: str, about: str | Artifact = "") -> Iterator[logging.Log
     emit(Event(step=title, kind="began"))
     try:
         yield log
+        for host, port in _RECORDERS:
+            if host in os.environ and port in os.environ:
+                _wait_for(os.environ[host], int(os.environ[port]), log)
         emit(Event(step=title, kind="ended"))
     except HealthriskError as error:
         emit(Event(step=title, kind="failed", text=_one_line(error)))
@@ -52,6 +66,19 @@ def step_context(title: str, about: str | Artifact = "") -> Iterator[logging.Log
     finally:
         for handler in handlers:
             log.removeHandler(handler)
+
+
+def _wait_for(host: str, port: int, log: logging.Logger) -> None:
+    """Return when a server takes connections, or after HEALTHRISK_RETRY_SECONDS: the launcher then says what it is."""
+    for tried, wait in enumerate(waits()):
+        time.sleep(wait)
+        try:
+            socket.create_connection((host, port), _ANSWER_SECONDS).close()
+        except OSError:
+            if not tried:
+                log.info("waiting for Kubeflow Pipelines at %s:%s to record the step", host, port)
+        else:
+            return
 
 
 class _Reporter(logging.Handler):
