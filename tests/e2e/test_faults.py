@@ -134,8 +134,15 @@ def test_a_run_and_a_model_outlive_a_crash_of_the_node(
         pytest.skip("the cluster's node is no container: make kind-up")
     before = versions.champion(NAME)
 
+    def works() -> bool:
+        where = ("--namespace", "kubeflow", "--selector", "workflows.argoproj.io/completed=false")
+        running = kubectl("get", "pods", *where, "--field-selector=status.phase=Running", "--output=name")
+        return "container-impl" in running
+
     @contextmanager
     def crashed() -> Iterator[None]:
+        # Of a pod that has not begun to work Kubernetes leaves a shell that neither goes on nor ends.
+        until(works, lambda: "the step's pod never ran")
         assert run(["docker", "kill", node]).returncode == 0
         try:
             yield
