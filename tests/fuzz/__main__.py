@@ -25,10 +25,10 @@ def judge(outcome: Outcome) -> list[str]:
     slowest = {kind: took for kind, took in outcome.tally.slowest.items() if kind not in UNTIMED}
     faults = [f"{kind} took {took:.1f} s" for kind, took in slowest.items() if took > HANG_SECONDS]
     for watch in outcome.watches:
-        if max(watch.seconds) > HEALTH_SECONDS:
-            faults.append(f"health of {watch.target.server.script} took {max(watch.seconds):.2f} s")
+        if max(watch.seen.seconds) > HEALTH_SECONDS:
+            faults.append(f"health of {watch.script} took {max(watch.seen.seconds):.2f} s")
         if watch.growth() > GROWTH_MIB:
-            faults.append(f"{watch.target.server.script} grew by {watch.growth():.0f} MiB")
+            faults.append(f"{watch.script} grew by {watch.growth():.0f} MiB")
     return faults
 
 

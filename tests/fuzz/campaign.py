@@ -84,8 +84,6 @@ def run(bundle: Path, folder: Path, plan: Plan) -> Outcome:
     with serving(bundle, folder) as servers:
         targets = [Target.of(one.server, Bundle.open(bundle)) for one in servers]
         outcome = Outcome(Tally(), [Watch(target) for target in targets])
-        for watch in outcome.watches:
-            watch.start()
         try:
             asyncio.run(_attack(targets, arsenal, outcome.tally, plan))
         finally:
@@ -93,7 +91,7 @@ def run(bundle: Path, folder: Path, plan: Plan) -> Outcome:
                 watch.end()
         for one, watch in zip(servers, outcome.watches, strict=True):
             outcome.lines += [one.report(), watch.report()]
-            outcome.faults += one.faults() + watch.faults
+            outcome.faults += one.faults() + watch.seen.faults
     outcome.faults += outcome.tally.faults
     answered = outcome.tally.codes["good"]
     if not answered["200"] or not answered["OK"]:

@@ -1,16 +1,19 @@
 """Whoever asks for health while servers are attacked, and looks at their memory.
 
-In threads, so that the attack's own work is not measured.
+In processes of their own, so that the attack's own work is not measured.
 """
 
 import contextlib
 import http.client
-import threading
+import multiprocessing
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from statistics import median
 
 import grpc
+import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.fuzz.target import Target
@@ -23,80 +26,102 @@ SOURCE = ("127.0.0.2", 0)
 RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE})
 
 
-class Watch(threading.Thread):
-    """Asks one server without end: over a connection that is kept, over new ones, and over gRPC.
+@dataclass
+class Seen:
+    """What was seen of one server.
 
     `seconds` are those of each answer, `mebibytes` the memory in between. `overslept` is by how much the longest pause
     was longer than it was meant to be: the machine's own part in them.
     """
 
+    seconds: list[float] = field(default_factory=list)
+    mebibytes: list[float] = field(default_factory=list)
+    overslept: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+
+class Watch:
+    """Asks one server without end: over a connection that is kept, over new ones, and over gRPC."""
+
     def __init__(self, target: Target) -> None:
-        super().__init__(daemon=True)
-        self.target = target
-        self.seconds: list[float] = []
-        self.mebibytes: list[float] = []
-        self.overslept = 0.0
-        self.faults: list[str] = []
-        self._ended = threading.Event()
-        self._kept = self._connect()
-
-    def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.target.server.ports[0], PATIENCE_SECONDS, SOURCE)
-
-    def run(self) -> None:
-        """Ask until `end`."""
-        with grpc.insecure_channel(self.target.server.grpc) as channel:
-            check = health_pb2_grpc.HealthStub(channel).Check
-            while not self._ended.is_set():
-                for ask in (self._ask_kept, self._ask_anew, lambda: ask_grpc(check)):
-                    self._time(ask)
-                self.mebibytes.append(self.target.server.rss() * 1e6 / 2**20)
-                began = time.monotonic()
-                self._ended.wait(PAUSE_SECONDS)
-                self.overslept = max(self.overslept, time.monotonic() - began - PAUSE_SECONDS)
-
-    def _time(self, ask: Callable[[], object]) -> None:
-        began = time.monotonic()
-        try:
-            answer = ask()
-        except (OSError, http.client.HTTPException, grpc.RpcError) as error:
-            answer = repr(error)
-        if answer is not True and not self._ended.is_set():
-            self.faults.append(f"{self.target.server.script}: health answered {answer}")
-        self.seconds.append(time.monotonic() - began)
-
-    def _ask_kept(self) -> object:
-        try:
-            return is_live(self._kept)
-        except (ConnectionError, http.client.RemoteDisconnected):
-            self._kept.close()
-            return is_live(self._kept)
-
-    def _ask_anew(self) -> object:
-        with contextlib.closing(self._connect()) as connection:
-            return is_live(connection)
+        self.script = target.server.script
+        self.seen = Seen()
+        context, server = multiprocessing.get_context("spawn"), target.server
+        self._told, others = context.Pipe()
+        self._process = context.Process(
+            target=_watch, args=(others, server.ports[0], server.grpc, server.pid), daemon=True
+        )
+        self._process.start()
 
     def end(self) -> None:
         """Ask no more."""
-        self._ended.set()
-        self.join()
-        self._kept.close()
+        self._told.send(None)
+        self.seen = self._told.recv()
+        self.seen.faults = [f"{self.script}: {fault}" for fault in self.seen.faults]
+        self._process.join()
 
     def growth(self) -> float:
         """Return by how many MiB the memory of the last third of the time is above that of the middle third."""
-        third = len(self.mebibytes) // 3
-        middle, last = self.mebibytes[third : 2 * third], self.mebibytes[2 * third :]
+        memory = self.seen.mebibytes
+        third = len(memory) // 3
+        middle, last = memory[third : 2 * third], memory[2 * third :]
         return median(last) - median(middle)
 
     def report(self) -> str:
         """Say how long answers took, of all and of the slowest in a thousand."""
-        ordered = sorted(self.seconds)
+        ordered = sorted(self.seen.seconds)
         slow = ordered[int(len(ordered) * 0.999)]
         return (
-            f"{self.target.server.script}: {len(ordered):,} answers about health, the slowest in {ordered[-1]:.2f} s, "
-            f"99.9 % within {slow:.2f} s (pauses of {PAUSE_SECONDS} s were up to {self.overslept:.2f} s longer); "
-            f"{median(self.mebibytes):.0f} MiB, {self.growth():+.0f} MiB in the last third"
+            f"{self.script}: {len(ordered):,} answers about health, the slowest in {ordered[-1]:.2f} s, "
+            f"99.9 % within {slow:.2f} s (pauses of {PAUSE_SECONDS} s were up to {self.seen.overslept:.2f} s longer); "
+            f"{median(self.seen.mebibytes):.0f} MiB, {self.growth():+.0f} MiB in the last third"
         )
+
+
+def _watch(told: Connection, port: int, address: str, pid: int) -> None:
+    """Ask until told to end, and then tell what was seen."""
+    seen, process = Seen(), psutil.Process(pid)
+    kept = _connect(port)
+
+    def ask_kept() -> object:
+        try:
+            return is_live(kept)
+        except (ConnectionError, http.client.RemoteDisconnected):
+            kept.close()
+            return is_live(kept)
+
+    def ask_anew() -> object:
+        with contextlib.closing(_connect(port)) as connection:
+            return is_live(connection)
+
+    with contextlib.closing(kept), grpc.insecure_channel(address) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        ended = False
+        while not ended:
+            for ask in (ask_kept, ask_anew, lambda: ask_grpc(check)):
+                _time(ask, seen)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                seen.mebibytes.append(process.memory_info().rss / 2**20)
+            began = time.monotonic()
+            ended = told.poll(PAUSE_SECONDS)
+            if not ended:
+                seen.overslept = max(seen.overslept, time.monotonic() - began - PAUSE_SECONDS)
+    told.send(seen)
+
+
+def _connect(port: int) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", port, PATIENCE_SECONDS, SOURCE)
+
+
+def _time(ask: Callable[[], object], seen: Seen) -> None:
+    began = time.monotonic()
+    try:
+        answer = ask()
+    except (OSError, http.client.HTTPException, grpc.RpcError) as error:
+        answer = repr(error)
+    if answer is not True:
+        seen.faults.append(f"health answered {answer}")
+    seen.seconds.append(time.monotonic() - began)
 
 
 def is_live(connection: http.client.HTTPConnection) -> object:

@@ -35,8 +35,9 @@ from healthrisk.serving.servers.grpc_service import make_server
 from healthrisk.serving.servers.served_model import BundleModel
 
 _log = logging.getLogger("healthrisk.server")
-# Its number in glibc's malloc.h. A threshold that is set stays; by itself it grows to the largest block ever freed.
+# Their numbers in glibc's malloc.h. A threshold that is set stays; by itself it grows to the largest block ever freed.
 _M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES = -3, 2**18
+_M_ARENA_MAX = -8
 
 
 class BundleServer(kserve.ModelServer):
@@ -142,6 +143,10 @@ def _trim_memory() -> None:
         libc.malloc_trim(0)
         # Nor is it to keep large bodies that are freed, among which later ones would find no room.
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+        # A thread's own heap would be a second one that keeps what is freed; Python's threads take turns anyway.
+        libc.mallopt(_M_ARENA_MAX, 1)
+        # A thread's own heap would be a second one that keeps what is freed; Python's threads take turns anyway.
+        libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def open_bundle(address: str, digest: str | None, cache: Path) -> Bundle:
