@@ -44,8 +44,11 @@ def run(spec: str, data: str, seed: int, level: str) -> Path:
     forget_rows(runs, settings().keep_days)
     with scratch_folder(runs) as scratch:
         forked.start_server()
-        compiled = _compile()
-        made = scratch / f"{compiled['pipelineInfo']['name']}-{datetime.now():%Y-%m-%d-%H-%M-%S-%f}"
+        # KFP's compiler is imported here, while the server of processes imports its own.
+        from pipeline import training
+
+        compiled = training.pipeline_spec
+        made = scratch / f"{compiled.pipeline_info.name}-{datetime.now():%Y-%m-%d-%H-%M-%S-%f}"
         begun = Run(compiled, {"spec": spec, "data": data, "seed": seed, "level": level}, made)
         running = Processes(begun, scratch)
         try:
@@ -55,16 +58,6 @@ def run(spec: str, data: str, seed: int, level: str) -> Path:
             raise PipelineError(_explain(task, running, runs) + _kept_report(made)) from error
         (made / "log").write_text(running.log(), "utf-8")
         return made.replace(runs / made.name)
-
-
-def _compile() -> dict[str, Any]:
-    """Return the compiled pipeline. KFP's compiler is imported here, while the server of processes imports its own."""
-    from google.protobuf import json_format
-
-    from pipeline import training
-
-    compiled: dict[str, Any] = json_format.MessageToDict(training.pipeline_spec)
-    return compiled
 
 
 class Processes:

@@ -11,9 +11,8 @@ from healthrisk.processes import command
 from healthrisk.steps import forked
 
 
-def compiled() -> dict[str, Any]:
+def compiled() -> Any:
     """Return the compiled pipeline; forked processes import this file, too, and have no compiler."""
-    from google.protobuf import json_format
     from kfp import dsl
 
     from healthrisk.steps.component import component
@@ -38,8 +37,7 @@ def compiled() -> dict[str, Any]:
         meet(folder=folder, mine="first", other="second", then=first).set_display_name("first")
         meet(folder=folder, mine="second", other="first", then=second).set_display_name("second")
 
-    compiled: dict[str, Any] = json_format.MessageToDict(two.pipeline_spec)
-    return compiled
+    return two.pipeline_spec
 
 
 def main() -> int:

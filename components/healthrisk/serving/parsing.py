@@ -55,8 +55,10 @@ def parse(body: bytes, max_weight: int) -> Any:
     """
     if (needed := weight(body)) > max_weight:
         raise too_large(f"the body would take {needed} bytes of memory, at most {max_weight} are allowed")
-    if body.count(b":") > _MANY_MEMBERS and _outside(body, b":") > _outside(body, b"{") * _MOST_MEMBERS:
-        raise bad_request("json", f"the body's objects have more than {_MOST_MEMBERS} members each")
+    if body.count(b":") > _MANY_MEMBERS:
+        members, objects = _count_outside(body, b":{")
+        if members > objects * _MOST_MEMBERS:
+            raise bad_request("json", f"the body's objects have more than {_MOST_MEMBERS} members each")
     try:
         document = _load(body)
     except orjson.JSONDecodeError as error:
@@ -129,7 +131,7 @@ def _refuse_duplicates(body: bytes, document: Any) -> None:
         again = orjson.dumps(document)
     except orjson.JSONEncodeError:
         raise bad_request("json", "the body nests deeper than any request does") from None
-    if _outside(again, b":") == _outside(body, b":"):
+    if _count_outside(again, b":") == _count_outside(body, b":"):
         return
     which = f"the key {_repeated(body)[:200]!r}" if len(body) <= _NAMED_BYTES else "a key"
     raise bad_request("json", f"the body names {which} twice in one object")
@@ -147,6 +149,7 @@ def _repeated(body: bytes) -> str:
     return repeated[0]
 
 
-def _outside(body: bytes, character: bytes) -> int:
-    """Count a character outside of texts: a colon stands for each member of an object."""
-    return int(np.count_nonzero((np.frombuffer(body, np.uint8) == ord(character)) & _outside_texts(body)))
+def _count_outside(body: bytes, characters: bytes) -> list[int]:
+    """Count characters outside of texts: a colon stands for each member of an object, a brace for each object."""
+    outside, codes = _outside_texts(body), np.frombuffer(body, np.uint8)
+    return [int(np.count_nonzero((codes == character) & outside)) for character in characters]
