@@ -110,7 +110,7 @@ class Processes:
         if not self._running:
             return next(ready)
         running = [task for task, _ in self._running.values()]
-        if not self._has_core() or not all(map(self._is_small, running)):
+        if not self._free_cores() or not all(map(self._is_small, running)):
             return None
         return next(filter(self._is_small, ready), None)
 
@@ -119,17 +119,17 @@ class Processes:
 
         Not before the first step has ended: most runs that fail do so there.
         """
-        if self._ended and self._has_core():
-            for task in self._waiting:
-                if task.name not in self._prepared:
-                    self._prepared[task.name] = self._process(task)
+        for task in self._waiting if self._ended else ():
+            importing = sum(step.is_importing() for step in self._prepared.values())
+            if task.name not in self._prepared and self._free_cores() > importing:
+                self._prepared[task.name] = self._process(task)
 
-    def _has_core(self) -> bool:
+    def _free_cores(self) -> int:
         # Not before the server of processes has begun to import.
         import joblib
 
         cores: int = joblib.cpu_count()
-        return len(self._running) < cores
+        return max(0, cores - len(self._running))
 
     def _is_small(self, task: Task) -> bool:
         return self._run.input_bytes(task) < _SMALL_BYTES

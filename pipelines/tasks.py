@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ class Run:
     """One run of a compiled pipeline, its artifacts in a sub-folder a task."""
 
     def __init__(self, pipeline: Message, parameters: Mapping[str, str | int], folder: Path) -> None:
-        self.tasks = tuple(_read(pipeline, name) for name in sorted(pipeline.root.dag.tasks))
+        tasks = {name: _read(pipeline, name) for name in sorted(pipeline.root.dag.tasks)}
+        order = TopologicalSorter({name: task.producers for name, task in tasks.items()}).static_order()
+        # In an order in which they may run.
+        self.tasks = tuple(tasks[name] for name in order)
         self._parameters, self._folder = parameters, folder
 
     def arguments(self, task: Task) -> list[str]:

@@ -60,16 +60,21 @@ class StepProcess:
 
     def __init__(self, source: str, events: Path, log: Path) -> None:
         context = _context()
-        inputs, self._arguments = context.Pipe(duplex=False)
-        self.process = context.Process(target=_run_component, args=(source, inputs, events, log))
+        self._pipe, others = context.Pipe()
+        self.process = context.Process(target=_run_component, args=(source, others, events, log))
         self.process.start()
-        inputs.close()
+        others.close()
+
+    def is_importing(self) -> bool:
+        """Say whether it still imports, and so takes a core."""
+        # What it sends stays in the pipe; one that is gone can be read, too.
+        return not self._pipe.poll()
 
     def begin(self, arguments: list[str]) -> None:
         """Let it run, given its executor's arguments."""
         # A process that is gone has an exit code.
         with contextlib.suppress(BrokenPipeError):
-            self._arguments.send(arguments)
+            self._pipe.send(arguments)
 
 
 def call(function: Callable[..., T], *arguments: object) -> T:
@@ -82,7 +87,7 @@ def _context() -> ForkServerContext:
     return get_context("forkserver")
 
 
-def _run_component(source: str, inputs: Connection, events: Path, log: Path) -> None:
+def _run_component(source: str, pipe: Connection, events: Path, log: Path) -> None:
     """Do what a component's command does: write its source to a file and call KFP's executor with it."""
     from kfp.dsl.executor_main import executor_main
 
@@ -92,8 +97,9 @@ def _run_component(source: str, inputs: Connection, events: Path, log: Path) -> 
         os.dup2(file.fileno(), sys.stderr.fileno())
     _import_early(source)
     try:
-        arguments = inputs.recv()
-    except EOFError:
+        pipe.send("ready")
+        arguments = pipe.recv()
+    except (EOFError, BrokenPipeError):
         # Whoever started this process is gone.
         return
     with tempfile.TemporaryDirectory() as folder:

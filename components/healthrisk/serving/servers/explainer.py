@@ -6,7 +6,6 @@ model some thousand times, which no hop would bear. KServe's --predictor_host is
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from kserve.model import InferenceVerb
@@ -19,16 +18,15 @@ from healthrisk.inference.shapley import Explanation
 from healthrisk.serving.answers import Contribution, Explanations, RowExplanation, TensorMetadata
 from healthrisk.serving.data_plane import Context
 from healthrisk.serving.errors import RequestError
-from healthrisk.serving.rows import RowReader
 from healthrisk.serving.servers.model_server import BundleServer, serve
-from healthrisk.serving.servers.served_model import BundleModel
-from healthrisk.serving.tensors import Request, Response, Tensor
+from healthrisk.serving.servers.served_model import RowModel
+from healthrisk.serving.tensors import Response, Tensor
 
 # At up to 50 ms each, so many rows take about three seconds: below the timeout of whoever asks.
 MAX_ROWS = 64
 
 
-class Explainer(BundleModel):
+class Explainer(RowModel):
     """Explains rows by Shapley values of the served probability, over the clinical variables."""
 
     platform = "healthrisk_explainer"
@@ -37,11 +35,10 @@ class Explainer(BundleModel):
     stops_when_unheard = True
 
     def __init__(self, name: str, bundle: Bundle, max_rows: int, seconds: float) -> None:
-        super().__init__(name, bundle)
+        super().__init__(name, bundle, max_rows)
         self._seconds = seconds
         # One thread: an explanation takes megabytes and all of its container's core, however many wait for theirs.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explain")
-        self._reader = RowReader(bundle.spec, max_rows)
 
     def load(self) -> bool:
         """Score the bundle's golden rows, and the background that rows are compared with.
@@ -54,10 +51,6 @@ class Explainer(BundleModel):
         self.ready = True
         return self.ready
 
-    def get_input_types(self) -> list[TensorMetadata]:
-        """Describe the inputs: one tensor a feature."""
-        return self.describe_features()
-
     def get_output_types(self) -> list[TensorMetadata]:
         """Describe the outputs: base and contributions of a row add up to its probability."""
         classes, features = len(self.bundle.spec.target.classes), len(self.bundle.spec.features)
@@ -67,14 +60,6 @@ class Explainer(BundleModel):
             {"name": "contribution", "datatype": "FP64", "shape": [-1, features, classes]},
             {"name": "standard_error", "datatype": "FP64", "shape": [-1, features, classes]},
         ]
-
-    def preprocess(self, payload: Request) -> NDArray[np.float64]:
-        """Return the encoded matrix [rows, features] of a v2 request."""
-        return self._reader.read_tensors(payload.inputs)
-
-    def preprocess_v1(self, document: Any) -> NDArray[np.float64]:
-        """Return the encoded matrix [rows, features] of a v1 request's JSON document."""
-        return self._reader.read_document(document)
 
     async def infer(self, matrix: NDArray[np.float64], request_id: str | None, context: Context) -> Response:
         """Answer a v2 request whose matrix this is."""

@@ -2,14 +2,17 @@
 
 from typing import Any
 
+import numpy as np
 from kserve.errors import InferenceError, InvalidInput
 from kserve.model import InferenceVerb
+from numpy.typing import NDArray
 
 import kserve
 from healthrisk.bundle import Bundle
 from healthrisk.serving.answers import ModelMetadata, TensorMetadata, V1Answer
 from healthrisk.serving.data_plane import Context, Matrix
 from healthrisk.serving.errors import RequestError, bad_request
+from healthrisk.serving.rows import RowReader
 from healthrisk.serving.tensors import Request, Response, Tensor, from_bytes, select
 
 
@@ -42,14 +45,6 @@ class BundleModel(kserve.Model):
         """Answer a v1 request whose matrix this is."""
         raise NotImplementedError
 
-    def describe_features(self) -> list[TensorMetadata]:
-        """Describe raw values as v2 inputs: one tensor a feature."""
-        kinds = {"number": "FP64", "integer": "INT64", "code": "INT64"}
-        return [
-            {"name": column.name, "datatype": "BYTES" if column.is_text else kinds[column.kind], "shape": [-1]}
-            for column in self.bundle.spec.columns
-        ]
-
     def metadata(self) -> ModelMetadata:
         """Describe inputs and outputs as v2 model metadata."""
         return {
@@ -75,6 +70,30 @@ class BundleModel(kserve.Model):
             return await self.predict_v1(self.preprocess_v1(body), context), {}
         except RequestError as error:
             raise (InvalidInput if error.status < 500 else InferenceError)(str(error)) from error
+
+
+class RowModel(BundleModel):
+    """A model whose inputs are rows of raw values, at most `max_rows` in one request."""
+
+    def __init__(self, name: str, bundle: Bundle, max_rows: int) -> None:
+        super().__init__(name, bundle)
+        self._reader = RowReader(bundle.spec, max_rows)
+
+    def get_input_types(self) -> list[TensorMetadata]:
+        """Describe the inputs: one tensor a feature."""
+        kinds = {"number": "FP64", "integer": "INT64", "code": "INT64"}
+        return [
+            {"name": column.name, "datatype": "BYTES" if column.is_text else kinds[column.kind], "shape": [-1]}
+            for column in self.bundle.spec.columns
+        ]
+
+    def preprocess(self, payload: Request) -> NDArray[np.float64]:
+        """Return the encoded matrix [rows, features] of a v2 request, every value checked against the spec."""
+        return self._reader.read_tensors(payload.inputs)
+
+    def preprocess_v1(self, document: Any) -> NDArray[np.float64]:
+        """Return the encoded matrix [rows, features] of a v1 request's JSON document, checked likewise."""
+        return self._reader.read_document(document)
 
 
 def _from_kserve(request: kserve.InferRequest) -> Request:

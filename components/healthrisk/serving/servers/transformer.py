@@ -17,14 +17,13 @@ from healthrisk.serving.data_plane import Context
 from healthrisk.serving.errors import RequestError
 from healthrisk.serving.hop import PredictorClient
 from healthrisk.serving.metrics import Distributions, ServerMetrics
-from healthrisk.serving.rows import RowReader
 from healthrisk.serving.servers.model_server import BundleServer, serve
-from healthrisk.serving.servers.served_model import BundleModel
-from healthrisk.serving.tensors import Request, Response, Tensor
+from healthrisk.serving.servers.served_model import RowModel
+from healthrisk.serving.tensors import Response, Tensor
 from healthrisk.serving.trial import Trial
 
 
-class Transformer(BundleModel):
+class Transformer(RowModel):
     """Checks and prepares rows, has the predictor score them, and says what the scores mean."""
 
     platform = "healthrisk_transformer"
@@ -39,12 +38,11 @@ class Transformer(BundleModel):
         issuer: Issuer | None = None,
         trial: Trial | None = None,
     ) -> None:
-        super().__init__(name, bundle)
+        super().__init__(name, bundle, max_rows)
         self._issuer, self._trial = issuer, trial
         self._predictor = predictor
         self._metrics = metrics
         self._distributions = Distributions(name, bundle)
-        self._reader = RowReader(bundle.spec, max_rows)
         # A row as it waits for the predictor: its values, its model inputs, and room for its probabilities.
         self._row_bytes = 8 * len(bundle.spec.features) + 4 * len(bundle.preprocessor.outputs) + 64
         if issuer:
@@ -64,10 +62,6 @@ class Transformer(BundleModel):
         Scorer(self.bundle).replay_golden()
         self.ready = True
         return self.ready
-
-    def get_input_types(self) -> list[TensorMetadata]:
-        """Describe the inputs: one tensor a feature."""
-        return self.describe_features()
 
     def get_output_types(self) -> list[TensorMetadata]:
         """Describe the outputs."""
@@ -124,14 +118,6 @@ class Transformer(BundleModel):
             for answer, receipt in zip(predictions, self._issuer.issue(matrix, probabilities), strict=True):
                 answer["receipt"] = receipt
         return {"predictions": predictions}
-
-    def preprocess(self, payload: Request) -> NDArray[np.float64]:
-        """Return the encoded matrix [rows, features] out of a request, every value checked against the spec."""
-        return self._reader.read_tensors(payload.inputs)
-
-    def preprocess_v1(self, document: Any) -> NDArray[np.float64]:
-        """Return the encoded matrix [rows, features] of a v1 request's JSON document."""
-        return self._reader.read_document(document)
 
     async def predict(self, payload: NDArray[np.float64], context: Context) -> NDArray[np.float32]:
         """Return class probabilities [rows, classes] of an encoded matrix, from the predictor."""
