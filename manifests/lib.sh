@@ -25,6 +25,7 @@ published() {
 # Argo name images of the pods that they make in JSON, in variables and in arguments, too.
 images_in() {
   local name='[a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9]+)?/[a-z0-9./_-]+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]+)'
-  { grep -oE "[iI]mage\"? ?: ?\"?[a-z0-9][^\" ,]+|[ \"=]$name\"?\$" || true; } | sed -E 's/"$//; s/.*[" =]//' \
+  # A colon without a blank stands in prose: `registry/image:tag`.
+  { grep -oE "[iI]mage(: +|\" ?: ?)\"?[a-z0-9][^\" ,]+|[ \"=]$name\"?\$" || true; } | sed -E 's/"$//; s/.*[" =]//' \
     | { grep -E ':[A-Za-z0-9]' || true; } | sort -u
 }

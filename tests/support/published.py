@@ -1,7 +1,7 @@
 """Upstream as it publishes, in small: release files and repositories in a folder, shaped as the real ones are.
 
-KServe's file holds its custom resources and no namespace, and names images in JSON. The pipelines' folder refers to
-Argo's on github.com, and names images in variables and in arguments.
+KServe's file holds its custom resources and no namespace, and names images in JSON. The gateway's speaks of images in
+prose. The pipelines' folder refers to Argo's on github.com, and names images in variables and in arguments.
 """
 
 import subprocess
@@ -60,6 +60,13 @@ spec:
         - {name: metrics-server, image: "registry.k8s.io/metrics-server/metrics-server:v1", args: [--secure-port=10250]}
 """
 GATEWAY = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: envoyextensionpolicies.gateway.envoyproxy.io}
+spec:
+  description: |
+    URL can be in the format of `registry/image:tag` or `registry/image@sha256:digest`.
+---
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: envoy-gateway-config, namespace: envoy-gateway-system}
