@@ -65,11 +65,12 @@ def test_every_guess_has_its_place(tmp_path: Path) -> None:
         assert reason in text
 
 
-def test_the_event_is_the_word_that_names_it_even_where_it_is_commoner(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("other", "event"), [("no", "yes"), ("nein", "ja"), ("Non", "Oui"), ("no", "sí")])
+def test_the_event_is_the_word_that_names_it_even_where_it_is_commoner(tmp_path: Path, other: str, event: str) -> None:
     frame = patients()
-    frame["died"] = np.where(frame["died"] == "no", "yes", "no")
+    frame["died"] = np.where(frame["died"] == "no", event, other)
     spec = DatasetSpec.parse(draft(written(frame, tmp_path / "t.csv"), "died", "patients"))
-    assert [cls.value for cls in spec.target.classes] == ["no", "yes"]
+    assert [cls.value for cls in spec.target.classes] == [other, event]
 
 
 def test_semicolons_and_latin_1_are_declared(tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ from healthrisk.errors import SpecError
 from healthrisk.spec.yaml_text import in_block, in_flow, quoted, short
 
 MOST_CLASSES = 20
-EVENT_WORDS = frozenset({"1", "y", "yes", "true", "positive", "pos", "case", "dead", "died", "t"})
+# English, and what German, French, Spanish and Italian tables say for yes.
+EVENT_WORDS = frozenset(
+    {"1", "y", "yes", "true", "positive", "pos", "case", "dead", "died", "t", "ja", "positiv", "oui", "sí", "sì", "si"}
+)
 
 
 def outcome_lines(column: DistinctValues) -> tuple[list[str], list[str]]:
