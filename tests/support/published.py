@@ -92,6 +92,15 @@ spec:
             - name: V2_DRIVER_IMAGE
               value: ghcr.io/kubeflow/kfp-driver:1
 ---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cache-server}
+spec:
+  template:
+    spec:
+      containers:
+        - {name: server, image: "ghcr.io/kubeflow/kfp-cache-server:1", imagePullPolicy: Always}
+---
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: kfp-launcher, namespace: kubeflow}
@@ -133,7 +142,7 @@ IMAGES = {
     *("quay.io/jetstack/cert-manager-controller:v1", "quay.io/jetstack/cert-manager-acmesolver:v1"),
     *("registry.k8s.io/metrics-server/metrics-server:v1", "docker.io/envoyproxy/gateway:v1"),
     *("ghcr.io/kubeflow/kfp-api-server:1", "ghcr.io/kubeflow/kfp-driver:1"),
-    "ghcr.io/chrislusf/seaweedfs:1",
+    *("ghcr.io/kubeflow/kfp-cache-server:1", "ghcr.io/chrislusf/seaweedfs:1"),
     *("quay.io/argoproj/workflow-controller:v1", "quay.io/argoproj/argoexec:v1"),
 }
 
