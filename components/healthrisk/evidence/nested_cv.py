@@ -6,10 +6,12 @@ Simon, BMC Bioinformatics 7, 2006). Intervals are corrected resampled t interval
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import joblib
 import numpy as np
+from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 
@@ -36,8 +38,7 @@ def nested(
     models = {family: search.make_search(spec, family, seed, refit=True, grouped=grouped) for family in families}
     began = time.monotonic()
     results: dict[Family, CrossValidation] = {}
-    # Searches take seconds, so processes are worth their start; threads would wait for the interpreter in turn.
-    with joblib.parallel_config("loky", n_jobs=joblib.cpu_count(), inner_max_num_threads=1):
+    with _processes():
         jobs = (joblib.delayed(_judge)(model, matrix, y, groups, fold) for model in models.values() for fold in outer)
         answers = joblib.Parallel(return_as="generator")(jobs)
         for family in families:
@@ -48,6 +49,20 @@ def nested(
                 _log.info("nested cross-validation of %s, %s: %.0f s so far", family, place, time.monotonic() - began)
             results[family] = cross_validation.summarize(spec, scores)
     return results
+
+
+@contextmanager
+def _processes() -> Iterator[None]:
+    """Let joblib use processes, and end them.
+
+    Searches take seconds, so processes are worth their start; threads would wait for the interpreter in turn.
+    """
+    try:
+        with joblib.parallel_config("loky", n_jobs=joblib.cpu_count(), inner_max_num_threads=1):
+            yield
+    finally:
+        # They would wait five minutes for more work, and the end of a step's process for them.
+        get_reusable_executor(reuse=True).shutdown(wait=True)
 
 
 def _judge(
