@@ -1,6 +1,7 @@
 """One yes/no question out of a prediction of any number of classes, so that subgroups and net benefit can be computed.
 
-With two classes the event is the second. With more it is any class that the last risk level names.
+With two classes the event is the second, predicted where it is the likelier. With more it is any class that the last
+risk level names, predicted where that level begins: a rare class is nobody's likeliest.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ def binarize(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64]) ->
     """Return the event for class positions [rows] and probabilities [rows, classes]."""
     positions = list(spec.event_positions)
     chance = np.clip(p[:, positions].sum(axis=1, dtype=np.float64), 0, 1)
-    return Event(np.isin(y, positions), np.isin(p.argmax(axis=1), positions), chance)
+    predicted = np.isin(p.argmax(axis=1), positions) if spec.is_binary else chance >= spec.event_from
+    return Event(np.isin(y, positions), predicted, chance)
 
 
 def name(spec: DatasetSpec) -> str:

@@ -177,10 +177,14 @@ class DatasetSpec(Document):
         if self.evidence.acting_from:
             return self.evidence.acting_from
         if not self.is_binary:
-            last = self.risk_levels[-1].at_least or 0.5
-            return last, last
+            return self.event_from, self.event_from
         bounds = [level.below for level in self.risk_levels if level.below is not None] or [0.5]
         return bounds[0], bounds[-1]
+
+    @property
+    def event_from(self) -> float:
+        """The probability from which the event is called: of more than two classes, where the highest level begins."""
+        return self.risk_levels[-1].at_least or 0.5
 
     @cached_property
     def event_positions(self) -> tuple[int, ...]:
