@@ -1,5 +1,6 @@
 """The README's commands work and print what it says they print."""
 
+import json
 import os
 import re
 import shutil
@@ -58,12 +59,15 @@ def test_its_other_python_commands_work(root: Path, home: Path, tmp_path: Path) 
     shutil.copy(root / "components/healthrisk/datasets/heart-disease.csv", tmp_path / "my-patients.csv")
     (tmp_path / "my-bundle").symlink_to(next((home / "bundles" / "heart-disease").iterdir()))
     commands = [line.split() for line in COMMANDS if line.startswith("python ") and line != TRAIN_OWN]
-    assert len(commands) == 3
+    assert len(commands) == 4
+    printed = []
     for _, *arguments in commands:
         environment = {**os.environ, "HEALTHRISK_HOME": str(tmp_path / "home")}
         words = [root / part if part.endswith(".py") else part for part in arguments]
         done = run([sys.executable, *words], cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
+        printed.append(done.stdout)
+    assert json.loads(printed[-1])["verdict"] == "stable"
     assert (tmp_path / "pipeline.yaml").is_file()
     assert len((tmp_path / "scored.csv").read_text().splitlines()) == 304
     assert list((tmp_path / "home" / "bundles" / "heart-disease").iterdir())
