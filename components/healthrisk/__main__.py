@@ -190,12 +190,12 @@ def _add_outcomes(parser: argparse.ArgumentParser) -> None:
 
 
 def _outcomes(args: argparse.Namespace) -> Document:
-    from healthrisk.monitoring.outcome_desk import open_outcomes
     from healthrisk.monitoring.outcome_file import take_file
+    from healthrisk.monitoring.outcomes import open_outcomes
 
     rejects = args.rejects or args.file.with_name(f"{args.file.stem}.rejects.csv")
     with open_outcomes() as outcomes:
-        return take_file(outcomes.desk(), args.file, rejects)
+        return take_file(outcomes.intake(), args.file, rejects)
 
 
 def _add_outcome_service(parser: argparse.ArgumentParser) -> None:
@@ -243,7 +243,7 @@ def _add_performance(parser: argparse.ArgumentParser) -> None:
 
 
 def _performance(args: argparse.Namespace) -> Document | str:
-    from healthrisk.monitoring.outcome_desk import open_outcomes
+    from healthrisk.monitoring.outcomes import open_outcomes
     from healthrisk.monitoring.performance_table import lines
     from healthrisk.spec import name_of
 

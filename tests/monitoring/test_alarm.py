@@ -7,7 +7,7 @@ from scipy import optimize, special
 from healthrisk.monitoring import alarm
 from healthrisk.monitoring.figures import Bins, area_and_error
 from healthrisk.monitoring.recalibration import Recalibration, fit, fit_within, log_likelihood
-from healthrisk.receipts.validated import MIDDLES
+from healthrisk.receipts.validation_bins import MIDDLES
 
 START = datetime.date(2026, 1, 1)
 LOGIT = special.logit(MIDDLES)

@@ -5,7 +5,7 @@ import pytest
 
 from healthrisk.monitoring.estimate import estimate
 from healthrisk.monitoring.figures import measure
-from healthrisk.receipts import judged
+from healthrisk.receipts import probability_bins
 from tests.support.unseen import in_bins
 
 Unseen = list[tuple[str, np.ndarray, np.ndarray]]
@@ -76,9 +76,9 @@ def test_too_few_are_no_estimate() -> None:
     # Of a hundred at .07 seven have the event, at .93 all but seven.
     chance = np.repeat([0.07, 0.93], 100)
     bins = in_bins(chance, np.tile(np.arange(100), 2) < np.repeat([7, 93], 100))
-    assert estimate(bins, np.zeros(judged.BINS), (), 0) is None
+    assert estimate(bins, np.zeros(probability_bins.BINS), (), 0) is None
     # A hundred alike, whom nothing tells apart.
-    alike = 100.0 * (np.arange(judged.BINS) == 3)
+    alike = 100.0 * (np.arange(probability_bins.BINS) == 3)
     assert estimate(bins, alike, (), 20) is None
     alone = estimate(bins, alike, (), 5)
     assert (alone.rows, alone.roc_auc.mean) == (100, 0.5)

@@ -6,8 +6,8 @@ import pytest
 from healthrisk.evidence import calibration
 from healthrisk.evidence.event import Event
 from healthrisk.monitoring.figures import area, measure
-from healthrisk.receipts import judged
-from healthrisk.receipts.validated import MIDDLES
+from healthrisk.receipts import probability_bins
+from healthrisk.receipts.validation_bins import MIDDLES
 from healthrisk.spec.metric import ROC_AUC
 from healthrisk.training import metrics
 from tests.support.unseen import in_bins
@@ -21,7 +21,7 @@ def test_figures_lie_within_a_two_hundredth_of_those_of_the_rows(
         live = measure(in_bins(chance, came, chance), acting, 20)
         labels, both = came.astype(np.int64), np.column_stack([1 - chance, chance])
         # Of a class among many, half of the rows may lie in the lowest bin.
-        near = 0.005 if label == judged.EVENT else 0.01
+        near = 0.005 if label == probability_bins.EVENT else 0.01
         assert live.roc_auc.mean == pytest.approx(metrics.roc_auc(labels, both), abs=near)
         assert live.brier.mean == pytest.approx(metrics.brier(labels, both), abs=0.005)
         assert live.calibration.observed == pytest.approx(came.mean(), abs=1e-12)
@@ -45,7 +45,7 @@ def test_weights_are_as_good_as_rows(unseen: list[tuple[str, np.ndarray, np.ndar
     _, chance, came = unseen[0]
     bins = in_bins(chance, came)
     counted = np.concatenate([bins.events, bins.others])
-    event = Event(np.repeat([True, False], judged.BINS), np.tile(MIDDLES > 0.5, 2), np.tile(MIDDLES, 2))
+    event = Event(np.repeat([True, False], probability_bins.BINS), np.tile(MIDDLES > 0.5, 2), np.tile(MIDDLES, 2))
     rows = Event(
         *(np.repeat(values, counted.astype(int)) for values in (event.happened, event.predicted, event.probability))
     )

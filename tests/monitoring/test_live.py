@@ -17,12 +17,12 @@ from healthrisk.inference.scorer import Scorer
 from healthrisk.monitoring import live_section, served
 from healthrisk.monitoring.estimate import BLIND
 from healthrisk.monitoring.live_gauges import LiveGauges
+from healthrisk.monitoring.outcome_intake import OutcomeIntake, Returned
 from healthrisk.monitoring.outcome_store import OutcomeStore, ServedCell
-from healthrisk.monitoring.outcomes import OutcomeDesk, Returned
 from healthrisk.monitoring.performance import LivePerformance, assess
 from healthrisk.monitoring.performance_table import lines
 from healthrisk.monitoring.versus import Difference
-from healthrisk.receipts import judged
+from healthrisk.receipts import probability_bins
 from healthrisk.serving.metrics import Distributions, ServerMetrics
 from tests.support import sample_bundle
 from tests.support.outcomes import KEY, link_bundle, outcomes_of
@@ -47,17 +47,17 @@ def bring_back(store: OutcomeStore, bundle: Bundle, share: float = 1.0) -> int:
     """Bring back the outcomes of the first rows; return how many."""
     outcomes = outcomes_of(bundle)
     outcomes = outcomes[: int(share * len(outcomes))]
-    OutcomeDesk(store, (KEY.encode(),), lambda *_: bundle).take([Returned(**one) for one in outcomes])
+    OutcomeIntake(store, (KEY.encode(),), lambda *_: bundle).take([Returned(**one) for one in outcomes])
     return len(outcomes)
 
 
 def served_counts(bundle: Bundle, day: datetime.date = TODAY, times: int = 1) -> dict[ServedCell, int]:
     """Return the counts of all rows, served so many times."""
     matrix, _ = sample_bundle.rows_of(bundle.spec, 7)
-    bins = judged.bins(judged.probabilities(bundle.spec, Scorer(bundle).probabilities(matrix)))
+    bins = probability_bins.bins(probability_bins.probabilities(bundle.spec, Scorer(bundle).probabilities(matrix)))
     return {
         ServedCell(bundle.spec.name, bundle.digest, day, label, int(place)): int(count) * times
-        for column, label in enumerate(judged.labels(bundle.spec))
+        for column, label in enumerate(probability_bins.labels(bundle.spec))
         for place, count in zip(*np.unique(bins[:, column], return_counts=True), strict=True)
     }
 
@@ -76,7 +76,7 @@ def test_what_servers_count_comes_by_way_of_prometheus(
     counted = Distributions("obesity-challenger", bundle, registry)
     matrix, _ = sample_bundle.rows_of(bundle.spec, 7)
     with scraping(registry) as url:
-        wait_for(url, "prediction_bins_total == 0", 8 * judged.BINS)
+        wait_for(url, "prediction_bins_total == 0", 8 * probability_bins.BINS)
         counted.add(matrix, Scorer(bundle).probabilities(matrix))
         wait_for(url, f'sum(prediction_bins_total{{label="event"}}) == {len(matrix)}')
         # Prometheus extrapolates an increase towards its window's ends, by one of its samples or so.
@@ -105,11 +105,11 @@ def test_the_share_that_has_come_back_is_shown(store: OutcomeStore, bundle: Bund
     rows = bring_back(store, bundle, 0.5)
     (version,) = assessed(store, bundle).versions
     slices = {(one.month, one.grouping, one.label): one for one in version.slices if not one.grouping}
-    whole = slices["", "", judged.EVENT]
+    whole = slices["", "", probability_bins.EVENT]
     assert (whole.served, whole.returned) == (606, pytest.approx(rows / 606))
-    assert slices["2020-02", "", judged.EVENT].returned == 0
-    assert slices["2020-02", "", judged.EVENT].live.rows == 0
-    assert slices[f"{TODAY:%Y-%m}", "", judged.EVENT].returned == pytest.approx(rows / 303)
+    assert slices["2020-02", "", probability_bins.EVENT].returned == 0
+    assert slices["2020-02", "", probability_bins.EVENT].live.rows == 0
+    assert slices[f"{TODAY:%Y-%m}", "", probability_bins.EVENT].returned == pytest.approx(rows / 303)
     # Validated on these very rows, and served them: what is estimated is what was validated.
     assert whole.estimated.roc_auc.mean == pytest.approx(whole.validated.roc_auc.mean, abs=0.02)
     assert all(one.served is None for one in version.slices if one.grouping)
@@ -127,16 +127,16 @@ def test_without_any_outcome_there_is_the_estimate(store: OutcomeStore, bundle: 
 def test_versions_stand_side_by_side(store: OutcomeStore, bundle: Bundle, bundle_of: Callable[..., Bundle]) -> None:
     forest = bundle_of("heart-disease", "random_forest")
     bundles = {one.digest: one for one in (bundle, forest)}
-    desk = OutcomeDesk(store, (KEY.encode(),), lambda _, digest: bundles[digest])
+    intake = OutcomeIntake(store, (KEY.encode(),), lambda _, digest: bundles[digest])
 
     def pair() -> tuple[Difference, ...]:
         known = assess(store.counts("heart-disease"), {}, lambda _, digest: bundles[digest])
         return known.differences
 
-    desk.take([Returned(**one) for one in outcomes_of(bundle)])
-    desk.take([Returned(**one) for one in outcomes_of(forest)[:20]])
+    intake.take([Returned(**one) for one in outcomes_of(bundle)])
+    intake.take([Returned(**one) for one in outcomes_of(forest)[:20]])
     assert pair() == (), "twenty outcomes are too few to be judged"
-    desk.take([Returned(**one) for one in outcomes_of(forest)[:150]])
+    intake.take([Returned(**one) for one in outcomes_of(forest)[:150]])
     (before,) = pair()
     assert (before.version, before.other) == (forest.version, bundle.version)
     known = assess(store.counts("heart-disease"), {}, lambda _, digest: bundles[digest])
@@ -148,7 +148,7 @@ def test_versions_stand_side_by_side(store: OutcomeStore, bundle: Bundle, bundle
     assert before.roc_auc.low < before.roc_auc.mean < before.roc_auc.high
     # What has come back need not come again.
     assert before.needed > 0
-    desk.take([Returned(**one) for one in outcomes_of(forest)[:250]])
+    intake.take([Returned(**one) for one in outcomes_of(forest)[:250]])
     assert pair()[0].needed < before.needed
     shown = "\n".join(lines(known))
     assert f"version {forest.version} less {bundle.version}: ROC AUC" in shown

@@ -7,7 +7,7 @@ import pytest
 
 from healthrisk.bundle import Bundle
 from healthrisk.inference.scorer import Scorer, risk_levels
-from healthrisk.receipts import judged
+from healthrisk.receipts import probability_bins
 from healthrisk.receipts.groups import SensitiveGroups
 from healthrisk.receipts.token import Issuer, Reader, ReceiptError
 from tests.support import sample_bundle
@@ -27,7 +27,7 @@ def test_a_receipt_says_bins_groups_model_and_version_and_nothing_else(
     receipts = [Reader((KEY,)).read(text) for text in texts]
     assert len(texts) == len(matrix) == len({receipt.number for receipt in receipts})
     assert {(receipt.model, receipt.digest) for receipt in receipts} == {(bundle.spec.name, bundle.digest)}
-    chances = judged.probabilities(bundle.spec, probabilities)
+    chances = probability_bins.probabilities(bundle.spec, probabilities)
     expected = np.minimum(np.floor(chances * 50), 49)
     assert np.array_equal([receipt.bins for receipt in receipts], expected)
     groups = SensitiveGroups(bundle.spec, bundle.reference)
@@ -51,15 +51,15 @@ def test_bins_of_rows_are_those_of_all_together(bundle_of: Callable[..., Bundle]
     at_edges[:, 1] = np.concatenate([edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(1))])
     at_edges[:, 0] = 1 - at_edges[:, 1]
     for given in (drawn, at_edges):
-        together = judged.bins(judged.probabilities(spec, given))
-        assert judged.RowBins(spec).of(given) == together.tolist()
+        together = probability_bins.bins(probability_bins.probabilities(spec, given))
+        assert probability_bins.RowBins(spec).of(given) == together.tolist()
 
 
 def test_of_two_classes_the_bin_keeps_the_risk_level(bundle_of: Callable[..., Bundle]) -> None:
     spec = bundle_of("heart-disease", "random_forest").spec
     near = np.array([0.3, 0.7, *np.nextafter([0.3, 0.7], 0), 0, 1], dtype=np.float32)
     probabilities = np.column_stack([1 - near, near])
-    bins = judged.bins(judged.probabilities(spec, probabilities))[:, 0]
+    bins = probability_bins.bins(probability_bins.probabilities(spec, probabilities))[:, 0]
     assert (bins >= 15).tolist() == [level != "Low" for level in risk_levels(spec, probabilities)]
     assert (bins >= 35).tolist() == [level == "High" for level in risk_levels(spec, probabilities)]
 

@@ -11,7 +11,7 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from healthrisk.receipts import judged
+from healthrisk.receipts import probability_bins
 from healthrisk.receipts.token import Reader, Receipt
 from tests.support import http
 from tests.support.patience import ANSWER, run
@@ -82,7 +82,7 @@ def test_every_protocol_gives_each_row_its_receipt(pair: Pair, raw_rows: Any, as
     # No two are the same, whatever they say.
     assert len({receipt.number for receipts in read for receipt in receipts}) == 4 * ROWS
     shown = answers[1][1]
-    bins = judged.bins(judged.probabilities(pair.bundle.spec, shown.astype(np.float32)))
+    bins = probability_bins.bins(probability_bins.probabilities(pair.bundle.spec, shown.astype(np.float32)))
     assert [receipt.bins for receipt in read[1]] == [tuple(row) for row in bins.tolist()]
     logs = pair.logs()
     assert not any(text[-22:] in logs for texts, _ in answers for text in texts)

@@ -10,8 +10,8 @@ from sklearn.model_selection import cross_val_predict
 from healthrisk import spec as specs
 from healthrisk.data import encoding
 from healthrisk.monitoring.figures import Bins, Within
-from healthrisk.receipts import judged, validated
-from healthrisk.receipts.validated import MIDDLES
+from healthrisk.receipts import probability_bins, validation_bins
+from healthrisk.receipts.validation_bins import MIDDLES
 from healthrisk.training import estimators, preprocessing
 from tests.support import sample_bundle
 
@@ -26,11 +26,13 @@ CASES = [
 
 def in_bins(chance: np.ndarray, came: np.ndarray, like: np.ndarray | None = None) -> Bins:
     """Count rows in bins, which stand for what they are in other rows, or else for their middles."""
-    places = judged.bins(chance)
-    counts = [np.bincount(places[mask], minlength=judged.BINS).astype(float) for mask in (came, ~came)]
+    places = probability_bins.bins(chance)
+    counts = [np.bincount(places[mask], minlength=probability_bins.BINS).astype(float) for mask in (came, ~came)]
     if like is None:
         return Bins(*counts, MIDDLES)
-    known = validated.count_label("", "", "event", like, judged.bins(like), np.zeros(len(like), dtype=bool))
+    known = validation_bins.count_label(
+        "", "", "event", like, probability_bins.bins(like), np.zeros(len(like), dtype=bool)
+    )
     return Bins(*counts, np.array(known.means), Within(np.array(known.spreads), np.array(known.logits)))
 
 
@@ -46,6 +48,6 @@ def unseen(request: pytest.FixtureRequest, uci: Path) -> list[tuple[str, np.ndar
         matrix, y = sample_bundle.rows_of(spec, 0)
     inputs = preprocessing.fit(spec, matrix)[1].transform(matrix)
     scored = cross_val_predict(estimators.make_classifier(family, 0), inputs, y, cv=5, method="predict_proba")
-    chances = judged.probabilities(spec, scored)
-    came = np.array([judged.happened(spec, position) for position in y])
-    return [(label, chances[:, place], came[:, place]) for place, label in enumerate(judged.labels(spec))]
+    chances = probability_bins.probabilities(spec, scored)
+    came = np.array([probability_bins.happened(spec, position) for position in y])
+    return [(label, chances[:, place], came[:, place]) for place, label in enumerate(probability_bins.labels(spec))]

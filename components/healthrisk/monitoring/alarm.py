@@ -20,7 +20,7 @@ from scipy import special, stats
 from healthrisk.documents import Document
 from healthrisk.monitoring.figures import Bins, area_and_error
 from healthrisk.monitoring.recalibration import Recalibration, fit, fit_within, log_likelihood
-from healthrisk.receipts.validated import EDGE
+from healthrisk.receipts.validation_bins import EDGE
 
 # The share of versions without any change that are ever said to have one, at most.
 FALSE_ALARMS = 0.05

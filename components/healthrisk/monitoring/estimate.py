@@ -12,7 +12,7 @@ from scipy import special
 from healthrisk.documents import Document
 from healthrisk.monitoring.figures import Bins, Counts, OperatingPoint, area, brier, operating
 from healthrisk.monitoring.recalibration import Recalibration, fit
-from healthrisk.receipts.validated import EDGE
+from healthrisk.receipts.validation_bins import EDGE
 from healthrisk.training.intervals import Estimate
 
 # Said wherever an estimate is shown.

@@ -16,8 +16,8 @@ from healthrisk.documents import Document
 from healthrisk.evidence import calibration
 from healthrisk.evidence.documents import Calibration
 from healthrisk.evidence.event import Event
-from healthrisk.receipts.judged import BINS
-from healthrisk.receipts.validated import EDGE
+from healthrisk.receipts.probability_bins import BINS
+from healthrisk.receipts.validation_bins import EDGE
 from healthrisk.training.decision import CalibrationCurve
 from healthrisk.training.intervals import CONFIDENCE, Estimate, proportion, wald
 

@@ -8,7 +8,7 @@ from healthrisk import atomic
 from healthrisk.errors import SourceError
 from healthrisk.monitoring.estimate import BLIND
 from healthrisk.monitoring.performance import LivePerformance, VersionPerformance
-from healthrisk.receipts.judged import EVENT
+from healthrisk.receipts.probability_bins import EVENT
 from healthrisk.reports import pages
 
 _OLD = re.compile(r'<section id="live">.*?</section>\n', re.DOTALL)

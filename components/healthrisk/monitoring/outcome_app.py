@@ -1,4 +1,4 @@
-"""The path on which outcomes come back over HTTP, as an ASGI application in front of the outcome desk.
+"""The path on which outcomes come back over HTTP, as an ASGI application in front of the intake.
 
 `POST /v1/outcomes` with `{"outcomes": [{"receipt": "...", "outcome": 1, "observed_at": "2026-11-30"}]}`, of which the
 last may be left out. All that is good is counted, in one transaction; where anything is refused, the answer is a 400.
@@ -14,7 +14,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 
 from healthrisk.errors import StoreError
-from healthrisk.monitoring.outcomes import OutcomeDesk, Returned, Ruling
+from healthrisk.monitoring.outcome_intake import OutcomeIntake, Returned, Ruling
 from healthrisk.serving import parsing
 from healthrisk.serving.admission import AdmissionController
 from healthrisk.serving.body import Body, Receive, Send
@@ -49,8 +49,8 @@ class Tally(TypedDict):
 class OutcomeApp:
     """Answers the requests of one service."""
 
-    def __init__(self, desk: OutcomeDesk, admission: AdmissionController, registry: CollectorRegistry) -> None:
-        self._desk, self._admission = desk, admission
+    def __init__(self, intake: OutcomeIntake, admission: AdmissionController, registry: CollectorRegistry) -> None:
+        self._intake, self._admission = intake, admission
         self._replies = Replies(admission)
         self._requests = prometheus_client.Counter(
             "outcome_requests_total", "Requests that bring outcomes, by HTTP status.", ["code"], registry=registry
@@ -111,7 +111,7 @@ class OutcomeApp:
         limits = self._admission.limits
         try:
             async with asyncio.timeout(limits.answer_seconds):
-                rulings = await asyncio.to_thread(self._desk.take, returned)
+                rulings = await asyncio.to_thread(self._intake.take, returned)
         except TimeoutError:
             # The thread goes on, and may count them yet: sent again, they are repeated.
             message = f"not counted within {limits.answer_seconds:g} s; send the same again"

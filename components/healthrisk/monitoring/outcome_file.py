@@ -9,7 +9,7 @@ import pyarrow as pa
 from healthrisk.data import tables
 from healthrisk.documents import Document
 from healthrisk.errors import SourceError
-from healthrisk.monitoring.outcomes import OutcomeDesk, Returned
+from healthrisk.monitoring.outcome_intake import OutcomeIntake, Returned
 
 # One transaction's: a kill costs no more than these, and the next run counts them.
 ROWS_AT_ONCE = 1000
@@ -26,7 +26,7 @@ class FileSummary(Document):
     rejects: str = ""
 
 
-def take_file(desk: OutcomeDesk, path: Path, rejects: Path) -> FileSummary:
+def take_file(intake: OutcomeIntake, path: Path, rejects: Path) -> FileSummary:
     """Return the outcomes of a CSV or Parquet file; what is refused goes to `rejects`, row by row with its reason.
 
     It may be called again with the same file, whole or in part: what was counted before changes nothing.
@@ -43,7 +43,7 @@ def take_file(desk: OutcomeDesk, path: Path, rejects: Path) -> FileSummary:
     with ExitStack() as stack:
         writer = stack.enter_context(tables.Writer(rejects))
         for batch, _ in tables.read(path, ROWS_AT_ONCE):
-            rulings = desk.take(_returned(batch, path))
+            rulings = intake.take(_returned(batch, path))
             lines = [
                 {"row": row, "kind": ruling.kind, "reason": ruling.reason}
                 for row, ruling in enumerate(rulings, rows + 1)

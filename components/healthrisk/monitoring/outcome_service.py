@@ -21,8 +21,8 @@ from healthrisk.errors import ConfigError, HealthriskError, SourceError, StoreEr
 from healthrisk.monitoring import served
 from healthrisk.monitoring.live_gauges import LiveGauges
 from healthrisk.monitoring.outcome_app import OutcomeApp
-from healthrisk.monitoring.outcome_desk import Outcomes, open_outcomes
 from healthrisk.monitoring.outcome_file import ROWS_AT_ONCE
+from healthrisk.monitoring.outcomes import Outcomes, open_outcomes
 from healthrisk.monitoring.performance import LivePerformance
 from healthrisk.serving import http_server, logs
 from healthrisk.serving.admission import AdmissionController, Limits
@@ -82,7 +82,7 @@ def serve(options: Options) -> None:
         )
     )
     with open_outcomes() as outcomes:
-        app = OutcomeApp(outcomes.desk(), admission, REGISTRY)
+        app = OutcomeApp(outcomes.intake(), admission, REGISTRY)
         at = options.host, options.port
         server = http_server.make(app, at, admission, admission.limits.max_connections)
         at = options.host, options.metrics_port

@@ -15,12 +15,12 @@ from healthrisk.monitoring.estimate import Estimated, estimate
 from healthrisk.monitoring.figures import Bins, Counts, Performance, Within, measure
 from healthrisk.monitoring.outcome_store import Cell, ServedCell
 from healthrisk.monitoring.versus import Difference, differences
-from healthrisk.receipts import judged
-from healthrisk.receipts.validated import MIDDLES
+from healthrisk.receipts import probability_bins
+from healthrisk.receipts.validation_bins import MIDDLES
 from healthrisk.spec import DatasetSpec
 
 Groups = dict[tuple[str, str], Bins]
-_NOTHING = Bins(np.zeros(judged.BINS), np.zeros(judged.BINS), MIDDLES)
+_NOTHING = Bins(np.zeros(probability_bins.BINS), np.zeros(probability_bins.BINS), MIDDLES)
 
 
 class Predicted(TypedDict, total=False):
@@ -110,8 +110,10 @@ def validated_bins(bundle: Bundle, label: str) -> Groups:
 
 def _everybody(bundle: Bundle, cells: Mapping[Cell, int]) -> Bins | None:
     """Return the counts of the event in all months, or None where they are too few to be judged."""
-    counted = [(cell, count) for cell, count in cells.items() if cell.label == judged.EVENT and not cell.grouping]
-    bins = _bins(counted, validated_bins(bundle, judged.EVENT).get(("", ""), _NOTHING))
+    counted = [
+        (cell, count) for cell, count in cells.items() if cell.label == probability_bins.EVENT and not cell.grouping
+    ]
+    bins = _bins(counted, validated_bins(bundle, probability_bins.EVENT).get(("", ""), _NOTHING))
     return bins if min(bins.events.sum(), bins.others.sum()) >= max(bundle.spec.evidence.min_cases, 1) else None
 
 
@@ -119,7 +121,7 @@ def _assess(bundle: Bundle, cells: Mapping[Cell, int], served: Mapping[ServedCel
     spec = bundle.spec
     slices = [
         one
-        for label in judged.labels(spec)
+        for label in probability_bins.labels(spec)
         for one in _slices(
             spec,
             label,
@@ -128,7 +130,7 @@ def _assess(bundle: Bundle, cells: Mapping[Cell, int], served: Mapping[ServedCel
             _by_month([pair for pair in served.items() if pair[0].label == label]),
         )
     ]
-    known = validated_bins(bundle, judged.EVENT)
+    known = validated_bins(bundle, probability_bins.EVENT)
     return VersionPerformance(
         model=spec.name,
         digest=bundle.digest,
@@ -149,7 +151,7 @@ def _slices(
         if not cell.grouping:
             sums[cell.month, "", ""].append((cell, count))
     # A class has no level of risk from which one acts.
-    acting = spec.acting_from if label == judged.EVENT else ()
+    acting = spec.acting_from if label == probability_bins.EVENT else ()
     least = spec.evidence.min_cases
     return [
         Slice(
@@ -182,7 +184,7 @@ def _without_outcomes(
 
 def _by_month(served: list[tuple[ServedCell, int]]) -> dict[str, Counts]:
     """Return predictions by bin [50] of all months together, under an empty name, and of each."""
-    months: defaultdict[str, Counts] = defaultdict(lambda: np.zeros(judged.BINS))
+    months: defaultdict[str, Counts] = defaultdict(lambda: np.zeros(probability_bins.BINS))
     for cell, count in served:
         for month in ("", f"{cell.day:%Y-%m}"):
             months[month][cell.bin] += count
@@ -193,14 +195,14 @@ def _by_day(known: Groups, cells: Mapping[Cell, int]) -> dict[datetime.date, Gro
     days: defaultdict[datetime.date, defaultdict[tuple[str, str], list[tuple[Cell, int]]]]
     days = defaultdict(lambda: defaultdict(list))
     for cell, count in cells.items():
-        if cell.label == judged.EVENT:
+        if cell.label == probability_bins.EVENT:
             days[cell.arrived][cell.grouping, cell.group].append((cell, count))
     whole = known["", ""]
     return {day: {group: _bins(counted, whole) for group, counted in groups.items()} for day, groups in days.items()}
 
 
 def _bins(cells: Iterable[tuple[Cell, int]], like: Bins) -> Bins:
-    counts = np.zeros((2, judged.BINS))
+    counts = np.zeros((2, probability_bins.BINS))
     for cell, count in cells:
         counts[int(cell.happened), cell.bin] += count
     return like.of(counts[1], counts[0])

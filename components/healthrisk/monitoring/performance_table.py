@@ -6,7 +6,7 @@ from healthrisk.monitoring.alarm import AlarmState
 from healthrisk.monitoring.estimate import BLIND
 from healthrisk.monitoring.figures import Performance
 from healthrisk.monitoring.performance import LivePerformance, Slice
-from healthrisk.receipts.judged import EVENT
+from healthrisk.receipts.probability_bins import EVENT
 from healthrisk.training.intervals import Estimate
 
 _HEAD = (

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
-from healthrisk.receipts import judged
+from healthrisk.receipts import probability_bins
 from healthrisk.receipts.groups import SensitiveGroups
 
 FORMAT = 1
@@ -44,7 +44,7 @@ class ReceiptError(HealthriskError):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a receipt says: `bins` by label of `judged.labels`, `groups` by sensitive column, `hour` since 1970.
+    """What a receipt says: `bins` by label of `probability_bins`, `groups` by sensitive column, `hour` since 1970.
 
     `number` [16 bytes] is a digest of the whole, by which the receipt is known after it has been counted.
     """
@@ -61,12 +61,12 @@ class Issuer:
     """Makes the receipts of one version's answers."""
 
     def __init__(self, bundle: Bundle, key: bytes) -> None:
-        self._groups, self._bins = SensitiveGroups(bundle.spec, bundle.reference), judged.RowBins(bundle.spec)
+        self._groups, self._bins = SensitiveGroups(bundle.spec, bundle.reference), probability_bins.RowBins(bundle.spec)
         self._hash = _keyed(key)
         self._digest = bytes.fromhex(bundle.digest)
         name = bundle.spec.name.encode()
         self._name = bytes([len(name)]) + name
-        said = 2 + len(judged.labels(bundle.spec)) + len(self._groups.names)
+        said = 2 + len(probability_bins.labels(bundle.spec)) + len(self._groups.names)
         fixed = _HEAD.size + len(self._name) + said + SIGNATURE_BYTES
         self._random_bytes = RANDOM_BYTES + -(fixed + RANDOM_BYTES) % 3
         self._noise, self._used = b"", 0

@@ -13,7 +13,7 @@ from healthrisk.bundle.manifest import DataOrigin, Parity, Provenance
 from healthrisk.bundle.preprocessor import Preprocessor
 from healthrisk.data import encoding
 from healthrisk.inference.scorer import risk_levels
-from healthrisk.receipts import validated
+from healthrisk.receipts import validation_bins
 from healthrisk.registry import export, provenance
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing
@@ -96,7 +96,7 @@ def _documents(
     # As new rows will be scored: a model is surer of those it has seen.
     unseen = np.vstack([trained.out_of_fold.astype(np.float32), held_out])
     described = reference.describe(spec, matrix, unseen)
-    judged = validated.count(spec, described, matrix, unseen, y)
+    judged = validation_bins.count(spec, described, matrix, unseen, y)
     return {
         "spec.json": spec.to_json(),
         "preprocessor.json": preprocessor.to_json(),

@@ -4,22 +4,22 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily
 
-from healthrisk.receipts import judged
+from healthrisk.receipts import probability_bins
 from healthrisk.spec import DatasetSpec
 
 
 class BinCounts:
-    """Counts of one model's predictions by label of `judged.labels` and bin."""
+    """Counts of one model's predictions by label of `probability_bins.labels` and bin."""
 
     def __init__(self, spec: DatasetSpec) -> None:
-        self._spec, self._labels = spec, judged.labels(spec)
-        self._counts = np.zeros((len(self._labels), judged.BINS), dtype=np.int64)
+        self._spec, self._labels = spec, probability_bins.labels(spec)
+        self._counts = np.zeros((len(self._labels), probability_bins.BINS), dtype=np.int64)
 
     def count(self, probabilities: NDArray[np.float32]) -> None:
         """Count rows by their probabilities [rows, classes]."""
-        bins = judged.bins(judged.probabilities(self._spec, probabilities))
+        bins = probability_bins.bins(probability_bins.probabilities(self._spec, probabilities))
         for place in range(len(self._labels)):
-            self._counts[place] += np.bincount(bins[:, place], minlength=judged.BINS)
+            self._counts[place] += np.bincount(bins[:, place], minlength=probability_bins.BINS)
 
     def family(self, own: list[str]) -> CounterMetricFamily:
         """Return the counts as a metric; `own` are model and version."""

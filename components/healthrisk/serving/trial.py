@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from healthrisk.bundle import Bundle
 from healthrisk.errors import ConfigError
 from healthrisk.inference.scorer import risk_levels
-from healthrisk.receipts import judged
+from healthrisk.receipts import probability_bins
 from healthrisk.serving.errors import RequestError
 from healthrisk.serving.hop import PredictorClient
 
@@ -85,7 +85,7 @@ class Trial(Collector):
         self._seconds += seconds
         self._calls[np.searchsorted(_SECONDS, seconds)] += 1
         self._rows["compared"] += len(matrix)
-        chances = [judged.probabilities(self._spec, one)[:, 0] for one in (given, other)]
+        chances = [probability_bins.probabilities(self._spec, one)[:, 0] for one in (given, other)]
         differences = np.abs(chances[0] - chances[1])
         self._largest = max(self._largest, float(differences.max()))
         places = np.searchsorted(_DIFFERENCES, differences)

@@ -21,9 +21,9 @@ from healthrisk.bundle import Bundle
 from healthrisk.errors import SourceError, StoreError
 from healthrisk.inference.scorer import Scorer
 from healthrisk.monitoring.outcome_file import take_file
+from healthrisk.monitoring.outcome_intake import OutcomeIntake, Returned, Ruling
 from healthrisk.monitoring.outcome_store import OutcomeStore
-from healthrisk.monitoring.outcomes import OutcomeDesk, Returned, Ruling
-from healthrisk.receipts import judged
+from healthrisk.receipts import probability_bins
 from healthrisk.receipts.token import Issuer
 from tests.support import sample_bundle
 from tests.support.patience import run, until
@@ -38,13 +38,13 @@ def store(address: str) -> Iterator[OutcomeStore]:
     opened.close()
 
 
-def desk(store: OutcomeStore, bundle: Bundle, key: bytes = KEY) -> OutcomeDesk:
+def intake(store: OutcomeStore, bundle: Bundle, key: bytes = KEY) -> OutcomeIntake:
     def open_version(model: str, digest: str) -> Bundle:
         if (model, digest) != (bundle.spec.name, bundle.digest):
             raise StoreError(f"no version {digest} of {model}")
         return bundle
 
-    return OutcomeDesk(store, (key,), open_version)
+    return OutcomeIntake(store, (key,), open_version)
 
 
 def receipts(bundle: Bundle, rows: int | None = None) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
@@ -63,18 +63,18 @@ def raw(bundle: Bundle, y: np.ndarray) -> list[Any]:
 def test_counts_are_those_of_the_rows(store: OutcomeStore, bundle_of: Callable[..., Bundle], dataset: str) -> None:
     bundle = bundle_of(dataset, "random_forest")
     texts, matrix, probabilities, y = receipts(bundle, 300)
-    rulings = desk(store, bundle).take([Returned(*pair) for pair in zip(texts, raw(bundle, y), strict=True)])
+    rulings = intake(store, bundle).take([Returned(*pair) for pair in zip(texts, raw(bundle, y), strict=True)])
     assert rulings == [Ruling("counted")] * len(texts)
     counts = store.counts(bundle.spec.name)
     now = datetime.datetime.now(datetime.UTC)
     assert {cell.digest for cell in counts} == {bundle.digest}
     assert {cell.arrived for cell in counts} <= {now.date(), now.date() - datetime.timedelta(days=1)}
-    labels, chances = judged.labels(bundle.spec), judged.probabilities(bundle.spec, probabilities)
-    true = np.array([judged.happened(bundle.spec, position) for position in y])
+    labels, chances = probability_bins.labels(bundle.spec), probability_bins.probabilities(bundle.spec, probabilities)
+    true = np.array([probability_bins.happened(bundle.spec, position) for position in y])
     expected = Counter(
         (label, int(place), bool(came))
         for position, label in enumerate(labels)
-        for place, came in zip(judged.bins(chances)[:, position], true[:, position], strict=True)
+        for place, came in zip(probability_bins.bins(chances)[:, position], true[:, position], strict=True)
     )
     assert expected == {(c.label, c.bin, c.happened): n for c, n in counts.items() if not c.grouping}
     for name in bundle.spec.sensitive:
@@ -89,7 +89,7 @@ def test_counts_are_those_of_the_rows(store: OutcomeStore, bundle_of: Callable[.
 def test_a_receipt_counts_once(store: OutcomeStore, bundle_of: Callable[..., Bundle]) -> None:
     bundle = bundle_of("heart-disease", "random_forest")
     texts, *_ = receipts(bundle, 3)
-    own = desk(store, bundle)
+    own = intake(store, bundle)
     assert [r.result for r in own.take([Returned(texts[0], 1), Returned(texts[0], 4)])] == ["counted", "repeated"]
     before = store.counts(bundle.spec.name)
     again = own.take([Returned(texts[0], 1), Returned(texts[0], 0), Returned(f" {texts[0]}\n", "1")])
@@ -125,13 +125,13 @@ def test_what_the_spec_does_not_know_is_refused(
     bundle = bundle_of("heart-disease", "random_forest")
     store = OutcomeStore(f"sqlite:///{tmp_path}/outcomes.db")
     (text,), *_ = receipts(bundle, 1)
-    (ruling,) = desk(store, bundle).take([Returned(text, outcome, observed_at)])
+    (ruling,) = intake(store, bundle).take([Returned(text, outcome, observed_at)])
     assert (ruling.result, ruling.kind) == ("refused", kind)
     assert kind in ruling.reason
     assert not store.counts(bundle.spec.name)
     # A refusal does not use the receipt up.
     today = datetime.datetime.now(datetime.UTC)
-    assert desk(store, bundle).take([Returned(text, "1.0", today)]) == [Ruling("counted")]
+    assert intake(store, bundle).take([Returned(text, "1.0", today)]) == [Ruling("counted")]
     store.close()
 
 
@@ -141,7 +141,7 @@ def test_forged_and_altered_receipts_are_refused(tmp_path: Path, bundle_of: Call
     (text,), matrix, probabilities, _ = receipts(bundle, 1)
     (foreign,) = Issuer(bundle, b"another key, of 32 letters or so").issue(matrix, probabilities)
     altered = text[:60] + ("A" if text[60] != "A" else "B") + text[61:]
-    rulings = desk(store, bundle).take([Returned(given, 1) for given in (foreign, altered, text[:-4], "", None, 5)])
+    rulings = intake(store, bundle).take([Returned(given, 1) for given in (foreign, altered, text[:-4], "", None, 5)])
     assert {(ruling.result, ruling.kind) for ruling in rulings} == {("refused", "receipt")}
     assert not store.counts(bundle.spec.name)
     store.close()
@@ -152,7 +152,7 @@ def test_nothing_of_a_receipt_is_kept_but_its_digest(tmp_path: Path, bundle_of: 
     path = tmp_path / "outcomes.db"
     store = OutcomeStore(f"sqlite:///{path}")
     texts, *_, y = receipts(bundle)
-    desk(store, bundle).take([Returned(*pair) for pair in zip(texts, raw(bundle, y), strict=True)])
+    intake(store, bundle).take([Returned(*pair) for pair in zip(texts, raw(bundle, y), strict=True)])
     store.close()
     assert not any(text.encode()[-22:] in path.read_bytes() for text in texts)
     with sqlite3.connect(path) as connection:
@@ -175,7 +175,7 @@ def test_many_who_return_the_same_at_once_count_it_once(
         own = OutcomeStore(address)
         try:
             for places in np.array_split(np.random.default_rng(seed).permutation(len(pairs)), 6):
-                results.extend(desk(own, bundle).take([pairs[place] for place in places]))
+                results.extend(intake(own, bundle).take([pairs[place] for place in places]))
         except BaseException as error:  # noqa: BLE001 - shown below, in the test's own thread
             failures.append(error)
         finally:
@@ -211,7 +211,7 @@ def test_a_file_comes_back(tmp_path: Path, bundle_of: Callable[..., Bundle], kin
     today = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
     path = table(tmp_path / f"file.{kind}", [*texts, "forged"], [*raw(bundle, y), 0], observed_at=[today] * 6)
     rejects = tmp_path / "rejects.csv"
-    first = take_file(desk(store, bundle), path, rejects)
+    first = take_file(intake(store, bundle), path, rejects)
     assert first.model_dump() == {
         "rows": 6,
         "counted": 5,
@@ -222,7 +222,7 @@ def test_a_file_comes_back(tmp_path: Path, bundle_of: Callable[..., Bundle], kin
     (line,) = csv.DictReader(rejects.read_text().splitlines())
     assert (line["row"], line["kind"]) == ("6", "receipt")
     whole = table(tmp_path / f"whole.{kind}", texts, raw(bundle, y))
-    assert take_file(desk(store, bundle), whole, rejects).repeated == 5
+    assert take_file(intake(store, bundle), whole, rejects).repeated == 5
     assert not rejects.exists()
     store.close()
 
@@ -236,7 +236,7 @@ def test_a_file_that_is_no_such_table_is_refused(
     (path := tmp_path / "file.csv").write_text(content)
     store = OutcomeStore(f"sqlite:///{tmp_path}/outcomes.db")
     with pytest.raises(SourceError, match=says):
-        take_file(desk(store, bundle_of("heart-disease", "random_forest")), path, tmp_path / "rejects.csv")
+        take_file(intake(store, bundle_of("heart-disease", "random_forest")), path, tmp_path / "rejects.csv")
     store.close()
 
 

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthrisk.bundle.reference import Reference, ValidatedBins
-from healthrisk.receipts import judged
+from healthrisk.receipts import probability_bins
 from healthrisk.receipts.groups import SensitiveGroups
 from healthrisk.spec import DatasetSpec
 
-MIDDLES = (np.arange(judged.BINS) + 0.5) / judged.BINS
+MIDDLES = (np.arange(probability_bins.BINS) + 0.5) / probability_bins.BINS
 # For log-odds a probability that is only known to be below .02 is kept at .01.
-EDGE = 0.5 / judged.BINS
+EDGE = 0.5 / probability_bins.BINS
 
 
 def count(
@@ -28,9 +28,9 @@ def count(
     `matrix` [rows, features] is encoded, `probabilities` [rows, classes] are of models that have not seen the row, `y`
     [rows] class positions.
     """
-    chances = judged.probabilities(spec, probabilities)
-    bins = judged.bins(chances)
-    came = np.array([judged.happened(spec, position) for position in range(len(spec.target.classes))])[y]
+    chances = probability_bins.probabilities(spec, probabilities)
+    bins = probability_bins.bins(chances)
+    came = np.array([probability_bins.happened(spec, position) for position in range(len(spec.target.classes))])[y]
     groups = SensitiveGroups(spec, reference)
     places = np.array(groups.places(matrix), dtype=np.intp)
     masks = {("", ""): np.ones(len(matrix), dtype=bool)}
@@ -39,7 +39,7 @@ def count(
     return tuple(
         count_label(*group, label, chances[mask, place], bins[mask, place], came[mask, place])
         for group, mask in masks.items()
-        for place, label in enumerate(judged.labels(spec))
+        for place, label in enumerate(probability_bins.labels(spec))
         if mask.any()
     )
 
@@ -53,15 +53,15 @@ def count_label(
     came: NDArray[np.bool_],
 ) -> ValidatedBins:
     """Return the bins of rows, with probability [rows], bin [rows] and whether the label came true [rows]."""
-    within = [chance[bins == place] for place in range(judged.BINS)]
+    within = [chance[bins == place] for place in range(probability_bins.BINS)]
     return ValidatedBins(
         grouping=grouping,
         group=group,
         label=label,
-        events=tuple(np.bincount(bins[came], minlength=judged.BINS).tolist()),
-        others=tuple(np.bincount(bins[~came], minlength=judged.BINS).tolist()),
+        events=tuple(np.bincount(bins[came], minlength=probability_bins.BINS).tolist()),
+        others=tuple(np.bincount(bins[~came], minlength=probability_bins.BINS).tolist()),
         means=_by_bin(within, np.mean, MIDDLES),
-        spreads=_by_bin(within, mean_difference, np.zeros(judged.BINS)),
+        spreads=_by_bin(within, mean_difference, np.zeros(probability_bins.BINS)),
         logits=_by_bin([log_odds(rows) for rows in within], np.mean, log_odds(MIDDLES)),
     )
 
