@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from healthrisk.evidence import conformal, fairness, imputation, linear_terms, operating, sample_size, smoothing
+from healthrisk.evidence import conformal, fairness, imputation, linear_terms, operating_points, sample_size, smoothing
 from healthrisk.evidence.event import Event, binarize
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing, train
@@ -42,7 +42,7 @@ def test_heart_disease_asks_for_more_patients_than_there_are(heart: Heart) -> No
 def test_levels_are_judged_where_they_begin(heart: Heart) -> None:
     spec, _, y = heart
     p = np.clip(np.where(y == 1, 0.6, 0.2) + np.linspace(-0.15, 0.15, len(y)), 0, 1)
-    low, high = operating.points(spec, y, np.column_stack([1 - p, p]))
+    low, high = operating_points.points(spec, y, np.column_stack([1 - p, p]))
     assert (low.level, low.threshold, high.level, high.threshold) == ("Moderate", 0.3, "High", 0.7)
     acted = p >= 0.3
     assert low.ppv is not None
@@ -50,7 +50,7 @@ def test_levels_are_judged_where_they_begin(heart: Heart) -> None:
     assert low.net_benefit.mean == pytest.approx(((y == 1) & acted).mean() - 0.3 / 0.7 * ((y == 0) & acted).mean())
     assert low.beside == "everybody"
     assert low.net_benefit.low < low.net_benefit.mean < low.net_benefit.high
-    never = operating.points(spec, y, np.column_stack([np.ones(len(y)), np.zeros(len(y))]))[1]
+    never = operating_points.points(spec, y, np.column_stack([np.ones(len(y)), np.zeros(len(y))]))[1]
     assert (never.acted, never.ppv, never.gain.mean) == (0, None, 0)
 
 

@@ -1,1 +1,4 @@
-"""Served models after deployment: drift, and the retraining it asks for. Imports registry, inference and data."""
+"""Served models after deployment: drift, outcomes, live performance, and the retraining that these ask for.
+
+Imports operations, serving, registry, evidence, reports and what these import; never deployment.
+"""

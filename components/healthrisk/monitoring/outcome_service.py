@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 
 from healthrisk import processes
 from healthrisk.errors import ConfigError, HealthriskError, SourceError, StoreError
-from healthrisk.monitoring import served
+from healthrisk.monitoring import served_predictions
 from healthrisk.monitoring.live_gauges import LiveGauges
 from healthrisk.monitoring.outcome_app import OutcomeApp
 from healthrisk.monitoring.outcome_file import ROWS_AT_ONCE
@@ -106,7 +106,7 @@ async def _assess(outcomes: Outcomes, options: Options) -> None:
 def _assess_all(outcomes: Outcomes, prometheus: str | None) -> list[LivePerformance]:
     if prometheus:
         try:
-            served.record(prometheus, outcomes.counts, datetime.datetime.now(datetime.UTC))
+            served_predictions.record(prometheus, outcomes.counts, datetime.datetime.now(datetime.UTC))
         except SourceError as error:
             _log.warning("what was served is not known: %s", error)
     assessed = []

@@ -14,7 +14,7 @@ from healthrisk.monitoring.alarm import AlarmState
 from healthrisk.monitoring.estimate import Estimated, estimate
 from healthrisk.monitoring.figures import Bins, Counts, Performance, Within, measure
 from healthrisk.monitoring.outcome_store import Cell, ServedCell
-from healthrisk.monitoring.versus import Difference, differences
+from healthrisk.monitoring.version_comparison import Difference, differences
 from healthrisk.receipts import probability_bins
 from healthrisk.receipts.validation_bins import MIDDLES
 from healthrisk.spec import DatasetSpec

@@ -1,4 +1,4 @@
 """Self-contained pages, pictures and texts of what other rooms found.
 
-Imports evidence, training and spec; not registry.
+Imports evidence and what it imports, and of registry how a version came about.
 """
