@@ -1,10 +1,8 @@
 """What is tried again, and what is not: against a real store that comes late, and a server that counts."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from minio.error import MinioException
@@ -14,6 +12,7 @@ from healthrisk.config import settings
 from healthrisk.errors import ConfigError
 from healthrisk.object_store import s3_client
 from healthrisk.retry import waits
+from tests.support.listening import Handler, listening
 
 
 @dataclass
@@ -29,25 +28,14 @@ class Answers:
 def answering(*codes: int) -> Iterator[Answers]:
     answers = Answers(list(codes))
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
+    class Store(Handler):
+        def respond(self) -> None:
             code = answers.codes[min(answers.asked, len(answers.codes) - 1)]
             answers.asked += 1
-            self.send_response(code)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            self.answer(code)
 
-        def log_message(self, *args: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    answers.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(Store) as answers.url:
         yield answers
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def ask(answers: Answers, monkeypatch: pytest.MonkeyPatch, seconds: str = "2") -> bool:

@@ -2,12 +2,11 @@
 
 import gzip
 import hashlib
-import http.server
 import io
 import re
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +18,7 @@ from healthrisk import spec as specs
 from healthrisk.data.ingest import ingest
 from healthrisk.errors import SourceError
 from healthrisk.spec import CsvFormat, DatasetSpec
+from tests.support.listening import Handler, listening
 
 HEART = specs.load("heart-disease")
 READMISSION = Path(__file__).parents[1] / "support" / "readmission.yaml"
@@ -140,37 +140,29 @@ def test_what_is_not_there_is_named(address: str, says: str, tmp_path: Path, mon
     assert address in str(caught.value)
 
 
+@dataclass
 class Archive:
     """A real HTTP server that answers with given status codes first, and then with a file."""
 
-    def __init__(self) -> None:
-        self.content, self.failures, self.asked = b"", list[int](), 0
-        archive = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                archive.asked += 1
-                status = archive.failures.pop(0) if archive.failures else 200
-                body = archive.content if status == 200 else b""
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/data"
+    content: bytes = b""
+    failures: list[int] = field(default_factory=list)
+    asked: int = 0
+    url: str = ""
 
 
 @pytest.fixture
 def archive() -> Iterator[Archive]:
     served = Archive()
-    with served.server:
-        threading.Thread(target=served.server.serve_forever).start()
+
+    class Files(Handler):
+        def respond(self) -> None:
+            served.asked += 1
+            status = served.failures.pop(0) if served.failures else 200
+            self.answer(status, served.content if status == 200 else b"")
+
+    with listening(Files) as url:
+        served.url = f"{url}/data"
         yield served
-        served.server.shutdown()
 
 
 def with_source(**source: str) -> DatasetSpec:

@@ -2,26 +2,19 @@
 
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from healthrisk.monitoring.retrain import RetrainError, retrain
+from tests.support.listening import Handler, listening
 from tests.support.servers import free_ports
 
 
-class _Started(BaseHTTPRequestHandler):
+class _Started(Handler):
     """Answers that the run is there."""
 
-    def do_GET(self) -> None:
-        body = b'{"runs": [{}]}'
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
+    def respond(self) -> None:
+        self.answer(body=b'{"runs": [{}]}')
 
 
 def test_a_server_that_cannot_be_reached_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,13 +26,8 @@ def test_a_server_that_cannot_be_reached_yet_is_asked_again(monkeypatch: pytest.
     # Long enough that some tries find nobody.
     time.sleep(1)
     assert asking.is_alive()
-    server = ThreadingHTTPServer(("127.0.0.1", port), _Started)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with listening(_Started, port):
         asking.join()
-    finally:
-        server.shutdown()
-        server.server_close()
     assert answer == ["run 'retrain heart-disease: drift of v1' was started before"]
 
 

@@ -144,7 +144,7 @@ def test_a_dead_cluster_is_one_message(tmp_path: Path) -> None:
         config = write_config(tmp_path, {"chat-url": f"{received.url}/chat"})
         with alertmanager(tmp_path, config) as url:
             send(alert("NothingServes"), url, LONG)
-            until(lambda: _states(url).get("NothingServes") == {"active"}, lambda: _states(url))
+            assert until(lambda: _states(url).get("NothingServes") == {"active"}, lambda: _states(url))
             hidden = [alert("PodNotReady", model=model, pod=pod) for model in ("a", "b") for pod in ("1", "2", "3")]
             for one in (*hidden, alert("NoTraffic", model="a"), alert("HighErrorRate", model="b")):
                 send(one, url, LONG)
@@ -186,7 +186,7 @@ def test_a_silence_outlives_a_restart(tmp_path: Path) -> None:
         httpx.post(f"{url}/api/v2/silences", json={**wanted, **until_then}, timeout=ANSWER).raise_for_status()
     with alertmanager(tmp_path, config) as url:
         send(alert("HighErrorRate", model="a"), url, LONG)
-        until(lambda: _states(url) == {"HighErrorRate": {"suppressed"}}, lambda: _states(url))
+        assert until(lambda: _states(url) == {"HighErrorRate": {"suppressed"}}, lambda: _states(url))
 
 
 def test_where_prometheus_is_silent_the_log_raises_the_alarm(tmp_path: Path) -> None:
@@ -201,14 +201,14 @@ def test_where_prometheus_is_silent_the_log_raises_the_alarm(tmp_path: Path) -> 
             alertmanager(tmp_path, config, manager_port),
         ):
             received.wait("/chat", "critical: PrometheusSilent")
-            until(lambda: "PrometheusSilent" in (tmp_path / "log").read_text())
+            assert until(lambda: "PrometheusSilent" in (tmp_path / "log").read_text())
 
 
 def test_without_alertmanager_the_alarm_is_in_the_log(tmp_path: Path) -> None:
     (nobody,) = free_ports(1)
     command = [sys.executable, "-m", "healthrisk", "alerts", "log", f"--port={free_ports(1)[0]}", "--silence=1"]
     with (tmp_path / "log").open("w") as log, _running([*command, f"--alertmanager=http://127.0.0.1:{nobody}"], log):
-        until(lambda: "PrometheusSilent" in (tmp_path / "log").read_text())
+        assert until(lambda: "PrometheusSilent" in (tmp_path / "log").read_text())
     with pytest.raises(SourceError, match=f"http://127.0.0.1:{nobody} does not take alerts"):
         send(alert("HighErrorRate"), f"http://127.0.0.1:{nobody}", LONG)
 

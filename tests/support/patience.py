@@ -24,7 +24,11 @@ def run(command: list[Any], **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 def until(what: Callable[[], T], says: Callable[[], object] = str, seconds: float = ANSWER) -> T:
-    """Return the first true value of `what`, asked again and again; where none comes, the error quotes `says`."""
+    """Return the first true value of `what`, asked again and again.
+
+    Raises:
+        TimeoutError: none came; the error quotes `says`.
+    """
     deadline = time.monotonic() + seconds
     while not (value := what()):
         if time.monotonic() > deadline:
