@@ -2,7 +2,6 @@
 
 import datetime
 import re
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,19 +13,19 @@ from prometheus_client import CollectorRegistry
 from healthrisk.bundle import Bundle
 from healthrisk.errors import SourceError
 from healthrisk.inference.scorer import Scorer
-from healthrisk.monitoring import live_section, served
+from healthrisk.monitoring import live_section, served_predictions
 from healthrisk.monitoring.estimate import BLIND
 from healthrisk.monitoring.live_gauges import LiveGauges
 from healthrisk.monitoring.outcome_intake import OutcomeIntake, Returned
 from healthrisk.monitoring.outcome_store import OutcomeStore, ServedCell
 from healthrisk.monitoring.performance import LivePerformance, assess
 from healthrisk.monitoring.performance_table import lines
-from healthrisk.monitoring.versus import Difference
+from healthrisk.monitoring.version_comparison import Difference
 from healthrisk.receipts import probability_bins
 from healthrisk.serving.metrics import Distributions, ServerMetrics
 from tests.support import sample_bundle
+from tests.support.commands import healthrisk
 from tests.support.outcomes import KEY, link_bundle, outcomes_of
-from tests.support.patience import run
 from tests.support.prometheus import wait_for
 
 Scraping = Callable[..., AbstractContextManager[str]]
@@ -82,7 +81,7 @@ def test_what_servers_count_comes_by_way_of_prometheus(
         # Prometheus extrapolates an increase towards its window's ends, by one of its samples or so.
         wait_for(url, "count_over_time(predictions_in_flight[5m]) >= 12")
         for _ in range(2):
-            served.record(url, store, datetime.datetime.now(datetime.UTC))
+            served_predictions.record(url, store, datetime.datetime.now(datetime.UTC))
         known = store.served("obesity")
     cells = {cell._replace(day=TODAY): count for cell, count in known.items()}
     expected = served_counts(bundle)
@@ -249,7 +248,7 @@ def test_the_command_shows_the_share_and_the_estimate(
     monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path))
     store.note_served(served_counts(bundle))
     rows = bring_back(store, bundle, 0.5)
-    shown = run([sys.executable, "-m", "healthrisk", "performance", "--table"])
+    shown = healthrisk("performance", "--table")
     assert shown.returncode == 0, shown.stderr
     assert f"  {rows} outcomes of 303 predictions: 50% have come back" in shown.stdout
     assert re.search(r"  estimated +303 +\d+  0\.\d{3} ", shown.stdout)

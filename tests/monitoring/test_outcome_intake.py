@@ -26,7 +26,8 @@ from healthrisk.monitoring.outcome_store import OutcomeStore
 from healthrisk.receipts import probability_bins
 from healthrisk.receipts.token import Issuer
 from tests.support import sample_bundle
-from tests.support.patience import run, until
+from tests.support.commands import healthrisk
+from tests.support.patience import until
 
 KEY = b"k" * 32
 
@@ -253,14 +254,13 @@ def test_a_database_that_does_not_answer_is_named_without_its_password() -> None
     assert "secret-password" not in str(caught.value)
 
 
-def command(home: Path, address: str, bundle: Bundle, *words: object) -> dict[str, Any]:
-    """Return how subprocess.run starts `python -m healthrisk outcomes`."""
+def platform(home: Path, address: str, bundle: Bundle) -> dict[str, str]:
+    """Return the environment of a platform that has a bundle."""
     bundles = home / "bundles" / bundle.spec.name
     bundles.mkdir(parents=True, exist_ok=True)
     if not (link := bundles / bundle.digest).exists():
         link.symlink_to(bundle.path)
-    own = {"HEALTHRISK_HOME": str(home), "HEALTHRISK_OUTCOMES": address, "HEALTHRISK_RECEIPT_KEY": KEY.decode()}
-    return {"args": [sys.executable, "-m", "healthrisk", "outcomes", *map(str, words)], "env": {**os.environ, **own}}
+    return {"HEALTHRISK_HOME": str(home), "HEALTHRISK_OUTCOMES": address, "HEALTHRISK_RECEIPT_KEY": KEY.decode()}
 
 
 @pytest.mark.slow
@@ -273,14 +273,17 @@ def test_a_kill_in_the_middle_loses_nothing_and_counts_nothing_twice(
     matrix, y = np.tile(matrix, (repeats, 1)), np.tile(y, repeats)
     texts = Issuer(bundle, KEY).issue(matrix, Scorer(bundle).probabilities(matrix))
     path = table(tmp_path / "file.parquet", texts, raw(bundle, y))
-    given = command(tmp_path, address, bundle, path)
+    environment = platform(tmp_path, address, bundle)
+    command = [sys.executable, "-m", "healthrisk", "outcomes", str(path)]
 
     def counted() -> int:
         return sum(n for c, n in store.counts(bundle.spec.name).items() if not c.grouping)
 
     killed = []
     for least in (0, 6000):
-        process = subprocess.Popen(given["args"], env=given["env"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         until(lambda: counted() > least or process.poll() is not None)  # noqa: B023 - asked within the loop
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -289,7 +292,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_counts_nothing_twice(
         assert counted() % 1000 == 0
     assert killed == [-signal.SIGKILL] * 2, "the file was too short to be killed in"
     before = counted()
-    done = run(given["args"], env=given["env"])
+    done = healthrisk("outcomes", path, **environment)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["counted"], summary["repeated"], summary["refused"]) == (len(texts) - before, before, {})
@@ -305,9 +308,9 @@ def test_a_kill_in_the_middle_loses_nothing_and_counts_nothing_twice(
 def test_without_a_key_the_command_refuses(tmp_path: Path, bundle_of: Callable[..., Bundle]) -> None:
     bundle = bundle_of("heart-disease", "random_forest")
     path = table(tmp_path / "file.csv", ["x"], [1])
-    given = command(tmp_path, f"sqlite:///{tmp_path}/outcomes.db", bundle, path)
+    environment = platform(tmp_path, f"sqlite:///{tmp_path}/outcomes.db", bundle)
     for key, says in (("", "is not set"), ("short-but-mine", "shorter than 32")):
-        done = run(given["args"], env={**given["env"], "HEALTHRISK_RECEIPT_KEY": key})
+        done = healthrisk("outcomes", path, **environment | {"HEALTHRISK_RECEIPT_KEY": key})
         assert done.returncode == 1
         assert says in done.stderr
         assert "short-but-mine" not in done.stderr
@@ -318,16 +321,16 @@ def test_performance_is_shown_from_what_came_back(tmp_path: Path, bundle_of: Cal
     bundle = bundle_of("heart-disease", "random_forest")
     address = f"sqlite:///{tmp_path}/outcomes.db"
     texts, *_, y = receipts(bundle)
-    given = command(tmp_path, address, bundle, table(tmp_path / "file.csv", texts, raw(bundle, y)))
-    assert run(given["args"], env=given["env"]).returncode == 0
-    words = [*given["args"][:3], "performance"]
-    shown = run([*words, "--table"], env=given["env"])
+    environment = platform(tmp_path, address, bundle)
+    path = table(tmp_path / "file.csv", texts, raw(bundle, y))
+    assert healthrisk("outcomes", path, **environment).returncode == 0
+    shown = healthrisk("performance", "--table", **environment)
     assert shown.returncode == 0, shown.stderr
     assert f"heart-disease, version {bundle.version}: disease" in shown.stdout
     # A forest is far too timid about the rows that it was grown on.
     assert "alarm     raised on" in shown.stdout
     assert "calibration slope of all" in shown.stdout
-    (version,) = json.loads(run(words, env=given["env"]).stdout)["versions"]
+    (version,) = json.loads(healthrisk("performance", **environment).stdout)["versions"]
     by_group = {(one["grouping"], one["group"]): one for one in version["slices"] if not one["month"]}
     assert len(by_group) == 6
     # The sample bundle was validated on these very rows, so all figures but the dates are validation's.
@@ -337,8 +340,8 @@ def test_performance_is_shown_from_what_came_back(tmp_path: Path, bundle_of: Cal
     assert by_group["", ""]["live"]["rows"] == len(texts) == version["alarm"]["outcomes"]
     assert by_group["sex", "female"]["live"]["rows"] + by_group["sex", "male"]["live"]["rows"] == len(texts)
     (tmp_path / "own.yaml").write_text(bundle.spec.to_json())
-    by_path = run([*words, "--dataset", tmp_path / "own.yaml"], env=given["env"])
+    by_path = healthrisk("performance", "--dataset", tmp_path / "own.yaml", **environment)
     assert json.loads(by_path.stdout)["versions"] == [version]
-    unknown = run([*words, "--dataset", "obesity"], env=given["env"])
+    unknown = healthrisk("performance", "--dataset", "obesity", **environment)
     assert unknown.returncode == 1
     assert "there are outcomes of heart-disease" in unknown.stderr
