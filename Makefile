@@ -41,6 +41,7 @@ mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000; 
 
 test: lint ## check style and types, then run every test; FAST=1 without those that start runs, servers, browsers or MLflow, and long simulations
 	@pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
+	@test -z "$(FAST)" || echo "FAST=1 left out what starts runs, servers, browsers or MLflow, and long simulations: make test runs them"
 
 test-tools: .tools/load/.ready .tools/clients/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
 	@tests/install-tools
