@@ -1,38 +1,46 @@
-"""The job that restores, and the one that backs up: the same folders, and the house's rules."""
+"""The job that restores, and the one that backs up: the same folders, the same images."""
 
-import re
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-from tests.support.manifest_rules import Document, containers, pods
+from tests.support.manifest_rules import Document, build, containers, pods, script
 
 Render = Callable[..., list[Document]]
 
 
+def jobs(render: Render) -> dict[str, Document]:
+    return {one["metadata"]["name"]: one for one in render("small") if one["kind"] == "CronJob"}
+
+
 def test_what_one_job_writes_the_other_reads(render: Render) -> None:
-    (job,) = render("../backup/restore")
-    (saving,) = (one for one in render("small") if one["kind"] == "CronJob" and one["metadata"]["name"] == "backup")
+    saving, restoring = jobs(render)["backup"], jobs(render)["restore"]
     mounted = [
         {
             (container["name"], mount["name"], mount["mountPath"])
             for _, container, _ in containers([part])
             for mount in container["volumeMounts"]
         }
-        for part in (saving, job)
+        for part in (saving, restoring)
     ]
     assert {("backup", "backups", "/backups"), ("dump", "dumps", "/dumps")} < mounted[0]
     assert {("objects", "backups", "/backups"), ("database", "dumps", "/dumps")} < mounted[1]
-    ((_, writes),), ((_, reads),) = pods([saving]), pods([job])
+    ((_, writes),), ((_, reads),) = pods([saving]), pods([restoring])
     assert writes["volumes"] == reads["volumes"]
     assert writes["serviceAccountName"] == reads["serviceAccountName"]
 
 
-def test_the_restoring_job_keeps_the_houses_rules(render: Render) -> None:
-    (job,) = render("../backup/restore")
-    for name, container, pod in containers([job]):
-        assert re.search(r"@sha256:[0-9a-f]{64}$|^healthrisk/pipeline:", container["image"]), name
-        own: dict[str, Any] = container["securityContext"]
-        assert (own["allowPrivilegeEscalation"], own["readOnlyRootFilesystem"]) == (False, True), name
-        assert own["capabilities"] == {"drop": ["ALL"]}, name
-        assert pod["securityContext"]["runAsNonRoot"] is True, name
-        assert pod["automountServiceAccountToken"] is False, name
+def test_restoring_waits_to_be_asked_for(render: Render) -> None:
+    specs = {name: job["spec"] for name, job in jobs(render).items()}
+    assert [name for name, spec in specs.items() if spec.get("suspend")] == ["restore"]
+
+
+def test_the_restoring_job_runs_what_the_cluster_has(stage: Callable[..., Path], kustomize: list[str]) -> None:
+    overlay = stage() / "manifests" / "overlays" / "small"
+    images = {
+        (job["metadata"]["name"], container["image"])
+        for job in build(kustomize, overlay)
+        if job["kind"] == "CronJob"
+        for _, container, _ in containers([job])
+    }
+    ours = script("kind/image-tag", "pipeline").stdout.strip()
+    assert {("backup", ours), ("restore", ours)} < images

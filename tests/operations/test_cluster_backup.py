@@ -61,7 +61,7 @@ def made(bundle_of: Callable[..., Bundle]) -> Bundle:
 def jobs() -> tuple[Document, Document]:
     """The jobs that back a cluster up and restore it, as the manifests have them."""
     folder = ROOT / "manifests" / "backup"
-    return tuple(yaml.safe_load((folder / name).read_text()) for name in ("cron-job.yaml", "restore/job.yaml"))
+    return tuple(yaml.safe_load((folder / name).read_text()) for name in ("backup.yaml", "restore.yaml"))
 
 
 def words(part: Document, name: str) -> list[str]:
