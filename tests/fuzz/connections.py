@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.fuzz.attacks import INFER
 from tests.fuzz.target import Target
-from tests.fuzz.wire import Clock, Tally, exchange, head
+from tests.fuzz.wire import SOURCE, Clock, Tally, connect, exchange, head
 from tests.support import http2
 from tests.support.patience import ANSWER
 
@@ -126,7 +126,7 @@ class Intruder:
             for port in (self._port, self._grpc_port):
                 for _ in range(IDLE):
                     with contextlib.suppress(OSError):
-                        writers.append((await asyncio.open_connection("127.0.0.1", port))[1])
+                        writers.append((await connect(port))[1])
             loop = asyncio.get_running_loop()
             with ThreadPoolExecutor(HALF_SENT) as senders:
                 ports = HALF_SENT // 2 * self._two_ports()
@@ -138,7 +138,7 @@ class Intruder:
         self.tally.count("held", "left", clock.read(), len(writers) + HALF_SENT)
 
     def _half_a_message(self, port: int, path: str) -> None:
-        with contextlib.suppress(OSError), contextlib.closing(http2.Client(port, LINGER_SECONDS)) as client:
+        with contextlib.suppress(OSError), contextlib.closing(http2.Client(port, LINGER_SECONDS, SOURCE)) as client:
             client.send(http2.call(1, path))
             client.send_part_of_message(1, self._body_bytes, self._body_bytes // 2)
             client.wait_for_end()

@@ -22,6 +22,8 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 # So long may a message take.
 SECONDS = 3
 FEW = 5
+# The kernel's name for the state of a connection.
+ESTABLISHED = b"\x01"
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,21 @@ def test_idle_grpc_connections_make_room(few: Pair) -> None:
         assert is_answered(few)
         for client in clients[:FEW]:
             client.wait_for_end()
+
+
+@pytest.mark.parametrize("port", [0, 1])
+def test_connections_that_come_at_once_wait_for_their_turn(few: Pair, port: int) -> None:
+    """The kernel takes what a busy server has not accepted yet; a connection that it does not take stays unmade."""
+    few.transformer.send(signal.SIGSTOP)
+    try:
+        with ExitStack() as stack:
+            for _ in range(300):
+                one = stack.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", few.transformer.ports[port]))
+                assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == ESTABLISHED
+    finally:
+        few.transformer.send(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("start", [b"", http2.PREFACE[:10], http2.PREFACE, http2.PREFACE + b"\x00\x00"])

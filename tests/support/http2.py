@@ -33,8 +33,8 @@ def call(stream: int, path: str) -> bytes:
 class Client:
     """One connection. It sends no more than the server's windows allow, so that only what it sends can be refused."""
 
-    def __init__(self, port: int, timeout: float) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+    def __init__(self, port: int, timeout: float, source: tuple[str, int] | None = None) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout, source_address=source)
         self._window = WINDOW
         self._unread = b""
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0))

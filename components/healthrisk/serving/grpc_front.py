@@ -19,6 +19,9 @@ from healthrisk.serving.http2_frames import DATA, END_STREAM, HEADERS, PREFACE, 
 _EARLY_BYTES = 2**18
 # How often a connection is looked at, in parts of the time that a message may take.
 _LOOKS = 4
+# Whom the kernel lets wait for the event loop, as many as uvicorn does; of more it drops the first packet, and a client
+# sends that again after a second, and after three.
+_BACKLOG = 2048
 
 
 @dataclass(slots=True)
@@ -198,4 +201,6 @@ async def listen(host: str, port: int, path: str, admission: AdmissionController
         OSError: the port is taken.
     """
     connections = ConnectionTable(admission.limits.max_grpc_connections)
-    return await asyncio.get_running_loop().create_server(lambda: GrpcFront(path, admission, connections), host, port)
+    return await asyncio.get_running_loop().create_server(
+        lambda: GrpcFront(path, admission, connections), host, port, backlog=_BACKLOG
+    )

@@ -146,8 +146,6 @@ def _trim_memory() -> None:
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
         # A thread's own heap would be a second one that keeps what is freed; Python's threads take turns anyway.
         libc.mallopt(_M_ARENA_MAX, 1)
-        # A thread's own heap would be a second one that keeps what is freed; Python's threads take turns anyway.
-        libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def open_bundle(address: str, digest: str | None, cache: Path) -> Bundle:
