@@ -119,7 +119,7 @@ def add(saved: Path) -> str:
 
 def half(saved: Path) -> str:
     (saved / "MANIFEST.json").unlink()
-    return "it has no MANIFEST.json: it was not written to its end"
+    return "it has no MANIFEST.json: it was not written to its end; whole ones beside it: none"
 
 
 def garble(saved: Path) -> str:
@@ -137,6 +137,12 @@ def test_a_backup_that_is_not_whole_is_refused_by_its_name(
         home_backup.restore(saved, tmp_path / "new")
     assert str(refused.value) == f"backup {saved}: {says}"
     assert not (tmp_path / "new").exists()
+
+
+def test_of_a_wrong_name_the_backups_that_are_there_are_said(small: Path, tmp_path: Path) -> None:
+    saved = home_backup.save(small, tmp_path / "backups")
+    with pytest.raises(BackupError, match=f"whole ones beside it: {saved.name}$"):
+        home_backup.restore(saved.with_name("20260101T000000.000000Z"), tmp_path / "new")
 
 
 def test_what_is_there_is_not_written_over(small: Path, tmp_path: Path) -> None:

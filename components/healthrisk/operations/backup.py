@@ -68,7 +68,10 @@ def verify(backup: Path) -> BackupManifest:
     try:
         manifest = BackupManifest.read(backup / _MANIFEST)
     except OSError as error:
-        raise BackupError(f"backup {backup}: it has no {_MANIFEST}: it was not written to its end") from error
+        whole = ", ".join(path.name for path in listed(backup.parent)) or "none"
+        raise BackupError(
+            f"backup {backup}: it has no {_MANIFEST}: it was not written to its end; whole ones beside it: {whole}"
+        ) from error
     except ValidationError as error:
         raise BackupError(f"backup {backup}: {_MANIFEST} is altered") from error
     there = set(_paths(backup)) - {_MANIFEST}
