@@ -10,10 +10,14 @@ from healthrisk.documents import Document
 from healthrisk.errors import HealthriskError
 from healthrisk.operations.commands import add_operations
 
+# Of `drift`, for whoever asks in a script; 1 says that it could not be told, 2 that the call was wrong.
+_DRIFTED = 3
+
 
 def main() -> int:
     """Run a command. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="healthrisk", description="Score tables with a trained model; watch them.")
+    parser.set_defaults(exit_code=0)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_predict(commands.add_parser("predict", help="score every row of a CSV or Parquet file"))
     _add_drift(commands.add_parser("drift", help="compare a table, or live traffic, with a bundle's reference"))
@@ -28,15 +32,15 @@ def main() -> int:
     args = parser.parse_args()
     try:
         result: Document | str = args.run(args)
-        if isinstance(result, Document):
-            result = result.model_dump_json(indent=1, exclude_unset=True)
-        sys.stdout.write(f"{result}\n")
+        text = result.model_dump_json(indent=1, exclude_unset=True) if isinstance(result, Document) else result
+        sys.stdout.write(f"{text}\n")
     except HealthriskError as error:
         sys.stderr.write(f"healthrisk: {error}\n")
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    exit_code: int = args.exit_code
+    return exit_code
 
 
 def _add_spec(parser: argparse.ArgumentParser) -> None:
@@ -154,6 +158,8 @@ def _drift(args: argparse.Namespace) -> Document:
         else:
             current = counts(bundle, args.file)
         report = drift.compare(bundle.reference, current)
+    if report.verdict != "stable":
+        args.exit_code = _DRIFTED
     if args.exposition:
         gauges.write(report, model, bundle.version, args.exposition)
     return drift.VersionDrift(**vars(report), refused_rows=current.refused_rows, version=bundle.version)

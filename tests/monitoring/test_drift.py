@@ -27,6 +27,8 @@ from tests.support.prometheus import wait_for
 from tests.support.servers import free_ports
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
+# The exit code of `drift` where something has drifted.
+DRIFTED = 3
 TRIALS = 200
 
 
@@ -102,6 +104,7 @@ def test_half_of_the_rows_refused_is_a_drift_of_its_own(bundle: Bundle, heart: H
     rows.loc[::2, "chol"] /= 38.67
     rows.to_csv(tmp_path / "table.csv", index=False)
     done = run("--reference", bundle.path, tmp_path / "table.csv")
+    assert done.returncode == DRIFTED, done.stderr
     printed = json.loads(done.stdout)
     assert printed["refused_rows"] == 152
     assert printed["verdict"] == "strong"
@@ -171,7 +174,7 @@ def test_other_sites_are_flagged_by_the_command(
     gauges = tmp_path / "drift.prom"
     file = uci / f"processed.{site}.data"
     done = run("--reference", bundle.path, file, "--exposition", gauges)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == DRIFTED, done.stderr
     printed = json.loads(done.stdout)
     assert printed["verdict"] == "strong"
     assert moved <= set(printed["drifting"])
