@@ -8,7 +8,6 @@ from healthrisk import spec as specs
 from healthrisk.evidence import event, fairness
 from healthrisk.evidence.event import Event
 from healthrisk.spec import DatasetSpec
-from healthrisk.spec.gate import Gate
 from healthrisk.spec.metric import SENSITIVITY_DIFFERENCE
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
@@ -94,7 +93,6 @@ def test_with_many_classes_the_event_is_the_last_risk_level() -> None:
 @pytest.mark.parametrize(("men_found", "verdict"), [(0.8, "passed"), (0.2, "failed")])
 def test_a_class_that_is_nobodys_likeliest_is_called_where_its_level_begins(men_found: float, verdict: str) -> None:
     spec = specs.load("hospital")
-    spec = spec.model_copy(update={"gates": (*spec.gates, Gate(metric=SENSITIVITY_DIFFERENCE, max=0.2))})
     matrix, found = invented(spec, 500, (0.8, men_found))
     severe = np.where(found.predicted, 0.06, 0.02)
     p = np.column_stack([0.9 - severe, np.full(len(severe), 0.1), severe])
