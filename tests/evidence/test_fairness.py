@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.metrics import recall_score
 
 from healthrisk import spec as specs
 from healthrisk.evidence import event, fairness
 from healthrisk.evidence.event import Event
-from healthrisk.spec import DatasetSpec
-from healthrisk.spec.metric import SENSITIVITY_DIFFERENCE
+from healthrisk.spec import DatasetSpec, Gate
+from healthrisk.spec.metric import GROUP_CALIBRATION, SENSITIVITY_DIFFERENCE
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 
@@ -100,3 +101,67 @@ def test_a_class_that_is_nobodys_likeliest_is_called_where_its_level_begins(men_
     assert by_sex.widest.mean == pytest.approx(0.8 - men_found)
     assert by_sex.groups[0].rates["true_positive_rate"].mean == 0.8
     assert by_sex.gate.verdict == verdict
+
+
+ALIKE = Gate(metric=SENSITIVITY_DIFFERENCE, max=0.2)
+MEANT = Gate(metric=GROUP_CALIBRATION, min=-0.7, max=0.7)
+
+
+def ageing(spec: DatasetSpec, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a matrix, whether the event happened [rows], and its true log-odds [rows], which rise with age."""
+    rng = np.random.default_rng(7)
+    matrix = np.full((rows, len(spec.features)), 50.0)
+    matrix[:, spec.features.index("sex")] = np.arange(rows) % 2
+    matrix[:, spec.features.index("age")] = rng.integers(18, 92, rows)
+    logit = -4.5 + 0.04 * (matrix[:, spec.features.index("age")] - 60) + 1.5 * rng.standard_normal(rows)
+    return matrix, rng.random(rows) < expit(logit), logit
+
+
+def by_age(spec: DatasetSpec, gates: tuple[Gate, ...], logit: np.ndarray, rows: int) -> fairness.GroupComparison:
+    matrix, happened, _ = ageing(spec, rows)
+    called = Event(happened, expit(logit) >= spec.event_from, expit(logit))
+    return fairness.audit(spec.model_copy(update={"gates": gates}), matrix, called, seed=0)[1]
+
+
+def test_even_the_true_risks_do_not_find_events_alike_where_risk_rises_with_age() -> None:
+    spec, rows = specs.load("hospital"), 40_000
+    true = by_age(spec, (ALIKE, MEANT), ageing(spec, rows)[2], rows)
+    assert (true.gate.verdict, true.calibration_gate.verdict) == ("failed", "passed")
+    # Called by a threshold for each group, events could be found alike; the risks would mean the same.
+    assert true.widest.low > 0.2
+
+
+@pytest.mark.parametrize(("old_people_shifted", "verdict"), [(0.0, "passed"), (-1.2, "failed"), (1.2, "failed")])
+def test_risks_that_mean_something_else_in_a_group_fail(old_people_shifted: float, verdict: str) -> None:
+    spec, rows = specs.load("hospital"), 40_000
+    matrix, _, logit = ageing(spec, rows)
+    said = logit + old_people_shifted * (matrix[:, spec.features.index("age")] >= 80)
+    gate = by_age(spec, (MEANT,), said, rows).calibration_gate
+    assert gate.verdict == verdict
+    assert gate.group == "Age"
+    if old_people_shifted:
+        assert gate.reason == "farthest: 80 or more"
+        assert gate.value == pytest.approx(-old_people_shifted, abs=0.15)
+        assert gate.low < gate.value < gate.high
+
+
+def test_groups_with_few_events_are_named_and_not_judged() -> None:
+    spec, rows = specs.load("hospital"), 3000
+    _, _, logit = ageing(spec, rows)
+    some = by_age(spec, (MEANT,), logit, rows)
+    few = [row.group for row in some.groups if row.cases < 20]
+    assert 0 < len(few) < len(some.groups)
+    assert some.calibration_gate.reason.endswith(f"; fewer than 20 events or others: {', '.join(few)}")
+    nobody = by_age(spec, (MEANT,), logit[:100], 100).calibration_gate
+    assert (nobody.value, nobody.verdict) == (None, "inconclusive")
+
+
+def test_a_gate_of_one_column_judges_that_one_alone() -> None:
+    spec = specs.load("hospital")
+    matrix, happened, logit = ageing(spec, 5000)
+    called = Event(happened, expit(logit) >= spec.event_from, expit(logit))
+    by_sex, age = fairness.audit(spec, matrix, called, seed=0)
+    assert (by_sex.gate is None, age.gate is None) == (False, True)
+    assert by_sex.calibration_gate
+    assert age.calibration_gate
+    assert "the spec sets no bound" in age.reason

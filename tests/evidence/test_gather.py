@@ -10,7 +10,7 @@ import pytest
 
 from healthrisk import spec as specs
 from healthrisk.bundle.manifest import CodeOrigin
-from healthrisk.data import encoding
+from healthrisk.data import encoding, hospital
 from healthrisk.data.ingest import IngestRecord, ingest
 from healthrisk.evidence import gather, robustness
 from healthrisk.evidence.record import EvidenceRecord
@@ -18,7 +18,7 @@ from healthrisk.reports import model_report
 from healthrisk.spec import DatasetSpec, Verdict
 from healthrisk.spec.metric import SUSPECT_LABELS
 from healthrisk.spec.study import Study
-from healthrisk.training import preprocessing, train
+from healthrisk.training import preprocessing, split, train
 from healthrisk.training.decision import Decision
 from healthrisk.training.evaluate import evaluate
 
@@ -174,3 +174,30 @@ def test_the_page_says_what_is_true_of_this_model_alone(heart: Heart) -> None:
     plain = words(spec, *judged(heart, "quick"))
     assert "no row was dropped or resampled, nor weighted" in plain
     assert "each row has helped to choose the parameters of the model that judges it" in plain
+
+
+def test_the_invented_hospital_passes_and_says_how_unlike_events_are_found(tmp_path: Path) -> None:
+    """Patients who come again, over time and three sites: as the pipeline's steps split and judge them."""
+    hospital.write_table(tmp_path / "visits.parquet", 6000, 0)
+    spec = specs.load("hospital")
+    spec = spec.model_copy(update={"search": {"logistic_regression": {"C": (0.1,)}}})
+    ingest(spec, str(tmp_path / "visits.parquet"), tmp_path / "table")
+    train_part, hold_out, fitted = (tmp_path / name for name in ("train", "test", "preprocessor"))
+    split.write_split(spec, tmp_path / "table", 0, train_part, hold_out, fitted)
+    parts = [split.read_split(spec, part) for part in (train_part, hold_out)]
+    common = split.read_common(train_part, hold_out)
+    preprocessor, _ = preprocessing.fit(spec, parts[0][0])
+    models = [train.train(spec, "logistic_regression", preprocessor, parts[0], 0, split.read_groups(train_part))]
+    decision = evaluate(spec, models, *parts, 0)
+    record = gather.gather(spec, models, decision.winner, *parts, 0, "quick", *common)
+    decision = gather.add_gates(spec, decision, record)
+    assert decision.passed, decision.gates
+    verdicts = {gate.label: gate.verdict for gate in decision.gates}
+    assert "Difference of sensitivity by age" not in verdicts
+    assert {name for name, verdict in verdicts.items() if verdict is Verdict.PASSED} >= {
+        "Calibration slope",
+        "Calibration in the large by sex",
+        "Calibration in the large by age",
+    }
+    text = words(spec, decision, record)
+    assert "Events are not found alike in the groups of age" in text

@@ -62,6 +62,11 @@ def test_the_shipped_specs() -> None:
         (variant(gates=[{"metric": "brier", "max": 0.2, "at": 0.3}]), "it has no threshold"),
         (variant(gates=[{"metric": "calibration_slope", "min": 0.5}]), "within is better, so give min and max"),
         (variant(gates=[{"metric": "calibration_slope", "min": 2, "max": 1}]), "min 2 is above max 1"),
+        (variant(gates=[{"metric": "brier", "max": 0.2, "column": "x"}]), "compares no groups, so it has no `column`"),
+        (
+            variant(gates=[{"metric": "group_calibration", "min": -1, "max": 1, "column": "height"}]),
+            "gates: 'height' is not a sensitive column",
+        ),
         (variant(gates=[{"metric": "baseline_gain", "min": 0}]), "the evidence names no baseline"),
         (variant(gates=[{"metric": "ppv", "min": 0, "at": 0.3}] * 2), "gate 'ppv at 0.3' is listed twice"),
         (variant(evidence={"acting_from": [0.5, 0.2]}), "two rising risks"),

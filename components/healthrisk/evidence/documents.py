@@ -88,7 +88,8 @@ class GroupFigures(Document):
 class GroupComparison(Document):
     """A sensitive column's groups: each rate's largest difference and smallest ratio between them.
 
-    `widest` is the difference of sensitivity between groups with enough cases, and `reason` says what it shows.
+    `widest` is the difference of sensitivity between groups with enough cases, and `reason` says what it shows. `gate`
+    judges that difference, `calibration_gate` how far the risks of any group lie from what happened to it.
     """
 
     column: str
@@ -100,6 +101,12 @@ class GroupComparison(Document):
     widest: Estimate | None
     reason: str
     gate: GateResult | None
+    calibration_gate: GateResult | None = None
+
+    @property
+    def gates(self) -> tuple[GateResult, ...]:
+        """The results of the gates that the spec sets."""
+        return tuple(gate for gate in (self.gate, self.calibration_gate) if gate)
 
 
 class BaselineFigures(Document):

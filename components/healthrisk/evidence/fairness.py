@@ -1,8 +1,11 @@
 """How the model treats groups of people: every sensitive column of the spec, numbers cut into bands.
 
 Rates are fairlearn's; shares have Wilson intervals, differences Newcombe's, areas under the curve bootstrap intervals.
-The gate compares true positive rates (equal opportunity: Hardt, Price and Srebro 2016) and is inconclusive where there
-are too few cases: a difference whose interval reaches across the bound neither passes nor fails.
+One gate compares true positive rates (equal opportunity: Hardt, Price and Srebro 2016), the other asks that risks mean
+the same in every group (calibration in the large within each). Where the risk itself differs between groups, as it does
+with age, no calibrated model finds their events alike, not even one that knows the true risks (Chouldechova, Big Data
+5, 2017; Kleinberg, Mullainathan and Raghavan, ITCS 2017): a spec then asks the first of some columns and the second of
+others. Either is inconclusive where there are too few cases, or an interval reaches across the bound.
 """
 
 import math
@@ -18,9 +21,9 @@ from healthrisk.evidence.documents import GroupComparison, GroupFigures
 from healthrisk.evidence.event import Event
 from healthrisk.spec import Column, DatasetSpec, GateResult, Verdict
 from healthrisk.spec.groups import group_names, group_places
-from healthrisk.spec.metric import ROC_AUC, SENSITIVITY_DIFFERENCE
+from healthrisk.spec.metric import GROUP_CALIBRATION, ROC_AUC, SENSITIVITY_DIFFERENCE
 from healthrisk.training import metrics
-from healthrisk.training.intervals import CONFIDENCE, Estimate, difference, proportion
+from healthrisk.training.intervals import CONFIDENCE, Estimate, at_confidence, difference, proportion
 
 Rate = Callable[[NDArray[np.int64], NDArray[np.int64]], float]
 # Each rate, and the rows of a group that it is a share of.
@@ -98,6 +101,7 @@ def _compare(
         widest=widest,
         reason=reason,
         gate=result,
+        calibration_gate=_judge_calibration(spec, column, rows),
     )
 
 
@@ -146,7 +150,7 @@ def _judge(
     spec: DatasetSpec, column: Column, rows: list[GroupFigures]
 ) -> tuple[Estimate | None, GateResult | None, str]:
     """Return the widest difference of true positive rates, its gate's result, and what there is to say of it."""
-    gate, least = spec.gate(SENSITIVITY_DIFFERENCE), spec.evidence.min_cases
+    gate, least = spec.group_gate(SENSITIVITY_DIFFERENCE, column.name), spec.evidence.min_cases
     fit = [row for row in rows if row.cases >= least]
     widest, verdict = None, Verdict.INCONCLUSIVE
     if len(fit) < 2:
@@ -165,6 +169,36 @@ def _judge(
     if gate is None:
         return widest, None, reason
     return widest, GateResult(gate=gate, group=column.label, value=value, verdict=verdict, reason=reason), reason
+
+
+def _judge_calibration(spec: DatasetSpec, column: Column, rows: list[GroupFigures]) -> GateResult | None:
+    """Return how the group does whose risks lie farthest from what happened, if the spec sets a bound.
+
+    Bonferroni: that it is the farthest of several must not make it fail.
+    """
+    gate, least = spec.group_gate(GROUP_CALIBRATION, column.name), spec.evidence.min_cases
+    if gate is None:
+        return None
+    fit = {row.group: row.in_the_large for row in rows if row.in_the_large and min(row.cases, row.others) >= least}
+    few = [row.group for row in rows if row.group not in fit]
+    reason = f"fewer than {least} events or others: {', '.join(few)}" if few else ""
+    if not fit:
+        return GateResult(gate=gate, group=column.label, value=None, verdict=Verdict.INCONCLUSIVE, reason=reason)
+    judged = []
+    for name, estimate in fit.items():
+        wide = at_confidence(estimate, 1 - (1 - CONFIDENCE) / len(fit))
+        judged.append((gate.judge_interval(wide.low, wide.high), abs(wide.mean), name, wide))
+    verdicts = [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED]
+    verdict, _, name, worst = min(judged, key=lambda one: (verdicts.index(one[0]), -one[1]))
+    return GateResult(
+        gate=gate,
+        group=column.label,
+        value=worst.mean,
+        low=worst.low,
+        high=worst.high,
+        verdict=verdict,
+        reason=f"farthest: {name}; {reason}".removesuffix("; "),
+    )
 
 
 def _widest(rows: list[GroupFigures], rate: str) -> tuple[str, Estimate]:

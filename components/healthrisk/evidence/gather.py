@@ -162,7 +162,7 @@ def add_gates(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -
         added.append(GateResult(gate=gate, value=suspects, verdict=gate.judge(suspects)))
     if gate := spec.gate(SITE_ROC_AUC):
         added.append(external.judge(spec, gate, evidence.left_out))
-    added += [comparison.gate for comparison in evidence.fairness if comparison.gate]
+    added += [gate for comparison in evidence.fairness for gate in comparison.gates]
     return decision.model_copy(update={"gates": (*decision.gates, *added)})
 
 

@@ -6,7 +6,7 @@ What a run knows is computed, what only people know comes out of the spec's `stu
 from healthrisk.documents import Document
 from healthrisk.evidence.documents import Site
 from healthrisk.evidence.record import EvidenceRecord
-from healthrisk.spec import DatasetSpec
+from healthrisk.spec import DatasetSpec, Gate
 from healthrisk.spec.policies import family_name
 from healthrisk.training.decision import Decision
 from healthrisk.training.intervals import Estimate
@@ -100,12 +100,18 @@ def _development(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord
 
 
 def _process(spec: DatasetSpec) -> Listed:
-    gates = [f"{gate.label_for(len(spec.target.classes))} {gate.expected}" for gate in spec.all_gates]
-    bias = "sensitivity is compared between groups, with intervals; nothing is weighted or resampled by group"
+    gates = [_gate(spec, gate) for gate in spec.all_gates]
+    bias = "sensitivity and calibration are compared between groups, with intervals; nothing is weighted by group"
     return [
         ("Approach to fair outputs", f"nothing is registered that fails a gate: {'; '.join(gates)}"),
         ("Approach to manage bias", bias if spec.sensitive else None),
     ]
+
+
+def _gate(spec: DatasetSpec, gate: Gate) -> str:
+    label = gate.label_for(len(spec.target.classes))
+    groups = f" by {spec.by_name[gate.column].label.lower()}" if gate.column else ""
+    return f"{label}{groups} {gate.expected}"
 
 
 def _sites(evidence: EvidenceRecord) -> list[Site]:

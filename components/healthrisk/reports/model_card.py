@@ -10,7 +10,6 @@ from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.reports import attributes
 from healthrisk.reports.attributes import LIMIT
 from healthrisk.spec import DatasetSpec, GateResult
-from healthrisk.spec.metric import SENSITIVITY_DIFFERENCE
 from healthrisk.spec.policies import family_name
 from healthrisk.training.decision import Decision
 from healthrisk.training.intervals import Estimate
@@ -139,13 +138,13 @@ def _metrics(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) ->
         ),
         (
             "FairnessEquity",
-            _metric(spec, "finds events alike in every group", fair, judged.get(SENSITIVITY_DIFFERENCE.name)),
+            _metric(spec, "serves every group alike", fair, *(gate for gate in decision.gates if gate.group)),
         ),
         ("SafetyReliability", _metric(spec, "probabilities mean what they say", safe, judged.get("calibration_slope"))),
     ]
 
 
-def _metric(spec: DatasetSpec, goal: str, estimates: list[tuple[str, Estimate]], gate: GateResult | None) -> Fields:
+def _metric(spec: DatasetSpec, goal: str, estimates: list[tuple[str, Estimate]], *gates: GateResult | None) -> Fields:
     results: Fields = [
         (
             "MetricResult",
@@ -156,7 +155,7 @@ def _metric(spec: DatasetSpec, goal: str, estimates: list[tuple[str, Estimate]],
     return [
         ("MetricGoal", goal),
         ("Results", results or [("MetricResult", [("Label", NOT_AVAILABLE), ("ValueJson", "null")])]),
-        ("Interpretation", gate.summary if gate else ""),
+        ("Interpretation", "; ".join(gate.summary for gate in gates if gate)),
         ("TestType", "internal, by cross-validation and a hold-out"),
         ("TestingDataDescription", spec.study.setting or spec.description),
         ("ValidationProcessAndJustification", "every row is judged by a model fitted without it"),

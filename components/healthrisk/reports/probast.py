@@ -124,7 +124,9 @@ def _fairness(spec: DatasetSpec, evidence: EvidenceRecord) -> Answer:
     if not spec.sensitive:
         return _judged(question, "no sensitive column is named, so nothing can be judged", "high")
     unsettled = [
-        each.label for each in evidence.fairness if each.widest is None or (each.gate and each.gate.verdict != "passed")
+        each.label
+        for each in evidence.fairness
+        if each.widest is None or any(gate.verdict != "passed" for gate in each.gates)
     ]
     words = (
         f"too few cases to tell, or a difference: {', '.join(unsettled)}"

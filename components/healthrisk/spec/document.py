@@ -81,7 +81,10 @@ class DatasetSpec(Document):
             "header": [*(column.in_table for column in self.columns), self.target.in_table],
             "source": [source.name for source in (*self.sources, *self.external)],
             "class": [cls.name for cls in self.target.classes],
-            "gate": [gate.metric.name + f" at {gate.at}" * (gate.at is not None) for gate in self.gates],
+            "gate": [
+                gate.metric.name + f" at {gate.at}" * (gate.at is not None) + f" by {gate.column}" * bool(gate.column)
+                for gate in self.gates
+            ],
             "risk level": [level.name for level in self.risk_levels],
             "sensitive column": [*self.sensitive],
         }
@@ -110,6 +113,8 @@ class DatasetSpec(Document):
             raise ValueError("gate 'site_roc_auc': the spec names no column `site`")
         if BASELINE_GAIN in {gate.metric for gate in self.gates} and not self.evidence.baselines:
             raise ValueError("gate 'baseline_gain': the evidence names no baseline")
+        if unknown := sorted({gate.column for gate in self.gates if gate.column} - set(self.sensitive)):
+            raise ValueError(f"gates: {unknown[0]!r} is not a sensitive column")
         if unknown := sorted(set(self.evidence.bands) - (set(self.sensitive) & numbers)):
             raise ValueError(f"bands: {unknown[0]!r} is not a sensitive number")
         for name, cuts in self.evidence.bands.items():
@@ -198,6 +203,11 @@ class DatasetSpec(Document):
         """Return the gate on a metric, if there is one."""
         return next((gate for gate in self.all_gates if gate.metric == metric), None)
 
+    def group_gate(self, metric: Metric, column: str) -> Gate | None:
+        """Return the gate on a sensitive column's groups: its own, or the one for every column."""
+        gates = {gate.column: gate for gate in self.all_gates if gate.metric == metric}
+        return gates.get(column, gates.get(""))
+
     def reduce(self, without: Collection[str]) -> Self:
         """Return this spec without some columns, and without what names them."""
         remaining = [column for column in self.columns if column.name not in without]
@@ -208,7 +218,7 @@ class DatasetSpec(Document):
             "foreign_encodings": (),
             "evidence": evidence,
             # A baseline may need what is left out.
-            "gates": [gate for gate in self.gates if gate.metric != BASELINE_GAIN],
+            "gates": [g for g in self.gates if g.metric != BASELINE_GAIN and g.column not in without],
         }
         return type(self).model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
 

@@ -29,13 +29,15 @@ class Verdict(StrEnum):
 class Gate(Document):
     """The bounds of a metric: its least value where higher is better, its greatest where lower is, or both.
 
-    `at` is the risk from which one acts, for metrics that are judged at a threshold.
+    `at` is the risk from which one acts, for metrics that are judged at a threshold; `column` is the sensitive column
+    whose groups are judged, for metrics of groups: without it, those of each that has no gate of its own.
     """
 
     metric: GateMetric
     min: float | None = None
     max: float | None = None
     at: float | None = Field(default=None, gt=0, lt=1)
+    column: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -55,6 +57,8 @@ class Gate(Document):
         if metric.at_threshold != (self.at is not None):
             rule = "say at which risk one acts, as in `at: 0.3`" if metric.at_threshold else "it has no threshold `at`"
             raise ValueError(f"gate {metric.name!r}: {rule}")
+        if self.column and not metric.of_groups:
+            raise ValueError(f"gate {metric.name!r}: it compares no groups, so it has no `column`")
         return self
 
     @property
@@ -120,7 +124,7 @@ class GateResult(Document):
         """The value with its interval, in words."""
         if self.value is None:
             return "unknown"
-        return f"{self.value:.3f}" + ("" if self.low is None else f" ({self.low:.3f} to {self.high:.3f})")
+        return f"{self.value:z.3f}" + ("" if self.low is None else f" ({self.low:z.3f} to {self.high:z.3f})")
 
     @property
     def summary(self) -> str:

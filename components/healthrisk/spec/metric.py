@@ -17,7 +17,8 @@ class Metric:
 
     `name` stands in specs and documents, `label` where people read; values lie within `range`, ends included. A metric
     that is better `within` bounds has a best value between them. One at a threshold is a share of the rows whose risk
-    lies above or below it. `averaged` says over what a metric is a mean where there are more than two classes.
+    lies above or below it; one `of_groups` judges the groups of a sensitive column. `averaged` says over what a metric
+    is a mean where there are more than two classes.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Metric:
     better: Literal["higher", "lower", "within"] = "higher"
     range: tuple[float, float] = (0.0, 1.0)
     at_threshold: bool = False
+    of_groups: bool = False
     averaged: str = ""
 
     @property
@@ -52,9 +54,10 @@ ROC_AUC = Metric("roc_auc", "ROC AUC", averaged="macro, one against the rest")
 LOG_LOSS = Metric("log_loss", "Log loss", "lower", (0.0, math.inf))
 BRIER = Metric("brier", "Brier score", "lower", (0.0, 2.0))
 SUSPECT_LABELS = Metric("suspect_labels", "Training labels that look wrong", "lower")
-SENSITIVITY_DIFFERENCE = Metric("sensitivity_difference", "Difference of sensitivity", "lower")
+SENSITIVITY_DIFFERENCE = Metric("sensitivity_difference", "Difference of sensitivity", "lower", of_groups=True)
 
 _ANY = (-math.inf, math.inf)
+GROUP_CALIBRATION = Metric("group_calibration", "Calibration in the large", "within", _ANY, of_groups=True)
 CALIBRATION_SLOPE = Metric("calibration_slope", "Calibration slope", "within", _ANY)
 IN_THE_LARGE = Metric("calibration_in_the_large", "Calibration in the large", "within", _ANY)
 SENSITIVITY = Metric("sensitivity", "Sensitivity", at_threshold=True)
@@ -85,7 +88,7 @@ JUDGED = (
     LEAST_RECALL,
 )
 # Figures of the evidence, which a gate may bound.
-EVIDENCE = (SUSPECT_LABELS, SENSITIVITY_DIFFERENCE, SITE_ROC_AUC, *JUDGED)
+EVIDENCE = (SUSPECT_LABELS, SENSITIVITY_DIFFERENCE, GROUP_CALIBRATION, SITE_ROC_AUC, *JUDGED)
 # Shown in reports in this order.
 REPORTED = (
     ACCURACY,

@@ -65,7 +65,13 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
     return Estimate(mean=mean, low=mean - below, high=mean + above)
 
 
-def wald(mean: float, error: float) -> Estimate:
+def wald(mean: float, error: float, confidence: float = CONFIDENCE) -> Estimate:
     """Return a figure with the normal interval of its standard error."""
-    margin = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
+    margin = float(stats.norm.ppf((1 + confidence) / 2)) * error
     return Estimate(mean=mean, low=mean - margin, high=mean + margin)
+
+
+def at_confidence(estimate: Estimate, confidence: float) -> Estimate:
+    """Return a figure that has a 95 % Wald interval with one of another confidence."""
+    error = (estimate.high - estimate.low) / 2 / float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    return wald(estimate.mean, error, confidence)
