@@ -2,9 +2,7 @@
 
 import datetime
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from healthrisk.monitoring import pipeline_runs
 from healthrisk.monitoring.retrain import RetrainError
 from tests.support import http
 from tests.support.alerting import alertmanager, inbox, write_config
+from tests.support.listening import Handler, listening
 from tests.support.servers import free_ports
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -69,29 +68,15 @@ TASKS = [
 def pipelines() -> Iterator[str]:
     """A server that answers these three questions as Kubeflow Pipelines' does."""
 
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Answers(Handler):
+        def respond(self) -> None:
             path = self.path.partition("?")[0].removeprefix("/apis/v2beta1/")
             known = {"runs": {"runs": RUNS}, "recurringruns": {"recurringRuns": SCHEDULES}}
             known["runs/killed"] = {**RUNS[0], "run_details": {"task_details": TASKS}}
-            body = json.dumps(known[path]).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(body=json.dumps(known[path]).encode())
 
-        def log_message(self, *args: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Answers) as url:
+        yield url
 
 
 def test_a_run_that_failed_is_one_message_however_often_one_looks(

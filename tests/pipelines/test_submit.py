@@ -3,14 +3,11 @@
 import os
 import socket
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.support.listening import Handler, listening
 from tests.support.patience import run
 
 TRAIN = Path(__file__).parents[2] / "pipelines" / "train_pipeline.py"
@@ -29,25 +26,9 @@ def submit(*words: str, **environment: str) -> str:
     return line
 
 
-class _Page(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"<html>some other service</html>")
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def another_service() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+class _Page(Handler):
+    def respond(self) -> None:
+        self.answer(body=b"<html>some other service</html>", content_type="text/html")
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
@@ -60,7 +41,7 @@ def test_nothing_listens(how: str) -> None:
 
 
 def test_something_else_answers() -> None:
-    with another_service() as host:
+    with listening(_Page) as host:
         assert f"no Kubeflow Pipelines at {host}" in submit("--host", host)
 
 

@@ -4,11 +4,8 @@ import gzip
 import json
 import shutil
 import subprocess
-import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from healthrisk.bundle.reference import CodeCounts
 from tests.support import http
+from tests.support.listening import Handler, listening
 from tests.support.patience import until
 from tests.support.prometheus import prometheus, wait_for
 from tests.support.servers import Pair, Server, grpc_code
@@ -220,40 +218,18 @@ def test_traceparent_crosses_the_hop(pair: Pair) -> None:
     assert "nonsense" not in pair.logs()
 
 
-class Collector(BaseHTTPRequestHandler):
-    """Takes what OpenTelemetry exports."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        packing = self.headers.get("content-encoding", "")
-        body = gzip.decompress(body) if packing == "gzip" else zlib.decompress(body) if packing == "deflate" else body
-        self.server.bodies.append(body)  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Stay quiet."""
-
-
-@contextmanager
-def collector() -> Iterator[Any]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
-        server.bodies = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -> None:
-    with collector() as server:
-        environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-            "OTEL_BSP_SCHEDULE_DELAY": "200",
-        }
+    bodies: list[bytes] = []
+
+    class Collector(Handler):
+        def respond(self) -> None:
+            body, packing = self.body(), self.headers.get("content-encoding", "")
+            unpack = {"gzip": gzip.decompress, "deflate": zlib.decompress}.get(packing, bytes)
+            bodies.append(unpack(body))
+            self.answer()
+
+    with listening(Collector) as url:
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
         pair = start_pair(make_bundle("heart-disease", "logistic_regression"), environment=environment)
         try:
             headers = [("traceparent", TRACEPARENT), ("tracestate", "one=1"), ("tracestate", "two=2")]
@@ -261,7 +237,7 @@ def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -
             http.post(pair.predict_url, json={"instances": rows}, headers=headers).raise_for_status()
             names = pair.bundle.spec.features
             assert ask(pair, [[987654.0] * len(names)], traceparent=TRACEPARENT).status_code == 400
-            spans = wait_for_spans(server, 3)
+            spans = wait_for_spans(bodies, 3)
         finally:
             pair.end()
     assert {span.trace_id.hex() for span in spans} == {TRACE}
@@ -272,12 +248,12 @@ def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -
     assert [span.trace_state for span in spans if span is not refused] == ["one=1,two=2"] * 2
     assert refused.trace_state == ""
     assert {one.key: one.value.string_value for one in refused.attributes} == {"error.type": "range"}
-    assert not any(b"987654" in body for body in server.bodies)
+    assert not any(b"987654" in body for body in bodies)
 
 
-def wait_for_spans(server: Any, least: int) -> list[Any]:
+def wait_for_spans(bodies: list[bytes], least: int) -> list[Any]:
     def received() -> list[Any] | None:
-        requests = [trace_service.ExportTraceServiceRequest.FromString(body) for body in list(server.bodies)]
+        requests = [trace_service.ExportTraceServiceRequest.FromString(body) for body in list(bodies)]
         spans = [
             span
             for one in requests

@@ -6,11 +6,9 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import pytest
 import yaml
 
 from healthrisk.operations import receivers, routes
+from tests.support.listening import Handler, listening
 from tests.support.patience import ANSWER, until
 from tests.support.servers import free_ports
 
@@ -31,7 +30,7 @@ class Inbox:
     """What was posted, in order: the path and the JSON of each."""
 
     url: str
-    posted: list[Posted] = field(default_factory=list)
+    posted: list[Posted]
 
     def at(self, path: str) -> list[Any]:
         return [body for where, body in self.posted if where == path]
@@ -49,30 +48,16 @@ class Inbox:
 def inbox() -> Iterator[Inbox]:
     """Run an HTTP server that takes every message as Slack's and PagerDuty's do."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            kept.posted.append((self.path, body))
-            self.send_response(202 if self.path == "/pager" else 200)
-            self.send_header("content-type", "text/plain")
-            self.send_header("content-length", "2")
-            self.end_headers()
+    posted: list[Posted] = []
+
+    class Messages(Handler):
+        def respond(self) -> None:
+            posted.append((self.path, json.loads(self.body())))
             # Slack's own word; Alertmanager takes no other for a success.
-            self.wfile.write(b"ok")
+            self.answer(202 if self.path == "/pager" else 200, b"ok", "text/plain")
 
-        def log_message(self, *args: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    kept = Inbox(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield kept
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Messages) as url:
+        yield Inbox(url, posted)
 
 
 @contextmanager
@@ -105,13 +90,15 @@ def tool(name: str) -> str:
 
 
 def write_config(folder: Path, secret: dict[str, str], log_url: str = NOBODY, group_wait: str = "1s") -> Path:
-    """Write what a secret of these keys gives, with groups that wait for a second; return the file."""
+    """Write what a secret of these keys gives, with groups that wait for seconds, not minutes; return the file."""
     held = folder / "receivers"
     held.mkdir(exist_ok=True)
     for key, value in secret.items():
         (held / key).write_text(f"{value}\n")
     config = routes.config(receivers.read(held), log_url)
     config["route"]["group_wait"] = group_wait
+    for route in (config["route"], *config["route"]["routes"]):
+        route["group_interval"] = "5s"
     path = folder / "alertmanager.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
