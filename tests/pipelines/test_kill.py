@@ -1,20 +1,18 @@
-"""A run that is killed, wherever it stands, leaves nothing that hinders the next or could be taken for a result."""
+"""Registering that is killed, wherever it stands, leaves nothing that hinders the next or might pass for a result."""
 
 import os
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
 import mlflow
 
-from healthrisk.bundle import Bundle
 from tests.support.launcher import Launcher
 from tests.support.patience import until
-from tests.support.runs import Pipeline
+from tests.support.runs import check_whole
 
 # What registering leaves one after the other; it is killed as soon as each can be seen.
 MOMENTS: tuple[Callable[[Path], bool], ...] = (
@@ -31,44 +29,14 @@ def has_version(database: Path) -> bool:
     return False
 
 
-def sound(home: Path) -> None:
-    """Check that whatever is visible is whole, and that every registered version has its bundle."""
-    for path in home.glob("bundles/*/*"):
-        if not path.name.startswith("."):
-            Bundle.open(path, path.name)
-    assert all(path.read_text().endswith("</html>") for path in home.glob("reports/*.html"))
-    if (home / "mlflow.db").exists():
-        client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
-        for version in client.search_model_versions(""):
-            uri = version.tags["uri"]
-            Bundle.open(Path(uri.removeprefix("file://")), version.tags["digest"])
-
-
-def whole(home: Path) -> None:
+def check_registered(home: Path) -> None:
     """Check that there is one bundle, one version of it, which is champion, and nothing half done."""
-    sound(home)
+    check_whole(home)
     assert len(list(home.glob("bundles/readmission/*"))) == 1
     assert not list(home.rglob(".writing-*"))
     client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     (version,) = client.search_model_versions("")
     assert client.get_model_version_by_alias("readmission", "champion").version == version.version
-
-
-def test_a_killed_run_hinders_nothing(own: tuple[str, ...], tmp_path: Path, root: Path, pipeline: Pipeline) -> None:
-    """All processes of a run are killed, while one of them trains."""
-    command = [sys.executable, str(root / "pipelines/train_pipeline.py"), *own]
-    environment = {**os.environ, "HEALTHRISK_HOME": str(tmp_path)}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, text=True, cwd=root, start_new_session=True
-    ) as running:
-        assert running.stdout is not None
-        while not (line := running.stdout.readline()).startswith("[4/9]"):
-            assert line, "the run ended before it was killed"
-        os.killpg(running.pid, signal.SIGKILL)
-    sound(tmp_path)
-    done = pipeline(tmp_path, *own)
-    assert done.returncode == 0, done.stdout + done.stderr
-    whole(tmp_path)
 
 
 def test_registering_may_be_killed_anywhere(launched: Launcher, tmp_path: Path) -> None:
@@ -81,6 +49,6 @@ def test_registering_may_be_killed_anywhere(launched: Launcher, tmp_path: Path) 
             until(lambda running=running, reached=reached: reached(home) or running.poll() is not None)
             assert running.poll() is None, "it ended before it was killed"
             os.killpg(running.pid, signal.SIGKILL)
-        sound(home)
+        check_whole(home)
     launcher.run("register")
-    whole(home)
+    check_registered(home)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -73,27 +72,6 @@ def test_mlflow_holds_parameters_metrics_plots_and_the_model(home: Path, monkeyp
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
     model = mlflow.sklearn.load_model(f"models:/{logged.model_id}")
     assert model.predict_proba(np.full((1, 13), np.nan)).sum() == pytest.approx(1)
-
-
-def test_the_same_table_again_under_another_name_is_no_second_version(
-    own: tuple[str, ...], own_home: Path, tmp_path: Path, pipeline: Pipeline
-) -> None:
-    first, before = decision(own_home), set(own_home.glob("bundles/readmission/*"))
-    shutil.copy(own[-1], tmp_path / "renamed.csv")
-    done = pipeline(own_home, *own[:-1], str(tmp_path / "renamed.csv"))
-    assert done.returncode == 0, done.stderr
-    assert "version   readmission 1, champion: it is the champion already" in done.stdout
-    assert set(own_home.glob("bundles/readmission/*")) == before
-    for path in own_home.glob("runs/*/evidence/judged"):
-        assert json.loads(path.read_text()) == first
-
-
-def test_another_seed_is_another_version(own: tuple[str, ...], own_home: Path, pipeline: Pipeline) -> None:
-    before = set(own_home.glob("bundles/readmission/*"))
-    done = pipeline(own_home, *own, "--seed", "1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "readmission 2" in done.stdout
-    assert len(set(own_home.glob("bundles/readmission/*")) - before) == 1
 
 
 def test_a_spec_may_ask_for_recalibration(

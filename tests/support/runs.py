@@ -13,10 +13,12 @@ import pandas as pd
 import pytest
 
 from healthrisk import spec as specs
+from healthrisk.bundle import Bundle
 from tests.support.launcher import Launcher
 from tests.support.once import Once
 from tests.support.patience import run
 from tests.support.servers import ROOT, free_ports
+from tests.support.traced import Traced
 
 SPEC = ROOT / "tests" / "support" / "readmission.yaml"
 # As the README has it, for a reader's own table.
@@ -58,6 +60,22 @@ def home(once: Once) -> Path:
     return once("home", first_run)
 
 
+def check_whole(home: Path) -> None:
+    """Check that whatever is visible is whole, and that every registered version has its bundle."""
+    for path in home.glob("bundles/*/*"):
+        if not path.name.startswith("."):
+            Bundle.open(path, path.name)
+    assert all(path.read_text().endswith("</html>") for path in home.glob("reports/*.html"))
+    if (home / "mlflow.db").exists():
+        # Heavy: workers without such a test need not wait for MLflow.
+        import mlflow
+
+        client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+        for version in client.search_model_versions(""):
+            uri = version.tags["uri"]
+            Bundle.open(Path(uri.removeprefix("file://")), version.tags["digest"])
+
+
 def readmissions(rows: int, seed: int) -> pd.DataFrame:
     """Invent patients: risk rises with age, nights and inflammation."""
     rng = np.random.default_rng(seed)
@@ -81,18 +99,20 @@ def own(once: Once) -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def own_home(own: tuple[str, ...], once: Once) -> Path:
-    """A HEALTHRISK_HOME in which the README's command has trained on the invented data, once."""
+    """A HEALTHRISK_HOME in which the README's command has trained on the invented data, once and traced.
+
+    Tests in tests/pipelines/test_second_run.py add to it.
+    """
 
     def train(folder: Path) -> None:
         shutil.copy(own[1], folder / "my-spec.yaml")
         shutil.copy(own[3], folder / "my-table.csv")
         _, script, *arguments = TRAIN_OWN.split()
-        environment = {**os.environ, "HEALTHRISK_HOME": str(folder / "home")}
-        done = run([sys.executable, ROOT / script, *arguments], cwd=folder, env=environment)
+        done = Traced(folder).run(ROOT / script, *arguments, cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "version   readmission 1, champion" in done.stdout
 
-    return once("own-home", train) / "home"
+    return Traced(once("own-home", train)).healthrisk_home
 
 
 @pytest.fixture(scope="session")
