@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import http
-from tests.support.patience import ANSWER, run
-
-HEALTHRISK = [sys.executable, "-m", "healthrisk"]
+from tests.support.commands import healthrisk
+from tests.support.patience import ANSWER
 
 
 @pytest.fixture(params=["name", "path"])
@@ -37,7 +36,7 @@ def test_predict_and_drift(dataset: str, root: Path, home: Path, environment: di
     (bundle,) = (home / "bundles" / "heart-disease").iterdir()
     table = root / "components/healthrisk/datasets/heart-disease.csv"
     for words in (["predict", table, "--out", tmp_path / "scored.csv", "--quiet"], ["drift", table]):
-        done = run([*HEALTHRISK, *words, "--dataset", dataset], env=environment)
+        done = healthrisk(*words, "--dataset", dataset, HEALTHRISK_HOME=environment["HEALTHRISK_HOME"])
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["version"] == bundle.name[:12]
 

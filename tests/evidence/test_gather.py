@@ -52,6 +52,11 @@ def full(heart: Heart) -> tuple[Decision, EvidenceRecord]:
         return judged(heart, "full")
 
 
+@pytest.fixture(scope="module")
+def quick(heart: Heart) -> tuple[Decision, EvidenceRecord]:
+    return judged(heart, "quick")
+
+
 def test_an_honest_table_passes(full: tuple[Decision, EvidenceRecord]) -> None:
     decision, record = full
     assert decision.passed, decision.gates
@@ -86,14 +91,15 @@ def test_what_recalibration_makes_of_it_passes(heart: Heart) -> None:
     assert "Every model is recalibrated: one slope and an intercept" in words(recalibrated, decision, record)
 
 
-def test_full_evidence_holds_what_quick_does_and_more(heart: Heart, full: tuple[Decision, EvidenceRecord]) -> None:
-    decision, quick = judged(heart, "quick")
-    only_full = {name for name in EvidenceRecord.model_fields if getattr(quick, name) is None}
+def test_full_evidence_holds_what_quick_does_and_more(
+    quick: tuple[Decision, EvidenceRecord], full: tuple[Decision, EvidenceRecord]
+) -> None:
+    only_full = {name for name in EvidenceRecord.model_fields if getattr(quick[1], name) is None}
     assert only_full == {"stress", "detection", "imputations", "nested"}
     assert all(getattr(full[1], name) for name in only_full)
-    assert decision.gates == full[0].gates
+    assert quick[0].gates == full[0].gates
     for same in ("calibration", "fairness", "explanation", "labels", "net_benefit"):
-        assert getattr(quick, same) == getattr(full[1], same)
+        assert getattr(quick[1], same) == getattr(full[1], same)
 
 
 def test_the_explained_patient_adds_up(full: tuple[Decision, EvidenceRecord]) -> None:
@@ -152,7 +158,7 @@ def test_obesity_stands_beside_its_rule_with_its_caveats(uci: Path, tmp_path: Pa
         assert f"{each.name} {100 * measured.observed:.1f} % {100 * measured.expected:.1f} %" in text
 
 
-def test_the_page_says_what_is_true_of_this_model_alone(heart: Heart) -> None:
+def test_the_page_says_what_is_true_of_this_model_alone(heart: Heart, quick: tuple[Decision, EvidenceRecord]) -> None:
     """Rows that were weighted, groups and a study of which nothing is known, and who has judged whom."""
     spec, *rows = heart
     silent = spec.model_copy(
@@ -171,7 +177,7 @@ def test_the_page_says_what_is_true_of_this_model_alone(heart: Heart) -> None:
     assert "14 Fairness not available: no sensitive column is named" in weighted
     assert weighted.count("not available: the spec does not say") == len(Study.model_fields)
     assert "5 Source of the data, dates source given; dates not available" in weighted
-    plain = words(spec, *judged(heart, "quick"))
+    plain = words(spec, *quick)
     assert "no row was dropped or resampled, nor weighted" in plain
     assert "each row has helped to choose the parameters of the model that judges it" in plain
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import pytest
 from healthrisk.bundle import Bundle, parity
 from healthrisk.inference.scorer import risk_levels
 from tests.support import patience
+from tests.support.commands import healthrisk
 from tests.support.servers import Pair, free_ports
 
 # Every test starts commands.
@@ -28,8 +28,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "healthrisk", "predict", *map(str, arguments), "--quiet"]
-    done = patience.run(command)
+    done = healthrisk("predict", *arguments, "--quiet")
     assert not check or done.returncode == 0, done.stderr
     return done
 
@@ -188,9 +187,8 @@ def test_bad_calls_say_why(make_bundle: Callable[..., Path], raw_rows: Any, tmp_
     bundle = make_bundle()
     pa.csv.write_csv(pa.Table.from_pylist(raw_rows(bundle)[:3]), tmp_path / "good.csv")
     calls = bad_calls(tmp_path, bundle)
-    with ThreadPoolExecutor(2) as pool:
-        all_ended = list(pool.map(lambda call: run(*call[0], check=False), calls.values()))
-    for (name, (_, word)), ended in zip(calls.items(), all_ended, strict=True):
+    for name, (arguments, word) in calls.items():
+        ended = run(*arguments, check=False)
         assert ended.returncode == 1, name
         assert word in ended.stderr, (name, ended.stderr)
         assert len(ended.stderr.splitlines()) == 1, ended.stderr

@@ -1,8 +1,6 @@
 """Drift: few false alarms, real shifts found and named, in files and in a real Prometheus."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,7 +20,7 @@ from healthrisk.monitoring import drift, traffic
 from healthrisk.monitoring.table_counts import counts
 from healthrisk.serving.metrics import Distributions, ServerMetrics
 from healthrisk.spec import DatasetSpec
-from tests.support import patience
+from tests.support.commands import healthrisk
 from tests.support.prometheus import wait_for
 from tests.support.servers import free_ports
 
@@ -103,7 +101,7 @@ def test_half_of_the_rows_refused_is_a_drift_of_its_own(bundle: Bundle, heart: H
     rows = pd.DataFrame(encoding.decode(spec, matrix), columns=spec.features)
     rows.loc[::2, "chol"] /= 38.67
     rows.to_csv(tmp_path / "table.csv", index=False)
-    done = run("--reference", bundle.path, tmp_path / "table.csv")
+    done = healthrisk("drift", "--reference", bundle.path, tmp_path / "table.csv")
     assert done.returncode == DRIFTED, done.stderr
     printed = json.loads(done.stdout)
     assert printed["refused_rows"] == 152
@@ -173,7 +171,7 @@ def test_other_sites_are_flagged_by_the_command(
 ) -> None:
     gauges = tmp_path / "drift.prom"
     file = uci / f"processed.{site}.data"
-    done = run("--reference", bundle.path, file, "--exposition", gauges)
+    done = healthrisk("drift", "--reference", bundle.path, file, "--exposition", gauges)
     assert done.returncode == DRIFTED, done.stderr
     printed = json.loads(done.stdout)
     assert printed["verdict"] == "strong"
@@ -201,7 +199,7 @@ def test_the_training_data_do_not_drift_from_themselves(bundle: Bundle) -> None:
 def test_what_cannot_be_compared_is_said_in_a_line(bundle: Bundle, tmp_path: Path, content: str, message: str) -> None:
     table = tmp_path / "table.csv"
     table.write_text(content)
-    done = run("--reference", bundle.path, table)
+    done = healthrisk("drift", "--reference", bundle.path, table)
     assert (done.returncode, done.stdout) == (1, "")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
@@ -269,8 +267,3 @@ def test_a_silent_prometheus_is_an_error(bundle: Bundle) -> None:
     (port,) = free_ports(1)
     with pytest.raises(SourceError, match="does not answer as a Prometheus does"):
         traffic.counts(bundle, f"http://127.0.0.1:{port}", "heart-disease", "1d")
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "healthrisk", "drift", *map(str, arguments)]
-    return patience.run(command)

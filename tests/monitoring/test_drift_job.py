@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,7 +17,7 @@ from healthrisk.registry import versions
 from healthrisk.serving.metrics import Distributions, ServerMetrics
 from healthrisk.spec import DatasetSpec
 from tests.support import http, sample_bundle
-from tests.support.patience import run
+from tests.support.commands import healthrisk
 from tests.support.prometheus import wait_for
 from tests.support.servers import free_ports
 
@@ -55,11 +53,6 @@ def champion(
     return bundle
 
 
-def watch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "healthrisk", "watch", *arguments]
-    return run(command)
-
-
 def test_drift_is_pushed_and_an_alert_asks_for_a_run(
     champion: Bundle, heart: Heart, gateway: str, scraping: Callable[..., AbstractContextManager[str]]
 ) -> None:
@@ -72,11 +65,11 @@ def test_drift_is_pushed_and_an_alert_asks_for_a_run(
     with scraping(own, ASKS) as prometheus:
         where = ("--prometheus", prometheus, "--push", gateway, "--window", "10m")
         wait_for(prometheus, "healthrisk_model_info")
-        quiet = watch(*where)
+        quiet = healthrisk("watch", *where)
         assert json.loads(quiet.stdout) == {"drift": {spec.name: "no traffic within 10m"}, "retraining": {}}
         seen.add(older, Scorer(champion).probabilities(older))
         wait_for(prometheus, f'feature_values_count{{feature="age"}} >= {len(matrix)}')
-        done = watch(*where)
+        done = healthrisk("watch", *where)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["drift"][spec.name].startswith("strong: ")
         families = {one.name: one for one in text_string_to_metric_families(http.get(f"{gateway}/metrics").text)}
@@ -86,7 +79,7 @@ def test_drift_is_pushed_and_an_alert_asks_for_a_run(
         assert drifting.value >= 1
         wait_for(prometheus, 'ALERTS{alertstate="firing"}')
         (nobody,) = free_ports(1)
-        asked = watch(*where, "--retrain", f"http://127.0.0.1:{nobody}")
+        asked = healthrisk("watch", *where, "--retrain", f"http://127.0.0.1:{nobody}")
     assert asked.returncode == 1
     assert f"http://127.0.0.1:{nobody} does not answer as Kubeflow Pipelines does" in asked.stderr
     assert asked.stderr.count("\n") == 1
@@ -94,7 +87,7 @@ def test_drift_is_pushed_and_an_alert_asks_for_a_run(
 
 def test_a_silent_prometheus_is_one_line(champion: Bundle, gateway: str) -> None:
     (nobody,) = free_ports(1)
-    done = watch("--prometheus", f"http://127.0.0.1:{nobody}", "--push", gateway)
+    done = healthrisk("watch", "--prometheus", f"http://127.0.0.1:{nobody}", "--push", gateway)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"http://127.0.0.1:{nobody} does not answer as a Prometheus does" in done.stderr
     assert done.stderr.count("\n") == 1

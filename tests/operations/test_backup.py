@@ -1,6 +1,5 @@
 """What is backed up can be restored, and what is not whole is refused by its name."""
 
-import os
 import shutil
 import sqlite3
 import sys
@@ -16,6 +15,7 @@ from healthrisk.operations import backup, home_backup
 from healthrisk.operations.backup import BackupError
 from healthrisk.registry import versions
 from tests.support import sample_bundle
+from tests.support.commands import healthrisk
 from tests.support.patience import run
 from tests.support.runs import make
 
@@ -168,11 +168,9 @@ def test_only_the_newest_are_kept(small: Path, tmp_path: Path) -> None:
     assert backup.listed(tmp_path / "backups") == made[1:]
 
 
-@pytest.mark.slow
 def test_a_number_of_backups_to_keep_is_none_below_zero(small: Path, tmp_path: Path) -> None:
     saved = home_backup.save(small, tmp_path / "backups")
-    command = [sys.executable, "-m", "healthrisk", "backup", f"--to={tmp_path / 'backups'}", "--keep=-1"]
-    done = run(command, env={**os.environ, "HEALTHRISK_HOME": str(small)})
+    done = healthrisk("backup", f"--to={tmp_path / 'backups'}", "--keep=-1", HEALTHRISK_HOME=str(small))
     assert done.returncode == 2
     assert "'-1' is not a whole number from 0 up" in done.stderr
     assert backup.listed(tmp_path / "backups") == [saved]

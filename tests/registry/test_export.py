@@ -46,13 +46,13 @@ def test_the_golden_rows_go_through_it(tmp_path: Path) -> None:
     spec = spec.model_copy(
         update={
             "selection": spec.selection.model_copy(update={"recalibration": "platt", "folds": 3, "repeats": 1}),
-            "search": {"random_forest": {"min_samples_leaf": (1, 3)}},
+            "search": {"random_forest": {"min_samples_leaf": (1, 3), "n_estimators": (20,)}},
         }
     )
     part = sample_bundle.rows_of(spec, 0)
     fitted, _ = preprocessing.fit(spec, part[0])
     trained = train.train(spec, "random_forest", fitted, part, 0)
-    assert {*trained.record.parameters} == {"min_samples_leaf"}
+    assert {*trained.record.parameters} == {"min_samples_leaf", "n_estimators"}
     trained.save(tmp_path / "model")
     decision = sample_bundle.decision(spec, "random_forest", 0.8)
     origin = DataOrigin(sha256="0" * 64, rows=len(part[1]))

@@ -1,6 +1,5 @@
 """A silent trial: a challenger is asked the same rows, and nobody but the counts hears of its answers."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from healthrisk.errors import SourceError
 from healthrisk.inference.scorer import risk_levels
 from healthrisk.monitoring import trial_status
 from tests.support import http
+from tests.support.commands import healthrisk
 from tests.support.patience import run, until
 from tests.support.servers import PATIENT_HOP, Pair, Server
 
@@ -108,11 +108,10 @@ def test_the_command_shows_a_trial_and_says_where_there_is_none(
 ) -> None:
     http.post(on_trial.infer_url, json=tensors(on_trial, raw_rows(on_trial.bundle.path)[:5], as_tensors))
     until(lambda: seen(on_trial) == 5)
-    command = [sys.executable, "-m", "healthrisk", "rollout", "status", on_trial.transformer.metrics]
-    shown = run(command)
+    shown = healthrisk("rollout", "status", on_trial.transformer.metrics)
     assert shown.returncode == 0, shown.stderr
     assert '"compared": 5' in shown.stdout
-    none = run([*command[:-1], heart_pair.transformer.metrics])
+    none = healthrisk("rollout", "status", heart_pair.transformer.metrics)
     assert none.returncode == 1
     assert "no silent trial is under way" in none.stderr
     with pytest.raises(SourceError, match="does not answer with metrics"):
