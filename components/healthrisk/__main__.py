@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from healthrisk.documents import Document
@@ -116,8 +117,8 @@ def _predict(args: argparse.Namespace) -> Document:
         from healthrisk.serving.client import ServedModel
 
         chosen = spec.load(args.dataset)
-        served = ServedModel(args.url, chosen)
-        summary = batch.predict(job, chosen, served.probabilities)
+        with closing(ServedModel(args.url, chosen)) as served:
+            summary = batch.predict(job, chosen, served.probabilities)
         return summary.model_copy(update={"served": served.summary()})
     from healthrisk.inference.scorer import Scorer
     from healthrisk.registry.lookup import find_bundle
