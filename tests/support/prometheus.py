@@ -41,7 +41,8 @@ def prometheus(
     (folder / "rules.yml").write_text(rules)
     (folder / "prometheus.yml").write_text(json.dumps(config))
     command = [binary, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+    # What fires before it knows its Alertmanager is lost, and would come a minute later.
+    command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error", "--rules.alert.resend-delay=5s"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             yield f"http://127.0.0.1:{port}"
