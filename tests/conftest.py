@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import ROOT, free_ports
-
-SUPPORT = ("once", "runs", "bundles", "outcomes", "pairs", "postgres", "prometheus", "registry", "s3", "unseen")
-pytest_plugins = [f"tests.support.{name}" for name in SUPPORT]
+ROOT = Path(__file__).parents[1]
+FIXTURES = ("once", "runs", "bundles", "outcomes", "pairs", "postgres", "prometheus", "registry", "s3", "unseen")
 # Whatever starts the pipeline, servers, MLflow or a Prometheus.
 SLOW = {
     "pipeline",
@@ -25,7 +23,17 @@ SLOW = {
     "postgres",
 }
 # What takes longest comes first, so that no worker ends long after the others; two of these never wait for one `home`.
-FIRST = ("pipelines/test_local", "serving/test_failures", "serving/test_clients", "pipelines", "test_readme", "serving")
+FIRST = (
+    *("pipelines/test_local", "serving/test_failures", "serving/test_clients", "pipelines", "test_readme", "serving"),
+    *("evidence", "test_no_telemetry", "operations", "monitoring"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A process that hands tests out to others runs none, and need not wait for the imports of fixtures.
+    if config.getoption("dist", "no") == "no" or config.option.collectonly:
+        for name in FIXTURES:
+            config.pluginmanager.import_plugin(f"tests.support.{name}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,4 +58,6 @@ def uci() -> Path:
 @pytest.fixture
 def port() -> int:
     """The first of twelve ports that nothing listens on."""
+    from tests.support.servers import free_ports
+
     return free_ports(12)[0]
