@@ -5,6 +5,9 @@ import os
 import sys
 from pathlib import Path
 
+import mlflow
+import mlflow.sklearn
+import numpy as np
 import pytest
 
 from healthrisk.bundle import Bundle
@@ -54,6 +57,18 @@ def test_the_commands_of_the_golden_file_train_and_register(launched: Launcher) 
     assert Bundle.open(bundle, bundle.name).spec.name == "readmission"
     registered = json.loads(Path(launched.artifacts["register", "registration"]["uri"]).read_text())
     assert (registered["version"], registered["alias"], registered["digest"]) == ("1", "champion", bundle.name)
+
+
+def test_a_spec_may_ask_for_recalibration(launched: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Path(launched.artifacts["evidence", "page"]["uri"]).read_text()
+    assert "Every model is recalibrated: one slope and an intercept" in report
+    tracked = f"sqlite:///{launched.folder / 'home' / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracked)
+    version = mlflow.MlflowClient(tracked).get_model_version_by_alias("readmission", "champion")
+    (logged,) = mlflow.MlflowClient(tracked).get_run(version.run_id).outputs.model_outputs
+    model = mlflow.sklearn.load_model(f"models:/{logged.model_id}")
+    assert 0 < model[-1].layer.slope < 10
+    assert model.predict_proba(np.full((1, 4), np.nan)).sum() == pytest.approx(1)
 
 
 def test_scores_curves_and_pages_are_kfp_artifacts(launched: Launcher) -> None:

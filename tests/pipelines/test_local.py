@@ -74,25 +74,6 @@ def test_mlflow_holds_parameters_metrics_plots_and_the_model(home: Path, monkeyp
     assert model.predict_proba(np.full((1, 13), np.nan)).sum() == pytest.approx(1)
 
 
-def test_a_spec_may_ask_for_recalibration(
-    own: tuple[str, ...], tmp_path: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec, folder = tmp_path / "recalibrated.yaml", tmp_path / "home"
-    spec.write_text(Path(own[1]).read_text().replace("repeats: 1}", "repeats: 1, recalibration: platt}"))
-    done = pipeline(folder, "--dataset", str(spec), *own[2:])
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "version   readmission 1, champion" in done.stdout
-    (report,) = (path for path in folder.glob("reports/*.html") if not path.stem.endswith("-table"))
-    assert "Every model is recalibrated: one slope and an intercept" in report.read_text()
-    tracked = f"sqlite:///{folder / 'mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracked)
-    version = mlflow.MlflowClient(tracked).get_model_version_by_alias("readmission", "champion")
-    (logged,) = mlflow.MlflowClient(tracked).get_run(version.run_id).outputs.model_outputs
-    model = mlflow.sklearn.load_model(f"models:/{logged.model_id}")
-    assert 0 < model[-1].layer.slope < 10
-    assert model.predict_proba(np.full((1, 4), np.nan)).sum() == pytest.approx(1)
-
-
 def test_a_failed_gate_fails_the_run_and_registers_nothing(
     own: tuple[str, ...], tmp_path: Path, pipeline: Pipeline
 ) -> None:

@@ -117,8 +117,10 @@ def own_home(own: tuple[str, ...], once: Once) -> Path:
 
 @pytest.fixture(scope="session")
 def launched(own: tuple[str, ...], once: Once) -> Launcher:
-    """The compiled pipeline run on the invented data, task by task, as a cluster would."""
-    parameters = {"spec": specs.load(own[1]).to_json(), "data": own[3], "seed": 0, "level": "quick"}
+    """The compiled pipeline run on the invented data, task by task, as a cluster would, with models recalibrated."""
+    spec = specs.load(own[1])
+    recalibrated = spec.model_copy(update={"selection": spec.selection.model_copy(update={"recalibration": "platt"})})
+    parameters = {"spec": recalibrated.to_json(), "data": own[3], "seed": 0, "level": "quick"}
 
     def launch(folder: Path) -> None:
         launcher = Launcher(parameters, folder)
