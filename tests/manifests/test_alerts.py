@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-CASES = [Path(__file__).with_name(f"{name}-test.yaml") for name in ("alerts", "objectives")]
+CASES = [Path(__file__).with_name(f"{name}-test.yaml") for name in ("alerts", "drift", "objectives")]
 RULES = Path(__file__).parents[2] / "manifests" / "prometheus"
 
 
@@ -19,9 +19,11 @@ def promtool() -> str:
     return path
 
 
+# One after the other in one promtool, they would be evaluated as often as the first.
 @pytest.mark.slow
-def test_rules_fire_when_they_should_and_not_otherwise(promtool: str) -> None:
-    done = subprocess.run([promtool, "test", "rules", *map(str, CASES)], check=False, capture_output=True, text=True)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_rules_fire_when_they_should_and_not_otherwise(promtool: str, case: Path) -> None:
+    done = subprocess.run([promtool, "test", "rules", case], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
