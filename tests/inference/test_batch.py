@@ -23,7 +23,7 @@ from tests.support import patience
 from tests.support.commands import healthrisk
 from tests.support.servers import Pair, free_ports
 
-# Every test starts commands.
+# Every test runs a command on tables, some of them on many rows or on servers.
 pytestmark = pytest.mark.slow
 
 

@@ -12,12 +12,10 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
-from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.support import http
 from tests.support.mutation import mutate
@@ -170,6 +168,10 @@ def test_grpc(pair: Any) -> None:
 
 
 def test_the_openapi_document_is_kept(heart_pair: Any) -> None:
+    # Heavy: workers without this test need not wait for it.
+    import schemathesis
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
     document = schemathesis.openapi.from_url(f"{heart_pair.transformer.url}/openapi.json")
     operations = [result.ok() for result in document.get_all_operations()]
     assert len(operations) == 15
