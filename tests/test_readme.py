@@ -55,7 +55,9 @@ def test_its_command_for_an_own_table_works(own_home: Path) -> None:
     assert list((own_home / "bundles" / "readmission").iterdir())
 
 
-def test_its_other_python_commands_work(root: Path, home: Path, tmp_path: Path) -> None:
+def test_its_other_python_commands_work(root: Path, home: Path, empty_registry: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    shutil.copy(empty_registry, tmp_path / "home")
     shutil.copy(root / "components/healthrisk/datasets/heart-disease.csv", tmp_path / "my-patients.csv")
     (tmp_path / "my-bundle").symlink_to(next((home / "bundles" / "heart-disease").iterdir()))
     commands = [line.split() for line in COMMANDS if line.startswith("python ") and line != TRAIN_OWN]

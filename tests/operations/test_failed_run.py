@@ -11,7 +11,7 @@ from healthrisk.operations import failed_run
 from tests.support import http
 from tests.support.alerting import alertmanager, write_config
 from tests.support.patience import run
-from tests.support.runs import Pipeline
+from tests.support.runs import Pipeline, check_refused
 from tests.support.servers import free_ports
 
 SCRIPT = """
@@ -55,8 +55,7 @@ def test_a_run_on_this_machine_tells_of_its_failure(own: tuple[str, ...], tmp_pa
     with alertmanager(tmp_path, write_config(tmp_path, {})) as url:
         done = pipeline(tmp_path / "home", *own[:3], str(table), HEALTHRISK_ALERTS=url)
         (alert,) = http.get(f"{url}/api/v2/alerts").json()
-    assert done.returncode == 1
-    assert "nowhere" in done.stderr
+    check_refused(done, tmp_path / "home", "nowhere")
     assert alert["labels"]["model"] == "readmission"
     assert alert["annotations"]["summary"] == (
         "readmission: the run failed at step 'Validate it': A table breaks a rule of its spec that the spec says must "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -75,8 +76,10 @@ def test_mlflow_holds_parameters_metrics_plots_and_the_model(home: Path, monkeyp
 
 
 def test_a_failed_gate_fails_the_run_and_registers_nothing(
-    own: tuple[str, ...], tmp_path: Path, pipeline: Pipeline
+    own: tuple[str, ...], empty_registry: Path, tmp_path: Path, pipeline: Pipeline
 ) -> None:
+    (tmp_path / "home").mkdir()
+    shutil.copy(empty_registry, tmp_path / "home")
     spec = tmp_path / "strict.yaml"
     spec.write_text(Path(own[1]).read_text().replace("min: 0.6", "min: 0.999"))
     done = pipeline(tmp_path / "home", "--dataset", str(spec), *own[2:])
@@ -96,7 +99,6 @@ def test_a_failed_gate_fails_the_run_and_registers_nothing(
     [
         (["--dataset", "lung"], "unknown data set 'lung'"),
         (["--dataset", "nowhere.yaml"], "nowhere.yaml"),
-        (["--data", "nowhere.csv"], "nowhere.csv: no such file"),
     ],
 )
 def test_a_wrong_argument_is_one_line(arguments: list[str], says: str, tmp_path: Path, pipeline: Pipeline) -> None:

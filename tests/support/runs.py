@@ -76,6 +76,15 @@ def check_whole(home: Path) -> None:
             Bundle.open(Path(uri.removeprefix("file://")), version.tags["digest"])
 
 
+def check_refused(done: subprocess.CompletedProcess[str], home: Path, says: str) -> None:
+    """Check that a run of bad input ended with one line that says what is wrong, and left nothing."""
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: step '")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
 def readmissions(rows: int, seed: int) -> pd.DataFrame:
     """Invent patients: risk rises with age, nights and inflammation."""
     rng = np.random.default_rng(seed)
