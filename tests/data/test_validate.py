@@ -126,6 +126,7 @@ def test_other_hospitals_are_not_taken_for_inverted(name: str, uci: Path, tmp_pa
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.slow
 def test_small_tables_raise_no_false_alarm_of_inversion(shuffled: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     alarms = 0

@@ -92,6 +92,7 @@ def test_intersections_are_the_people_of_both_groups(heart: Heart) -> None:
     assert young.roc_auc is None
 
 
+@pytest.mark.slow
 def test_a_linear_model_written_down_gives_its_own_probabilities(heart: Heart) -> None:
     spec, matrix, y = heart
     small = spec.model_copy(
@@ -116,6 +117,7 @@ def test_a_linear_model_written_down_gives_its_own_probabilities(heart: Heart) -
     assert special.expit(logit) == pytest.approx(model.probabilities(small, whole)[:, 1], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_other_ways_with_missing_values_are_paired_with_the_served_one(heart: Heart) -> None:
     spec, matrix, y = heart
     small = spec.model_copy(update={"selection": spec.selection.model_copy(update={"folds": 3})})

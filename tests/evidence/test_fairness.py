@@ -34,6 +34,7 @@ def invented(spec: DatasetSpec, cases: int, rates: tuple[float, float]) -> tuple
         (5, (1, 0), "inconclusive"),
     ],
 )
+@pytest.mark.slow
 def test_the_gate_passes_fails_or_is_inconclusive(cases: int, rates: tuple[float, float], verdict: str) -> None:
     spec = specs.load("heart-disease")
     by_sex, _ = fairness.audit(spec, *invented(spec, cases, rates), seed=0)
@@ -123,6 +124,7 @@ def by_age(spec: DatasetSpec, gates: tuple[Gate, ...], logit: np.ndarray, rows: 
     return fairness.audit(spec.model_copy(update={"gates": gates}), matrix, called, seed=0)[1]
 
 
+@pytest.mark.slow
 def test_even_the_true_risks_do_not_find_events_alike_where_risk_rises_with_age() -> None:
     spec, rows = specs.load("hospital"), 40_000
     true = by_age(spec, (ALIKE, MEANT), ageing(spec, rows)[2], rows)
@@ -132,6 +134,7 @@ def test_even_the_true_risks_do_not_find_events_alike_where_risk_rises_with_age(
 
 
 @pytest.mark.parametrize(("old_people_shifted", "verdict"), [(0.0, "passed"), (-1.2, "failed"), (1.2, "failed")])
+@pytest.mark.slow
 def test_risks_that_mean_something_else_in_a_group_fail(old_people_shifted: float, verdict: str) -> None:
     spec, rows = specs.load("hospital"), 40_000
     matrix, _, logit = ageing(spec, rows)

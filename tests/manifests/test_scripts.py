@@ -25,6 +25,7 @@ esac
 """
 
 
+@pytest.mark.slow
 def test_shellcheck_finds_nothing() -> None:
     shellcheck = Path(sys.executable).with_name("shellcheck")
     done = script(str(shellcheck), "-x", *map(str, SCRIPTS))

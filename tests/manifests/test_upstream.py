@@ -19,6 +19,8 @@ import yaml
 from tests.support.manifest_rules import ROOT, Document, build, script
 from tests.support.published import IMAGES, publish
 
+# The scripts gather, unpack and render what whole projects publish.
+pytestmark = pytest.mark.slow
 PARTS = ("cert-manager", "metrics-server", "gateway", "kserve", "pipelines-crds", "pipelines")
 Stage = Callable[..., Path]
 

@@ -41,6 +41,7 @@ def fallen(of: Bins, fall: float) -> Bins:
     return mixed(optimize.brentq(lambda share: area_and_error(mixed(share))[0] - goal, 0, 1))
 
 
+@pytest.mark.slow
 def test_an_unchanged_world_hardly_ever_raises_the_alarm() -> None:
     states = [alarm.watch({ALL: world()}, days(world(), 100, 12, seed), "v") for seed in range(40)]
     assert {state.outcomes for state in states} == {1200}
@@ -48,6 +49,7 @@ def test_an_unchanged_world_hardly_ever_raises_the_alarm() -> None:
     assert sum(state.raised is not None for state in states) <= 6
 
 
+@pytest.mark.slow
 def test_a_fall_of_the_area_is_found_after_the_stated_number_of_outcomes() -> None:
     stated = alarm.needed(world(), 2)
     daily = 25

@@ -200,6 +200,7 @@ def test_a_kill_counts_nothing_twice(address: str, start_outcomes: Start, bundle
         (KEY, ["--http_port=70000"], "expected a number from 1"),
     ],
 )
+@pytest.mark.slow
 def test_a_start_that_cannot_be_is_one_line(tmp_path: Path, key: str, words: list[str], says: str) -> None:
     own = {**os.environ, "HEALTHRISK_HOME": str(tmp_path), "HEALTHRISK_RECEIPT_KEY": key}
     done = run([sys.executable, "-m", "healthrisk", "outcome-service", "--host=127.0.0.1", *words], env=own)

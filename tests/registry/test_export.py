@@ -25,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dataset", ["heart-disease", "obesity"])
+@pytest.mark.slow
 def test_a_recalibrated_model_is_served_as_it_was_trained(dataset: str, family: Any) -> None:
     spec = specs.load(dataset)
     matrix, y = sample_bundle.rows_of(spec, 0)
@@ -41,6 +42,7 @@ def test_a_recalibrated_model_is_served_as_it_was_trained(dataset: str, family: 
     assert np.abs(expected - recalibrated.classifier_.predict_proba(inputs)).max() > 0.01
 
 
+@pytest.mark.slow
 def test_the_golden_rows_go_through_it(tmp_path: Path) -> None:
     spec = specs.load("heart-disease")
     spec = spec.model_copy(

@@ -95,6 +95,7 @@ def test_without_a_key_answers_bear_no_receipt(heart_pair: Pair, raw_rows: Any, 
     assert "receipt" not in http.post(heart_pair.predict_url, json={"instances": rows}).json()["predictions"][0]
 
 
+@pytest.mark.slow
 def test_a_key_that_is_too_short_stops_the_server(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
     server = Server("transformer.py", make_bundle(), tmp_path / "log", ("--predictor_host=127.0.0.1:1",))
     done = run(server.command(), env={"PATH": "", "HEALTHRISK_RECEIPT_KEY": "short-but-mine"})

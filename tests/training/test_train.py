@@ -39,6 +39,7 @@ def test_a_proper_score_is_what_a_spec_gets_that_names_none() -> None:
     assert {specs.load(name).selection.metric for name in specs.builtin_names()} == {LOG_LOSS}
 
 
+@pytest.mark.slow
 def test_heart_disease_searched_by_log_loss_has_risks_as_far_apart_as_they_are(heart: Heart) -> None:
     spec, matrix, y = heart
     fitted, _ = preprocessing.fit(spec, matrix)
