@@ -90,7 +90,10 @@ def run(bundle: Path, folder: Path, plan: Plan) -> Outcome:
         try:
             with _giving_way():
                 asyncio.run(_attack(targets, arsenal, outcome.tally, plan))
-        except KeyboardInterrupt:
+        except* OSError as errors:
+            # What became of the server stands among its own faults.
+            outcome.faults.append(f"a server cannot be reached: {errors.exceptions[0]!r}")
+        except* KeyboardInterrupt:
             outcome.faults.append(f"interrupted after {outcome.tally.sent.total():,} requests")
         finally:
             for watch in outcome.watches:

@@ -3,8 +3,13 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
+
+import psutil
+import pytest
 
 from healthrisk.serving.admission import AdmissionController, Limits
+from healthrisk.serving.errors import RequestError, bad_request
 from tests.support.patience import ANSWER
 
 LARGE, SMALL = 2**23, 2**10
@@ -55,3 +60,26 @@ def test_only_one_large_thing_is_worked_on_even_where_nobody_waits_for_it_any_mo
 
     asyncio.run(leave())
     assert (at_work, most) == (0, 1)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_large_work_frees_is_given_back(refused: bool) -> None:
+    """Blocks that stay in use among those that are freed keep none of the others in the process."""
+    size, count, every, stay = 1000, 200_000, 1000, []
+
+    def work() -> None:
+        blocks = [bytes(size) for _ in range(count)]
+        stay.extend(blocks[::every])
+        try:
+            blocks[count]
+        except IndexError as error:
+            if refused:
+                raise bad_request("bad_request", "too many") from error
+
+    async def grown() -> int:
+        before, refusals = psutil.Process().memory_info().rss, pytest.raises(RequestError)
+        with refusals if refused else nullcontext():
+            await AdmissionController(Limits()).work(LARGE, work)
+        return psutil.Process().memory_info().rss - before
+
+    assert asyncio.run(grown()) < size * count / 4

@@ -1,13 +1,15 @@
 """Admission: how many requests are under way, how many may be, and whether the server is on its way out."""
 
 import asyncio
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from healthrisk.serving.errors import unavailable
+from healthrisk.serving import memory
+from healthrisk.serving.errors import RequestError, unavailable
 
 Result = TypeVar("Result")
 _LARGE_BYTES = 2**18
@@ -76,9 +78,13 @@ class AdmissionController:
         Raises:
             RequestError: 503, all requests together have too many.
         """
-        self.held_bytes += size
+        self.count(size)
         if size > 0 and self.held_bytes > self.limits.max_held_bytes:
             raise unavailable("overloaded", f"overloaded: requests of {self.held_bytes} bytes are under way")
+
+    def count(self, size: int) -> None:
+        """Count bytes that are held whatever others hold."""
+        self.held_bytes += size
 
     async def work(self, size: int, work: Callable[[], Result]) -> Result:
         """Do work on a request or answer of so many bytes: at once, or, if it is large, on a thread of its own.
@@ -90,16 +96,16 @@ class AdmissionController:
             return work()
         async with self._turn:
             await asyncio.sleep(size * _PAUSE_SECONDS_PER_BYTE)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, _and_give_back, work)
 
     @contextmanager
     def holding(self, size: int) -> Iterator[None]:
         """Count bytes of an answer while a client takes it."""
-        self.held_bytes += size
+        self.count(size)
         try:
             yield
         finally:
-            self.held_bytes -= size
+            self.count(-size)
 
     @contextmanager
     def release_slot(self) -> Iterator[None]:
@@ -115,3 +121,16 @@ class AdmissionController:
         except BaseException:
             self.in_flight += 1
             raise
+
+
+def _and_give_back(work: Callable[[], Result]) -> Result:
+    try:
+        return work()
+    except RequestError as error:
+        # Whoever refuses a request holds what was read of it.
+        traceback.clear_frames(error.__traceback__)
+        if error.__context__:
+            traceback.clear_frames(error.__context__.__traceback__)
+        raise
+    finally:
+        memory.give_back()

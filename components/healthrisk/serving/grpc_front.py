@@ -17,6 +17,9 @@ from healthrisk.serving.http2_frames import DATA, END_STREAM, HEADERS, PREFACE, 
 
 # gRPC's clients wait for the server's settings before they send more than their own and a first call.
 _EARLY_BYTES = 2**18
+# A call of so few bytes, such as one for health, is let in whatever others hold: of all connections together these
+# are 32 MiB at most.
+_SMALL_BYTES = 2**10
 # How often a connection is looked at, in parts of the time that a message may take.
 _LOOKS = 4
 # Whom the kernel lets wait for the event loop, as many as uvicorn does; of more it drops the first packet, and a client
@@ -108,7 +111,10 @@ class GrpcFront(asyncio.Protocol):
             stream = self._streams[frame.stream] = _Stream(self._loop.time())
         if frame.kind == DATA:
             stream.size += frame.length
-            self._admission.hold(frame.length)
+            if stream.size <= _SMALL_BYTES:
+                self._admission.count(frame.length)
+            else:
+                self._admission.hold(frame.length)
         stream.complete = stream.complete or bool(frame.flags & END_STREAM)
 
     def answer(self, data: bytes, frames: FrameReader) -> None:

@@ -3,8 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import ctypes
-import gc
 import logging
 import os
 import ssl
@@ -22,7 +20,7 @@ from kserve.protocol.rest.server import RESTServer
 import kserve
 from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
-from healthrisk.serving import grpc_front, http_server, logs, openapi, tracing
+from healthrisk.serving import grpc_front, http_server, logs, memory, openapi, tracing
 from healthrisk.serving.admission import AdmissionController, Limits
 from healthrisk.serving.app import ServingApp
 from healthrisk.serving.body import Asgi
@@ -35,9 +33,6 @@ from healthrisk.serving.servers.grpc_service import make_server
 from healthrisk.serving.servers.served_model import BundleModel
 
 _log = logging.getLogger("healthrisk.server")
-# Their numbers in glibc's malloc.h. A threshold that is set stays; by itself it grows to the largest block ever freed.
-_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES = -3, 2**18
-_M_ARENA_MAX = -8
 _TURN_SECONDS = 0.0005
 
 
@@ -83,7 +78,7 @@ class BundleServer(kserve.ModelServer):
         data_plane = DataPlane(
             model, self.admission, self.metrics, tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
         )
-        _trim_memory()
+        memory.settle()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(data_plane))
 
@@ -133,19 +128,6 @@ class BundleServer(kserve.ModelServer):
 
     def _announce_stop(self) -> None:
         _log.info("stopping", extra={"model": self.model_name})
-
-
-def _trim_memory() -> None:
-    """Give back what only loading took, and spare the garbage collector what stays for the life of the process."""
-    gc.collect()
-    gc.freeze()
-    # glibc keeps what is freed, here a third of a large model's memory; other C libraries have no such calls.
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
-        # Nor is it to keep large bodies that are freed, among which later ones would find no room.
-        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
-        # A thread's own heap would be a second one that keeps what is freed; Python's threads take turns anyway.
-        libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def open_bundle(address: str, digest: str | None, cache: Path) -> Bundle:
