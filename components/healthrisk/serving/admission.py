@@ -54,6 +54,8 @@ class AdmissionController:
         self.held_bytes = 0
         self.draining = False
         self._turn = asyncio.Lock()
+        # Of large requests and answers, since memory was last given back: that takes some milliseconds.
+        self._worked_bytes = 0
         # One thread, so that work which nobody waits for any more is over before the next begins.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large")
 
@@ -96,7 +98,10 @@ class AdmissionController:
             return work()
         async with self._turn:
             await asyncio.sleep(size * _PAUSE_SECONDS_PER_BYTE)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, _and_give_back, work)
+            self._worked_bytes += size
+            if self._worked_bytes >= self.limits.max_body_bytes:
+                self._worked_bytes, work = 0, _and_give_back(work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     @contextmanager
     def holding(self, size: int) -> Iterator[None]:
@@ -123,14 +128,17 @@ class AdmissionController:
             raise
 
 
-def _and_give_back(work: Callable[[], Result]) -> Result:
-    try:
-        return work()
-    except RequestError as error:
-        # Whoever refuses a request holds what was read of it.
-        traceback.clear_frames(error.__traceback__)
-        if error.__context__:
-            traceback.clear_frames(error.__context__.__traceback__)
-        raise
-    finally:
-        memory.give_back()
+def _and_give_back(work: Callable[[], Result]) -> Callable[[], Result]:
+    def and_give_back() -> Result:
+        try:
+            return work()
+        except RequestError as error:
+            # Whoever refuses a request holds what was read of it.
+            traceback.clear_frames(error.__traceback__)
+            if error.__context__:
+                traceback.clear_frames(error.__context__.__traceback__)
+            raise
+        finally:
+            memory.give_back()
+
+    return and_give_back

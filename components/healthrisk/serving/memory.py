@@ -15,9 +15,8 @@ _M_ARENA_MAX = -8
 
 def settle() -> None:
     """Give back what only loading took, and spare the garbage collector what stays for the life of the process."""
-    gc.collect()
-    gc.freeze()
     give_back()
+    gc.freeze()
     if _IS_GLIBC:
         # Nor is it to keep large bodies that are freed, among which later ones would find no room.
         _LIBC.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
@@ -26,10 +25,11 @@ def settle() -> None:
 
 
 def give_back() -> None:
-    """Give back whole pages that are free, wherever in the heap they lie.
+    """Free what only refers to itself, as connections that have ended do, and give back whole pages, wherever they lie.
 
     Of a large request's many small parts glibc gives back only those above the last block that is still in use: under
     attack a server of 100 MiB kept 170 more of them.
     """
+    gc.collect()
     if _IS_GLIBC:
         _LIBC.malloc_trim(0)
