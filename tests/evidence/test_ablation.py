@@ -37,8 +37,8 @@ def test_body_mass_index_alone_scores_919(obesity: tuple[DatasetSpec, Part]) -> 
 def test_without_height_and_weight_obesity_is_harder(obesity: tuple[DatasetSpec, Part]) -> None:
     spec, part = obesity
     (core,) = spec.evidence.ablations
-    model = ablation.AblatedModel(spec, core, "random_forest", {}, 0)
-    intervals = model.cross_validate(part, repeats=1).intervals
+    once = spec.model_copy(update={"selection": spec.selection.model_copy(update={"repeats": 1})})
+    intervals = ablation.AblatedModel(once, core, "random_forest", {}, 0).cross_validate(part).intervals
     assert intervals["accuracy"].mean == pytest.approx(0.86, abs=0.03)
 
 
@@ -75,7 +75,7 @@ def test_nested_cross_validation_lands_near_the_published_figure(
 def test_the_outer_folds_choose_their_own_parameters(heart: tuple[DatasetSpec, np.ndarray, np.ndarray]) -> None:
     spec, matrix, y = heart
     small = spec.model_copy(update={"search": {"logistic_regression": {"C": (0.003, 3.0)}}})
-    model = search.make_search(small, "logistic_regression", 0, refit=True).fit(matrix[:200], y[:200])
+    model = search.Search(small, "logistic_regression", 0, refit=True).fit(matrix[:200], y[:200])
     assert model.best_params_["classifier__C"] in {0.003, 3.0}
     assert model.predict_proba(matrix[200:]).shape == (103, 2)
 

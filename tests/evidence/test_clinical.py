@@ -31,12 +31,12 @@ def test_heart_disease_asks_for_more_patients_than_there_are(heart: Heart) -> No
     spec, _, y = heart
     assert sample_size.parameters(spec) == 18
     p = np.full(len(y), y.mean())
-    nothing_known = sample_size.describe(spec, Event(y == 1, p > 0.5, p))
+    nothing_known = sample_size.describe(spec, len(y), Event(y == 1, p > 0.5, p))
     assert nothing_known is not None
     assert nothing_known.fewest == 382
     assert 1340 < nothing_known.most < 1360
     assert {criterion.assumed for criterion in nothing_known.criteria} == {"R² of 15% of the possible", ""}
-    assert sample_size.describe(spec, Event(y > 5, p > 0.5, p)) is None
+    assert sample_size.describe(spec, len(y), Event(y > 5, p > 0.5, p)) is None
 
 
 def test_levels_are_judged_where_they_begin(heart: Heart) -> None:

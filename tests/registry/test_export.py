@@ -58,7 +58,7 @@ def test_the_golden_rows_go_through_it(tmp_path: Path) -> None:
     trained.save(tmp_path / "model")
     decision = sample_bundle.decision(spec, "random_forest", 0.8)
     origin = DataOrigin(sha256="0" * 64, rows=len(part[1]))
-    bundle = build_bundle(spec, tmp_path / "bundles", tmp_path / "model", *part, decision, origin)
+    bundle = build_bundle(spec, tmp_path / "bundles", tmp_path / "model", [part[0]], part, decision, origin)
     scorer = Scorer(bundle)
     scorer.replay_golden()
     assert scorer.probabilities(part[0]) == pytest.approx(trained.probabilities(spec, part[0]), abs=1e-6)

@@ -30,5 +30,5 @@ def test_the_bundle_holds_the_preprocessor_s_own_bytes(tmp_path: Path) -> None:
     part = read_split(spec, tmp_path / "train")
     decision = sample_bundle.decision(spec, "logistic_regression", 0.8)
     origin = DataOrigin(sha256="0" * 64, rows=400)
-    built = build_bundle(spec, tmp_path / "bundles", tmp_path / "model", *part, decision, origin)
+    built = build_bundle(spec, tmp_path / "bundles", tmp_path / "model", [part[0]], part, decision, origin)
     assert (built.path / "preprocessor.joblib").read_bytes() == written.read_bytes()

@@ -56,8 +56,9 @@ def training_record(spec: DatasetSpec, family: Family, seed: int, rows: int) -> 
         family=family,
         seed=seed,
         rows=rows,
+        judged=0,
         parameters={},
-        search=SearchRecord(folds=2, metric=spec.selection.metric, candidates=()),
+        search=SearchRecord(folds=2, metric=spec.selection.metric, rungs=()),
         cross_validation=cross_validation(0.8),
     )
 
@@ -105,11 +106,10 @@ def build(dataset: str, family: Any, folder: Path, seed: int = 7) -> Path:
     with tempfile.TemporaryDirectory() as source:
         # No row was cross-validated: the reference is made of what the model itself says.
         out_of_fold = np.zeros((0, len(chosen.target.classes)))
-        train.Trained(family, fitted, classifier, record, out_of_fold).save(Path(source))
+        train.Trained(family, fitted, classifier, record, out_of_fold, np.zeros(0, dtype=np.intp)).save(Path(source))
         chosen_one = decision(chosen, family, 0.8, seed)
-        return build_bundle(
-            chosen, folder, Path(source), matrix, target, chosen_one, DataOrigin(sha256="0" * 64, rows=len(matrix))
-        ).path
+        origin = DataOrigin(sha256="0" * 64, rows=len(matrix))
+        return build_bundle(chosen, folder, Path(source), [matrix], (matrix, target), chosen_one, origin).path
 
 
 if __name__ == "__main__":

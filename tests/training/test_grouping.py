@@ -96,7 +96,7 @@ def test_a_self_tuning_model_keeps_patients_together(tmp_path: Path) -> None:
     parts = split(spec, visits(1), tmp_path)
     matrix, y = read_split(spec, parts[0])
     groups = read_common(parts[0])[0]
-    fitted = search.make_search(spec, "logistic_regression", 0, grouped=True).fit(matrix, y, groups=groups)
+    fitted = search.Search(spec, "logistic_regression", 0).fit(matrix, y, groups)
     assert fitted.best_params_["classifier__C"] in {0.1, 1.0}
 
 

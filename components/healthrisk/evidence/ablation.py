@@ -10,7 +10,7 @@ from healthrisk.training import cross_validation, estimators, metrics, search
 from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import proportion
 from healthrisk.training.record import CrossValidation, Parameters
-from healthrisk.training.split import Part
+from healthrisk.training.sampling import Part
 
 
 def baselines(spec: DatasetSpec, test: Part, every: Part) -> tuple[BaselineFigures, ...]:
@@ -56,8 +56,7 @@ class AblatedModel:
         """Take the parameters that a search on an encoded part of the full spec finds best."""
         matrix, y = part
         with estimators.parallel(self._family, len(y)):
-            unfitted = search.make_search(self.spec, self._family, self._seed, grouped=groups is not None)
-            searched = unfitted.fit(matrix[:, self._kept], y, groups=groups, together=groups)
+            searched = search.Search(self.spec, self._family, self._seed).fit(matrix[:, self._kept], y, groups)
         self._model.set_params(**searched.best_params_)
         return self
 
@@ -71,12 +70,13 @@ class AblatedModel:
         result: NDArray[np.float64] = self._model.predict_proba(matrix[:, self._kept])
         return result
 
-    def cross_validate(self, part: Part, repeats: int, groups: Groups | None = None) -> CrossValidation:
+    def cross_validate(self, part: Part, groups: Groups | None = None) -> CrossValidation:
         """Return the scores of repeated cross-validation on an encoded part of the full spec."""
         matrix, y = part
-        folds = cross_validation.splits(self.spec, y, self._seed + 1, repeats, groups)
         with estimators.parallel(self._family, len(y)):
-            scores, _ = cross_validation.cross_validate(self.spec, self._model, matrix[:, self._kept], y, folds, groups)
+            scores, _ = cross_validation.validate(
+                self.spec, self._model, matrix[:, self._kept], y, self._seed + 1, groups
+            )
         return cross_validation.summarize(self.spec, scores)
 
 
@@ -88,7 +88,7 @@ def measure(ablated: AblatedModel, train: Part, test: Part, groups: Groups | Non
     validated = None
     if full:
         ablated.search(train, groups)
-        validated = ablated.cross_validate(train, ablated.spec.selection.repeats, groups).intervals
+        validated = ablated.cross_validate(train, groups).intervals
     matrix, y = test
     return AblationFigures(
         name=ablated.name,

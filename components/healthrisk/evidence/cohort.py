@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from healthrisk.evidence.documents import CodeCount, Cohort, CohortLine, Predictor, Quartiles
 from healthrisk.evidence.event import Event
 from healthrisk.spec import Column, DatasetSpec
-from healthrisk.training.split import Part
+from healthrisk.training.sampling import Part
 
 
 def describe(spec: DatasetSpec, matrix: NDArray[np.float64], event: Event) -> Cohort:

@@ -23,7 +23,7 @@ from healthrisk.training import estimators, metrics
 from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import proportion
 from healthrisk.training.record import Parameters
-from healthrisk.training.split import Part
+from healthrisk.training.sampling import Part
 
 # An encoded matrix [rows, features of the full spec] to probabilities [rows, classes].
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]

@@ -20,6 +20,7 @@ from healthrisk.evidence import (
     fairness,
     gates,
     imputation,
+    learning_curve,
     linear_terms,
     nested_cv,
     operating_points,
@@ -30,12 +31,15 @@ from healthrisk.evidence import (
 from healthrisk.evidence.clinical_documents import SmoothCalibration
 from healthrisk.evidence.documents import AblationFigures, ClassCalibration, MissingSite, Site
 from healthrisk.evidence.record import EvidenceRecord
+from healthrisk.evidence.scale_documents import RungSize, Sampled
 from healthrisk.spec import DatasetSpec, Family, GateResult
 from healthrisk.spec.metric import SITE_ROC_AUC, SUSPECT_LABELS
+from healthrisk.training import sampling
 from healthrisk.training.decision import Decision
 from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import Estimate, proportion
-from healthrisk.training.split import Part
+from healthrisk.training.record import SearchRecord
+from healthrisk.training.sampling import Part
 from healthrisk.training.train import Trained
 
 NESTED_REPEATS = 2
@@ -57,18 +61,29 @@ def gather(
     """Return the evidence on the winner.
 
     Subgroups, calibration and net benefit are judged on every row: out-of-fold probabilities of the training part and
-    the hold-out's, so that no row is judged by a model that has seen it. `groups` and `places` say which rows belong
-    together and where they are from [training rows, then the hold-out's].
+    the hold-out's, so that no row is judged by a model that has seen it; of large parts on the judged rows. `groups`
+    and `places` say which rows belong together and where they are from [training rows, then the hold-out's].
     """
     chosen = next(model for model in models if model.family == winner)
-    case = _Case(spec, chosen, train, test, seed, level, groups, places)
-    record = _gather_quick(case)
+    held_out = sampling.judged(spec, test[1], seed)
+    rows = np.concatenate([chosen.judged, len(train[1]) + held_out])
+    case = _Case(
+        spec,
+        chosen,
+        sampling.take(train, chosen.judged),
+        sampling.take(test, held_out),
+        seed,
+        level,
+        None if groups is None else groups[rows],
+        None if places is None else places[rows],
+    )
+    record = _gather_quick(case, train, test, {model.family: model.record.search for model in models})
     return _add_full(case, [model.family for model in models], record) if level == "full" else record
 
 
 @dataclass(frozen=True)
 class _Case:
-    """The winner, and the rows that it is judged on."""
+    """The winner, and the rows that it is judged on: of large parts a sample."""
 
     spec: DatasetSpec
     model: Trained
@@ -84,13 +99,23 @@ class _Case:
         """Every row, those of training first."""
         return np.vstack([self.train[0], self.test[0]]), np.concatenate([self.train[1], self.test[1]])
 
+    @property
+    def training_groups(self) -> Groups | None:
+        """Which of the training rows belong together."""
+        return None if self.groups is None else self.groups[: len(self.train[1])]
+
+    @cached_property
+    def refitted(self) -> sampling.Positions:
+        """The rows that evidence with fits of its own is gathered on."""
+        return sampling.refitted(self.spec, self.rows[1], self.seed)
+
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """Probabilities [rows, classes] of models that have not seen the row."""
         return np.vstack([self.model.out_of_fold, self.model.probabilities(self.spec, self.test[0])])
 
 
-def _gather_quick(case: _Case) -> EvidenceRecord:
+def _gather_quick(case: _Case, train: Part, test: Part, searches: dict[Family, SearchRecord]) -> EvidenceRecord:
     spec, model, rows, p, seed = case.spec, case.model, case.rows, case.probabilities, case.seed
     judged = event.binarize(spec, rows[1], p)
     explained = explanation.describe(spec, model, rows[0], case.test[0], seed)
@@ -101,7 +126,7 @@ def _gather_quick(case: _Case) -> EvidenceRecord:
         event=event.name(spec),
         rows=len(p),
         cohort=cohort.describe(spec, rows[0], judged),
-        repeated=cohort.repeated(case.train, case.test),
+        repeated=cohort.repeated(train, test),
         calibration=calibration.measure(judged),
         calibration_by_class=_by_class(spec, rows[1], p),
         gates=tuple(gates.judge(gates.Judged(spec, rows[1], p, rows[0]))),
@@ -109,9 +134,11 @@ def _gather_quick(case: _Case) -> EvidenceRecord:
         fairness=fairness.audit(spec, rows[0], judged, seed),
         intersections=fairness.intersections(spec, rows[0], judged, seed),
         no_information=_no_information(rows[1]),
-        sample_size=sample_size.describe(spec, event.binarize(spec, case.train[1], model.out_of_fold)),
+        sample_size=sample_size.describe(spec, len(train[1]), event.binarize(spec, case.train[1], model.out_of_fold)),
         operating=operating_points.points(spec, rows[1], p),
         smooth=_smooth(spec, rows[1], p),
+        sampled=_sampled(case, train, test, searches),
+        learning_curve=learning_curve.describe(spec, model, case.train, case.test, seed, case.training_groups),
         sets=conformal.describe(spec, *rows, p, seed, case.groups),
         linear=linear_terms.describe(spec, model),
         baselines=ablation.baselines(spec, case.test, rows),
@@ -127,11 +154,10 @@ def _ablate(case: _Case) -> tuple[tuple[AblationFigures, ...], tuple[Site | Miss
     """Return what ablated models score, and how all models do at the other sites."""
     spec, model, full = case.spec, case.model, case.level == "full"
     scores: dict[str, external.Score] = {"full": lambda matrix: model.probabilities(spec, matrix)}
-    groups = None if case.groups is None else case.groups[: len(case.train[1])]
     ablations = []
     for each in spec.evidence.ablations:
         ablated = ablation.AblatedModel(spec, each, model.family, model.record.parameters, case.seed)
-        figures = ablation.measure(ablated, case.train, case.test, groups, full=full)
+        figures = ablation.measure(ablated, case.train, case.test, case.training_groups, full=full)
         scores[each.name] = ablated.probabilities
         ablations.append(figures)
     sites = external.sites(spec, scores, case.seed, download=full)
@@ -143,7 +169,9 @@ def _ablate(case: _Case) -> tuple[tuple[AblationFigures, ...], tuple[Site | Miss
 
 def _add_full(case: _Case, families: Sequence[Family], record: EvidenceRecord) -> EvidenceRecord:
     """Return the evidence with what takes fits of its own: robustness and nested cross-validation."""
-    spec, rows, seed, groups = case.spec, case.rows, case.seed, case.groups
+    spec, seed = case.spec, case.seed
+    rows = sampling.take(case.rows, case.refitted)
+    groups = None if case.groups is None else case.groups[case.refitted]
     winner = case.model.family, case.model.record.parameters
     stress = robustness.stress(spec, *winner, rows, seed, STRESS_REPEATS, groups)
     detection = robustness.detect(spec, *winner, rows, seed, groups)
@@ -164,6 +192,21 @@ def add_gates(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -
         added.append(external.judge(spec, gate, evidence.left_out))
     added += [gate for comparison in evidence.fairness for gate in comparison.gates]
     return decision.model_copy(update={"gates": (*decision.gates, *added)})
+
+
+def _sampled(case: _Case, train: Part, test: Part, searches: dict[Family, SearchRecord]) -> Sampled:
+    return Sampled(
+        reduced=len(train[1]) > case.spec.scale.whole_rows,
+        searched={
+            family: tuple(RungSize(candidates=len(rung.candidates), rows=rung.rows) for rung in search.rungs)
+            for family, search in searches.items()
+        },
+        train=len(train[1]),
+        test=len(test[1]),
+        judged_train=len(case.train[1]),
+        judged_test=len(case.test[1]),
+        refitted=len(case.refitted),
+    )
 
 
 def _by_class(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64]) -> tuple[ClassCalibration, ...]:

@@ -34,8 +34,7 @@ def nested(
     """Return each family's scores and intervals; logs a line a family and repeat."""
     matrix, y = part
     outer = cross_validation.splits(spec, y, seed + 1, repeats, groups)
-    grouped = groups is not None
-    models = {family: search.make_search(spec, family, seed, refit=True, grouped=grouped) for family in families}
+    models = {family: search.Search(spec, family, seed, refit=True) for family in families}
     began = time.monotonic()
     results: dict[Family, CrossValidation] = {}
     with _processes():
@@ -73,6 +72,5 @@ def _judge(
     fold: cross_validation.Split,
 ) -> dict[str, float]:
     fit_on, held_out = fold
-    together = None if groups is None else groups[fit_on]
-    fitted = clone(model).fit(matrix[fit_on], y[fit_on], groups=together, together=together)
+    fitted = clone(model).fit(matrix[fit_on], y[fit_on], None if groups is None else groups[fit_on])
     return metrics.score_all(y[held_out], fitted.predict_proba(matrix[held_out]))

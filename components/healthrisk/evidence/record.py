@@ -26,6 +26,7 @@ from healthrisk.evidence.documents import (
     Site,
     SuspectLabels,
 )
+from healthrisk.evidence.scale_documents import LearningCurve, Sampled
 from healthrisk.spec import Family, GateResult
 from healthrisk.training.intervals import Estimate
 from healthrisk.training.record import CrossValidation
@@ -40,6 +41,8 @@ class EvidenceRecord(Document):
     level: Level
     event: str
     rows: int
+    sampled: Sampled
+    learning_curve: LearningCurve
     cohort: Cohort
     repeated: int
     calibration: Calibration

@@ -24,8 +24,11 @@ def parameters(spec: DatasetSpec) -> int:
     return sum(len(column.codes) - 1 if column.kind == "code" else 1 for column in spec.columns)
 
 
-def describe(spec: DatasetSpec, training: Event) -> SampleSize | None:
-    """Return what the criteria ask for, given the training rows judged unseen; None where only one outcome occurs."""
+def describe(spec: DatasetSpec, patients: int, training: Event) -> SampleSize | None:
+    """Return what the criteria ask for, beside the patients that train, given those of them that are judged unseen.
+
+    None where only one outcome occurs.
+    """
     share, count = float(training.happened.mean()), parameters(spec)
     if not 0 < share < 1:
         return None
@@ -47,8 +50,8 @@ def describe(spec: DatasetSpec, training: Event) -> SampleSize | None:
     overall = math.ceil((1.96 / MARGIN) ** 2 * share * (1 - share))
     criteria.append(SizeCriterion(asks="the overall risk within 0.05", assumed="", patients=overall))
     return SampleSize(
-        patients=len(training.happened),
-        events=int(min(training.happened.sum(), (~training.happened).sum())),
+        patients=patients,
+        events=round(min(share, 1 - share) * patients),
         parameters=count,
         criteria=tuple(criteria),
     )

@@ -1,6 +1,7 @@
 """Turn the winner into a bundle: serving form, proof of parity, golden rows and reference distributions."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +19,26 @@ from healthrisk.registry import export, provenance
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing
 from healthrisk.training.decision import Decision
+from healthrisk.training.sampling import Part
 from healthrisk.training.train import Trained
 
 GOLDEN_ROWS = 20
+ROWS_AT_ONCE = 250_000
 
 
 def build_bundle(
     spec: DatasetSpec,
     folder: Path,
     source: Path,
-    matrix: NDArray[np.float64],
-    y: NDArray[np.int64],
+    seen: Sequence[NDArray[np.float64]],
+    judged: Part,
     decision: Decision,
     data: DataOrigin,
 ) -> Bundle:
     """Write the bundle of the trained model in `source` below `folder` and return it opened.
 
-    `matrix` [rows, features] holds every row the pipeline has seen, those of training first, `y` [rows] their class
-    positions; `data` says where they are from.
+    `seen` are encoded matrices of every row that the pipeline has seen, `judged` the rows that the model was judged on,
+    those of training first; `data` says where they are from.
 
     Raises:
         BundleError: the serving form differs from scikit-learn's by more than 1e-6 on any of these rows or on 10,000
@@ -45,8 +48,8 @@ def build_bundle(
     preprocessor = preprocessing.extract(spec, trained.preprocessing)
     serving = export.serving_form(trained.classifier, preprocessor.outputs)
     generated = parity.generate_rows(spec, parity.GENERATED_ROWS, trained.record.seed)
-    proven = _prove_parity(trained, preprocessor, serving, np.vstack([matrix, generated]))
-    documents = _documents(spec, trained, preprocessor, serving, (matrix, y), generated)
+    proven = _prove_parity(trained, preprocessor, serving, [*seen, generated])
+    documents = _documents(spec, trained, preprocessor, serving, judged, generated)
     documents["metrics.json"] = decision.to_json()
 
     def fill(path: Path) -> Provenance:
@@ -74,12 +77,16 @@ def _origin(spec: DatasetSpec, trained: Trained, data: DataOrigin, proven: Parit
 
 
 def _prove_parity(
-    trained: Trained, preprocessor: Preprocessor, serving: ServingForm, rows: NDArray[np.float64]
+    trained: Trained, preprocessor: Preprocessor, serving: ServingForm, matrices: Sequence[NDArray[np.float64]]
 ) -> Parity:
-    """Compare the serving form with scikit-learn's objects on encoded rows."""
-    expected = trained.classifier.predict_proba(_independent(trained, rows))
-    difference = parity.check_form(expected, preprocessor, serving, rows)
-    return Parity(rows=len(rows), largest_difference=difference)
+    """Compare the serving form with scikit-learn's objects on encoded rows, in bounded memory."""
+    differences = []
+    for matrix in matrices:
+        for begin in range(0, len(matrix), ROWS_AT_ONCE):
+            rows = matrix[begin : begin + ROWS_AT_ONCE]
+            expected = trained.classifier.predict_proba(_independent(trained, rows))
+            differences.append(parity.check_form(expected, preprocessor, serving, rows))
+    return Parity(rows=sum(map(len, matrices)), largest_difference=max(differences))
 
 
 def _documents(
@@ -87,21 +94,21 @@ def _documents(
     trained: Trained,
     preprocessor: Preprocessor,
     serving: ServingForm,
-    seen: tuple[NDArray[np.float64], NDArray[np.int64]],
+    judged: Part,
     generated: NDArray[np.float64],
 ) -> dict[str, str]:
     """Return what servers read besides the classifier, by file."""
-    matrix, y = seen
+    matrix, y = judged
     held_out = serving.load().probabilities(preprocessor.transform(matrix[len(trained.out_of_fold) :]))
     # As new rows will be scored: a model is surer of those it has seen.
     unseen = np.vstack([trained.out_of_fold.astype(np.float32), held_out])
     described = reference.describe(spec, matrix, unseen)
-    judged = validation_bins.count(spec, described, matrix, unseen, y)
+    bins = validation_bins.count(spec, described, matrix, unseen, y)
     return {
         "spec.json": spec.to_json(),
         "preprocessor.json": preprocessor.to_json(),
         "golden.json": _golden(spec, preprocessor, serving, generated).to_json(),
-        "reference.json": described.model_copy(update={"validated": judged}).to_json(),
+        "reference.json": described.model_copy(update={"validated": bins}).to_json(),
     }
 
 

@@ -17,7 +17,9 @@ from healthrisk.registry.comparison import Comparison, IncomparableError, compar
 from healthrisk.registry.provenance import git_revision
 from healthrisk.registry.registration import Registration
 from healthrisk.spec import DatasetSpec, Verdict
+from healthrisk.training import sampling
 from healthrisk.training.decision import Decision
+from healthrisk.training.sampling import Part
 from healthrisk.training.split import read_split
 from healthrisk.training.train import Trained
 
@@ -47,12 +49,16 @@ def register_winner(
     _check_gates(decision)
     folder, model = next(pair for pair in zip(models, trained, strict=True) if pair[1].family == decision.winner)
     train, test = (read_split(spec, part) for part in parts)
-    rows = np.vstack([train[0], test[0]]), np.concatenate([train[1], test[1]])
-    unseen = np.vstack([model.out_of_fold, model.probabilities(spec, test[0])])
+    fitted, held_out = (
+        sampling.take(train, model.judged),
+        sampling.take(test, sampling.judged(spec, test[1], decision.seed)),
+    )
+    judged = np.vstack([fitted[0], held_out[0]]), np.concatenate([fitted[1], held_out[1]])
+    unseen = np.vstack([model.out_of_fold, model.probabilities(spec, held_out[0])])
     with scratch_folder(settings().home / "building") as building:
-        built = build.build_bundle(spec, building, folder, *rows, decision, data)
+        built = build.build_bundle(spec, building, folder, [train[0], test[0]], judged, decision, data)
         uri = store.put(built, settings().bundles)
-    version, reason = versions.register(built, uri, decision, runs[decision.winner], _compare(spec, rows, unseen))
+    version, reason = versions.register(built, uri, decision, runs[decision.winner], _compare(spec, judged, unseen))
     alias = next((alias for alias in (versions.CHAMPION, versions.CHALLENGER) if alias in version.aliases), "")
     return Registration(
         name=spec.name,
@@ -71,9 +77,7 @@ def _check_gates(decision: Decision) -> None:
         raise GateError(f"{decision.winner} fails its gates: {failed}; nothing was registered")
 
 
-def _compare(
-    spec: DatasetSpec, rows: tuple[NDArray[np.float64], NDArray[np.int64]], probabilities: NDArray[np.float64]
-) -> Comparison | str:
+def _compare(spec: DatasetSpec, rows: Part, probabilities: NDArray[np.float64]) -> Comparison | str:
     """Return the comparison with the champion, or why there is none."""
     champion = versions.champion(spec.name)
     if champion is None:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from healthrisk.evidence.clinical_documents import SmoothCalibration
 from healthrisk.evidence.documents import ExplainedPatient, MeanEffect, NetBenefit
+from healthrisk.evidence.scale_documents import LearningCurve
 from healthrisk.reports import plots
 
 
@@ -21,6 +22,22 @@ def decision_curve(curve: NetBenefit) -> Figure:
     axes.set(xlabel="Risk from which one acts", ylabel="Net benefit per patient", xlim=(0, 0.95))
     axes.set_ylim(-0.25 * highest, 1.1 * highest)
     axes.legend(fontsize=8, frameon=False)
+    plots.hide_frame(axes)
+    return figure
+
+
+def learning_curve(curve: LearningCurve) -> Figure:
+    """Plot log loss against the rows that were fitted on, each size twice the one before."""
+    figure = Figure(figsize=(plots.WIDTH, 3.0), layout="constrained")
+    axes = figure.add_subplot()
+    rows = [point.rows for point in curve.points]
+    low, high = ([getattr(point.log_loss, end) for point in curve.points] for end in ("low", "high"))
+    axes.fill_between(rows, low, high, color=plots.COLOURS[0], alpha=0.25, linewidth=0)
+    axes.plot(rows, [point.log_loss.mean for point in curve.points], marker="o", markersize=4, **plots.line_style(0))
+    axes.set_xscale("log")
+    axes.set_xticks(rows, [f"{count:,}" for count in rows])
+    axes.minorticks_off()
+    axes.set(xlabel="Rows fitted on", ylabel="Log loss")
     plots.hide_frame(axes)
     return figure
 

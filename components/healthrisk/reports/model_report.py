@@ -103,6 +103,7 @@ def _pictures(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -
         "intervals": plots.intervals(measured, title),
         "curves": plots.calibration(_by_model(models)),
         "decision_curve": evidence_plots.decision_curve(evidence.net_benefit),
+        "learning_curve": evidence_plots.learning_curve(evidence.learning_curve),
         "explanation": evidence_plots.explanation(evidence.explanation.overall),
         "patient": evidence_plots.patient(evidence.explanation.example),
     }

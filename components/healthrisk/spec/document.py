@@ -18,7 +18,16 @@ from healthrisk.spec.columns import Column
 from healthrisk.spec.gate import DEFAULT_GATES, EVERY_CLASS, Gate
 from healthrisk.spec.metric import BASELINE_GAIN, LEAST_RECALL, SITE_ROC_AUC, Metric
 from healthrisk.spec.outcome import RiskLevel, Target
-from healthrisk.spec.policies import CsvFormat, Evidence, Family, ForeignEncoding, Selection, Source, Validation
+from healthrisk.spec.policies import (
+    CsvFormat,
+    Evidence,
+    Family,
+    ForeignEncoding,
+    Scale,
+    Selection,
+    Source,
+    Validation,
+)
 from healthrisk.spec.study import Study
 
 
@@ -50,6 +59,7 @@ class DatasetSpec(Document):
     foreign_encodings: tuple[ForeignEncoding, ...] = ()
     search: dict[Family, dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]] = Field(default_factory=dict)
     selection: Selection = Selection()
+    scale: Scale = Scale()
     gates: tuple[Gate, ...] = ()
     risk_levels: tuple[RiskLevel, ...] = Field(min_length=1)
     evidence: Evidence = Evidence()

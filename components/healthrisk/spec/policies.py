@@ -79,6 +79,29 @@ class Selection(Document):
     repeats: int = Field(default=5, ge=1, le=100)
 
 
+class Scale(Document):
+    """From where on less than everything is computed, and how exact the rest has to be.
+
+    What was left out of a table, and what that cost, stands in its report.
+    """
+
+    # Up to so many training rows every candidate of a search is judged on every row, every repeat is made, and no row
+    # is left out.
+    whole_rows: int = Field(default=5_000, ge=100)
+    # A search of more rows halves: all candidates are judged on a stratified sample, the best third on three times as
+    # many rows, and so on, the last of them on so many.
+    search_rows: int = Field(default=10_000, ge=100)
+    # A tree of a forest draws so many rows at most.
+    tree_rows: int = Field(default=20_000, ge=100)
+    # Repeats of cross-validation end when the interval of the metric that models are chosen by is no wider than this
+    # share of what lies between knowing the classes' frequencies alone and knowing all.
+    score_width: float = Field(default=0.1, gt=0, lt=1)
+    # Of each part at least so many rows are judged, and so many more that a share of the scarcest class's has an
+    # interval no wider than this.
+    judged_rows: int = Field(default=20_000, ge=100)
+    share_width: float = Field(default=0.04, gt=0, lt=1)
+
+
 class Baseline(Document):
     """A rule to hold models against: the product of columns raised to `powers`, cut into the classes in their order."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from healthrisk.spec import DatasetSpec
 
 if TYPE_CHECKING:
-    from healthrisk.training.split import Part
+    from healthrisk.training.sampling import Part
     from healthrisk.training.train import Trained
 
 

@@ -65,6 +65,37 @@ def cross_validate(
     return scores, pooled
 
 
+def validate(
+    spec: DatasetSpec,
+    model: BaseEstimator,
+    matrix: NDArray[np.float64],
+    y: NDArray[np.int64],
+    seed: int,
+    groups: Groups | None = None,
+) -> tuple[list[dict[str, float]], NDArray[np.float64]]:
+    """Return what `cross_validate` does, over the spec's repeats; in a large table over as many as narrow the interval.
+
+    When to stop depends on the interval's width alone, not on where it lies, so that no figure is favoured.
+    """
+    folds = splits(spec, y, seed, groups=groups)
+    if len(y) <= spec.scale.whole_rows:
+        return cross_validate(spec, model, matrix, y, folds, groups)
+    count = spec.selection.folds
+    scores, pooled = cross_validate(spec, model, matrix, y, folds[:count], groups)
+    while len(scores) < len(folds) and not _is_narrow(spec, y, scores):
+        scores += cross_validate(spec, model, matrix, y, folds[len(scores) : len(scores) + count], groups)[0]
+    return scores, pooled
+
+
+def _is_narrow(spec: DatasetSpec, y: NDArray[np.int64], scores: Sequence[dict[str, float]]) -> bool:
+    metric = spec.selection.metric
+    interval = summarize(spec, scores).intervals[metric.name]
+    frequencies = np.bincount(y, minlength=len(spec.target.classes)) / len(y)
+    nothing = metrics.score(metric, y, np.tile(frequencies, (len(y), 1)))
+    all_known = metric.range[0] if metric.better == "lower" else metric.range[1]
+    return interval.high - interval.low <= spec.scale.score_width * abs(all_known - nothing)
+
+
 def summarize(spec: DatasetSpec, folds: Sequence[dict[str, float]]) -> CrossValidation:
     """Return scores of repeated cross-validation by metric, with their corrected resampled t intervals."""
     columns = {metric: np.array([fold[metric.name] for fold in folds]) for metric in SCORES}

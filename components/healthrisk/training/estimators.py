@@ -54,6 +54,18 @@ def make_model(spec: DatasetSpec, family: Family, seed: int, parameters: Paramet
     return Model([("preprocess", preprocessing.ServedPreprocessing(spec)), ("classifier", classifier)])
 
 
+def limits(spec: DatasetSpec, family: Family, rows: int) -> Parameters:
+    """Return what keeps a model of so many rows from costing more than it is worth: how many a forest's tree draws.
+
+    Trees that draw fewer rows differ more, which is what a forest averages over (Scornet, ESAIM 21, 2017). A spec that
+    searches how its trees draw decides for itself.
+    """
+    searched = spec.search.get(family, {})
+    if family != "random_forest" or rows <= max(spec.scale.tree_rows, spec.scale.whole_rows):
+        return {}
+    return {} if {"max_samples", "bootstrap"} & set(searched) else {"max_samples": spec.scale.tree_rows}
+
+
 @contextmanager
 def parallel(family: Family, rows: int) -> Iterator[None]:
     """Fit one family's models side by side within this context.

@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from healthrisk.spec import FAMILIES, DatasetSpec, Family, GateResult, Verdict
 from healthrisk.spec.metric import ACCURACY, F1_MACRO, ROC_AUC
-from healthrisk.training import metrics, threads
+from healthrisk.training import metrics, sampling, threads
 from healthrisk.training.decision import Curves, Decision, Figures, Importance, ModelFigures, SplitRows
 from healthrisk.training.record import CrossValidation
 from healthrisk.training.train import Trained
@@ -30,9 +30,13 @@ def evaluate(
     test: tuple[NDArray[np.float64], NDArray[np.int64]],
     seed: int,
 ) -> Decision:
-    """Measure every model on both parts, given as encoded matrix and class positions, and decide."""
-    with threads.for_rows(len(train[1])):
-        measured = {model.family: _measure(spec, model, train, test, seed) for model in models}
+    """Measure every model on both parts, given as encoded matrix and class positions, and decide.
+
+    Of a large part the judged rows alone are measured; all models' are the same.
+    """
+    on = sampling.take(train, models[0].judged), sampling.take(test, sampling.judged(spec, test[1], seed))
+    with threads.for_rows(len(on[0][1])):
+        measured = {model.family: _measure(spec, model, *on, seed) for model in models}
     winner, best = choose(spec, {family: figures.cross_validation for family, figures in measured.items()})
     return Decision(
         dataset=spec.name,

@@ -19,12 +19,22 @@ class Candidate(Document):
     sd: float
 
 
+class Rung(Document):
+    """The candidates that were judged on a sample of so many rows."""
+
+    rows: int
+    candidates: tuple[Candidate, ...]
+
+
 class SearchRecord(Document):
-    """How hyper-parameters were searched: the folds, the metric that chose, and every candidate."""
+    """How hyper-parameters were searched: the folds, the metric that chose, and every rung, the last one with the best.
+
+    A search that judges every candidate on every row has one rung.
+    """
 
     folds: int
     metric: ScoreMetric
-    candidates: tuple[Candidate, ...]
+    rungs: tuple[Rung, ...]
 
 
 class CrossValidation(Document):
@@ -37,11 +47,12 @@ class CrossValidation(Document):
 
 
 class TrainingRecord(Document):
-    """How one family was trained on `rows` rows."""
+    """How one family was trained on `rows` rows, and cross-validated on `judged` of them."""
 
     family: Family
     seed: int
     rows: int
+    judged: int
     parameters: Parameters
     search: SearchRecord
     cross_validation: CrossValidation

@@ -1,17 +1,23 @@
-"""The search of a family's hyper-parameters by cross-validation."""
+"""The search of a family's hyper-parameters by cross-validation: of every candidate, in a large table by halving.
+
+Successive halving (Jamieson and Talwalkar, AISTATS 2016) judges all candidates on a sample, the best third of them on
+three times as many rows, and so on. What it can lose is a candidate that is good on many rows only.
+"""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from healthrisk.spec import DatasetSpec, Family
-from healthrisk.training import metrics
-from healthrisk.training.estimators import make_model
-from healthrisk.training.record import Candidate, Parameters, SearchRecord
+from healthrisk.training import metrics, sampling
+from healthrisk.training.estimators import limits, make_model
+from healthrisk.training.grouping import Groups
+from healthrisk.training.record import Candidate, Parameters, Rung, SearchRecord
 
 # Searched where a spec has no `search` of its own for the family. Small grids: with a few hundred patients a wider
 # search mostly finds noise.
@@ -22,43 +28,84 @@ DEFAULT_SEARCH: dict[Family, dict[str, list[Any]]] = {
 }
 
 
-def make_search(
-    spec: DatasetSpec, family: Family, seed: int, *, refit: bool = False, grouped: bool = False
-) -> GridSearchCV:
-    """Return the unfitted search of a family's hyper-parameters; with `refit` it is a model that tunes itself.
+class Search(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A search of one family's hyper-parameters; fitted, it knows the best and, with `refit`, is a model of them."""
 
-    A grouped one wants `groups` when it is fitted, and `together`, the same, for what is fitted in each fold.
-    """
-    pipeline = make_model(spec, family, seed, {})
-    step = "classifier__classifier__" if spec.selection.recalibration == "platt" else "classifier__"
-    grid = {f"{step}{name}": list(values) for name, values in spec.search.get(family, DEFAULT_SEARCH[family]).items()}
-    metric = spec.selection.metric
+    def __init__(self, spec: DatasetSpec, family: Family, seed: int, refit: bool = False) -> None:
+        self.spec, self.family, self.seed, self.refit = spec, family, seed, refit
 
-    def scorer(model: Pipeline, x: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-        return metric.sign * metrics.score(metric, truth, model.predict_proba(x))
+    def fit(self, matrix: NDArray[np.float64], y: NDArray[np.int64], groups: Groups | None = None) -> Self:
+        """Search on an encoded matrix [rows, features]; rows of one of the `groups` are on one side of every fold."""
+        left = list(ParameterGrid(self._grid()))
+        self.rungs_: list[Rung] = []
+        for count, rows in sampling.rungs(self.spec, y, len(left)):
+            sample = sampling.stratified(y, rows, self.seed)
+            rung = self._judge(left[:count], matrix, y, groups, sample)
+            self.rungs_.append(rung)
+            losses = [-self.spec.selection.metric.sign * one.mean for one in rung.candidates]
+            left = [left[place] for place in np.argsort(losses, kind="stable")]
+        self.best_params_ = left[0]
+        if self.refit:
+            self.best_estimator_ = self._make_model(len(y)).set_params(**self.best_params_).fit(matrix, y, groups)
+        return self
 
-    kind = StratifiedGroupKFold if grouped else StratifiedKFold
-    folds = kind(spec.selection.folds, shuffle=True, random_state=seed)
-    return GridSearchCV(pipeline, grid, scoring=scorer, cv=folds, refit=refit, error_score="raise")
+    def predict_proba(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities [rows, classes] of the best candidate, fitted on all rows."""
+        result: NDArray[np.float64] = self.best_estimator_.predict_proba(matrix)
+        return result
 
+    @property
+    def best_parameters(self) -> Parameters:
+        """The parameters that were found best, by the classifier's own names."""
+        return _bare(self.best_params_)
 
-def best_parameters(searched: GridSearchCV) -> Parameters:
-    """Return the parameters that a fitted search found best, by the classifier's own names."""
-    return _bare(searched.best_params_)
+    @property
+    def record(self) -> SearchRecord:
+        """Every rung with its candidates."""
+        return SearchRecord(
+            folds=self.spec.selection.folds, metric=self.spec.selection.metric, rungs=tuple(self.rungs_)
+        )
 
+    def _grid(self) -> dict[str, list[Any]]:
+        step = "classifier__classifier__" if self.spec.selection.recalibration == "platt" else "classifier__"
+        grid = self.spec.search.get(self.family, DEFAULT_SEARCH[self.family])
+        return {f"{step}{name}": list(values) for name, values in grid.items()}
 
-def record_of(spec: DatasetSpec, searched: GridSearchCV) -> SearchRecord:
-    """Return every candidate of a fitted search with its score."""
-    results, sign = searched.cv_results_, spec.selection.metric.sign
-    rows = zip(results["params"], results["mean_test_score"], results["std_test_score"], strict=True)
-    return SearchRecord(
-        folds=spec.selection.folds,
-        metric=spec.selection.metric,
-        candidates=tuple(
-            Candidate(parameters=_bare(parameters), mean=sign * float(mean), sd=float(sd))
-            for parameters, mean, sd in rows
-        ),
-    )
+    def _make_model(self, rows: int) -> Pipeline:
+        return make_model(self.spec, self.family, self.seed, limits(self.spec, self.family, rows))
+
+    def _judge(
+        self,
+        candidates: list[dict[str, Any]],
+        matrix: NDArray[np.float64],
+        y: NDArray[np.int64],
+        groups: Groups | None,
+        sample: sampling.Positions,
+    ) -> Rung:
+        metric, folds = self.spec.selection.metric, self.spec.selection.folds
+        together = None if groups is None else groups[sample]
+
+        def scorer(model: Pipeline, x: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+            return metric.sign * metrics.score(metric, truth, model.predict_proba(x))
+
+        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+        searched = GridSearchCV(
+            self._make_model(len(sample)),
+            [{name: [value] for name, value in candidate.items()} for candidate in candidates],
+            scoring=scorer,
+            cv=kind(folds, shuffle=True, random_state=self.seed),
+            refit=False,
+            error_score="raise",
+        ).fit(matrix[sample], y[sample], groups=together, together=together)
+        results = searched.cv_results_
+        scored = zip(candidates, results["mean_test_score"], results["std_test_score"], strict=True)
+        return Rung(
+            rows=len(sample),
+            candidates=tuple(
+                Candidate(parameters=_bare(candidate), mean=metric.sign * float(mean), sd=float(sd))
+                for candidate, mean, sd in scored
+            ),
+        )
 
 
 def _bare(parameters: Mapping[str, Any]) -> Parameters:

@@ -13,12 +13,11 @@ from healthrisk.data import encoding, tables
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing
 from healthrisk.training.grouping import ROWS_AT_ONCE, Groups, groups_of, times_of
+from healthrisk.training.sampling import Part
 
 # A larger training part is sampled for fitting: medians and means of half a million rows no longer move, and the
 # memory needed stays the same however long the table is.
 FIT_ROWS = 500_000
-# An encoded matrix [rows, features] and the positions of its rows' classes [rows].
-Part = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 # No column of a spec begins like these.
 _GROUP, _SITE = "_group", "_site"

@@ -17,19 +17,21 @@ from sklearn.pipeline import Pipeline
 
 from healthrisk.errors import TrainingError
 from healthrisk.spec import DatasetSpec, Family
-from healthrisk.training import preprocessing
-from healthrisk.training.cross_validation import cross_validate, splits, summarize
-from healthrisk.training.estimators import fit_arguments, make_model, parallel
+from healthrisk.training import preprocessing, sampling
+from healthrisk.training.cross_validation import summarize, validate
+from healthrisk.training.estimators import fit_arguments, limits, make_model, parallel
 from healthrisk.training.grouping import Groups
 from healthrisk.training.record import TrainingRecord
-from healthrisk.training.search import best_parameters, make_search, record_of
+from healthrisk.training.sampling import Positions
+from healthrisk.training.search import Search
 
 
 @dataclass(frozen=True)
 class Trained:
     """A fitted family: scikit-learn's two objects, what was searched and found, and the out-of-fold probabilities.
 
-    `out_of_fold` [training rows, classes] is of one cross-validation: each row's by a model fitted without it.
+    `out_of_fold` [judged rows, classes] is of one cross-validation: each row's by a model fitted without it. `judged`
+    says which rows of the training part these are: all, or a stratified sample of a large one.
     """
 
     family: Family
@@ -37,6 +39,7 @@ class Trained:
     classifier: ClassifierMixin
     record: TrainingRecord
     out_of_fold: NDArray[np.float64]
+    judged: Positions
 
     def probabilities(self, spec: DatasetSpec, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return scikit-learn's probabilities [rows, classes] for an encoded matrix, by the serving preprocessor."""
@@ -59,6 +62,7 @@ class Trained:
         else:
             joblib.dump(self.preprocessing, folder / "preprocessor.joblib")
         np.save(folder / "out_of_fold.npy", self.out_of_fold)
+        np.save(folder / "judged.npy", self.judged)
         self.record.write(folder / "training.json")
 
     @classmethod
@@ -71,6 +75,7 @@ class Trained:
             classifier=joblib.load(folder / "model.joblib"),
             record=record,
             out_of_fold=np.load(folder / "out_of_fold.npy", allow_pickle=False),
+            judged=np.load(folder / "judged.npy", allow_pickle=False),
         )
 
 
@@ -92,14 +97,14 @@ def train(
     """
     matrix, y = part
     _check_classes(spec, y)
+    judged = sampling.judged(spec, y, seed)
     with parallel(family, len(y)):
-        searched = make_search(spec, family, seed, grouped=groups is not None).fit(
-            matrix, y, groups=groups, together=groups
-        )
-        parameters = best_parameters(searched)
+        searched = Search(spec, family, seed).fit(matrix, y, groups)
+        parameters = searched.best_parameters | limits(spec, family, len(y))
         best = make_model(spec, family, seed, parameters)
         # Other folds than the search's, so that the figures are not those it was tuned on.
-        scores, out_of_fold = cross_validate(spec, best, matrix, y, splits(spec, y, seed + 1, groups=groups), groups)
+        together = None if groups is None else groups[judged]
+        scores, out_of_fold = validate(spec, best, matrix[judged], y[judged], seed + 1, together)
         inputs = preprocessing.extract(spec, fitted).transform(matrix).astype(np.float64)
         classifier = clone(best["classifier"])
         classifier.fit(inputs, y, **fit_arguments(classifier, groups))
@@ -107,11 +112,12 @@ def train(
         family=family,
         seed=seed,
         rows=len(y),
+        judged=len(judged),
         parameters=parameters,
-        search=record_of(spec, searched),
+        search=searched.record,
         cross_validation=summarize(spec, scores),
     )
-    return Trained(family, fitted, classifier, record, out_of_fold)
+    return Trained(family, fitted, classifier, record, out_of_fold, judged)
 
 
 def _check_classes(spec: DatasetSpec, y: NDArray[np.int64]) -> None:
