@@ -9,7 +9,7 @@ from healthrisk.monitoring.figures import area, measure
 from healthrisk.receipts import probability_bins
 from healthrisk.receipts.validation_bins import MIDDLES
 from healthrisk.spec.metric import ROC_AUC
-from healthrisk.training import metrics
+from healthrisk.training import bootstrap, metrics
 from tests.support.unseen import in_bins
 
 
@@ -61,7 +61,7 @@ def test_the_interval_of_the_area_is_the_bootstrap_one() -> None:
     chance = rng.beta(1.2, 1.8, 600)
     came = rng.random(600) < chance
     own = area(in_bins(chance, came))
-    rows = metrics.estimate(ROC_AUC, came.astype(np.int64), np.column_stack([1 - chance, chance]), 0)
+    rows = bootstrap.estimate(ROC_AUC, came.astype(np.int64), np.column_stack([1 - chance, chance]), 0)
     assert (own.mean, own.low, own.high) == pytest.approx((rows.mean, rows.low, rows.high), abs=0.008)
 
 

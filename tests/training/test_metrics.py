@@ -5,7 +5,6 @@ import pytest
 from sklearn import metrics as sk
 
 from healthrisk import spec as specs
-from healthrisk.spec.metric import ACCURACY
 from healthrisk.training import intervals, metrics
 
 
@@ -49,19 +48,6 @@ def test_the_resampled_interval_follows_nadeau_and_bengio() -> None:
     assert interval.standard_error == pytest.approx(np.sqrt((1 / 5 + 1 / 4) * scores.var(ddof=1)))
     assert interval.low < interval.mean < interval.high
     assert interval.mean - interval.low == pytest.approx(2.776445 * interval.standard_error, rel=1e-5)
-
-
-@pytest.mark.slow
-def test_the_bootstrap_interval_covers_what_it_promises() -> None:
-    rng = np.random.default_rng(2)
-    covered = 0
-    for trial in range(60):
-        y = rng.integers(0, 2, 100)
-        right = rng.random(100) < 0.8
-        p = np.where(right, y, 1 - y).astype(float)
-        interval = metrics.bootstrap_interval(ACCURACY, y, np.column_stack([1 - p, p]), trial)
-        covered += interval.low <= 0.8 <= interval.high
-    assert covered >= 51
 
 
 def test_calibration_groups_hold_every_row(scored: tuple[np.ndarray, np.ndarray]) -> None:

@@ -19,7 +19,7 @@ from healthrisk.evidence import calibration, cohort, event
 from healthrisk.evidence.documents import MissingSite, Recalibrated, Site, SiteFigures
 from healthrisk.spec import DatasetSpec, Family, Gate, GateResult, Source, Verdict
 from healthrisk.spec.metric import ROC_AUC
-from healthrisk.training import estimators, metrics
+from healthrisk.training import bootstrap, estimators, metrics
 from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import proportion
 from healthrisk.training.record import Parameters
@@ -116,7 +116,7 @@ def measure(spec: DatasetSpec, y: NDArray[np.int64], p: NDArray[np.float64], see
     judged = event.binarize(spec, y, p)
     area = recalibrated = None
     if 0 < judged.happened.sum() < len(y):
-        area = metrics.estimate(ROC_AUC, judged.labels, judged.both, seed)
+        area = bootstrap.estimate(ROC_AUC, judged.labels, judged.both, seed)
         shift = calibration.intercept_in_the_large(judged)
         better = calibration.recalibrate(judged, shift)
         recalibrated = Recalibrated(

@@ -22,7 +22,7 @@ from healthrisk.evidence.event import Event
 from healthrisk.spec import Column, DatasetSpec, GateResult, Verdict
 from healthrisk.spec.groups import group_names, group_places
 from healthrisk.spec.metric import GROUP_CALIBRATION, ROC_AUC, SENSITIVITY_DIFFERENCE
-from healthrisk.training import metrics
+from healthrisk.training import bootstrap
 from healthrisk.training.intervals import CONFIDENCE, Estimate, at_confidence, difference, proportion
 
 Rate = Callable[[NDArray[np.int64], NDArray[np.int64]], float]
@@ -123,7 +123,7 @@ def _group(name: str, event: Event, seed: int, least: int) -> GroupFigures:
     area = None
     # Resamples of two events say nothing of a third.
     if min(cases, rows - cases) >= least:
-        area = metrics.estimate(ROC_AUC, event.labels, event.both, seed)
+        area = bootstrap.estimate(ROC_AUC, event.labels, event.both, seed)
     return GroupFigures(
         group=name,
         rows=rows,

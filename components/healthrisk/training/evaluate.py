@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from healthrisk.spec import FAMILIES, DatasetSpec, Family, GateResult, Verdict
 from healthrisk.spec.metric import ACCURACY, F1_MACRO, ROC_AUC
-from healthrisk.training import metrics, sampling, threads
+from healthrisk.training import bootstrap, metrics, sampling, threads
 from healthrisk.training.decision import Curves, Decision, Figures, Importance, ModelFigures, SplitRows
 from healthrisk.training.record import CrossValidation
 from healthrisk.training.train import Trained
@@ -95,7 +95,7 @@ def _measure(
 ) -> ModelFigures:
     (matrix, y), probabilities = test, model.probabilities(spec, test[0])
     intervals = {
-        metric.name: metrics.bootstrap_interval(metric, y, probabilities, seed)
+        metric.name: bootstrap.interval(metric, y, probabilities, seed)
         for metric in dict.fromkeys([ACCURACY, spec.selection.metric, ROC_AUC])
         if metric not in BY_CLASS or np.bincount(y).min() >= spec.evidence.min_cases
     }

@@ -14,18 +14,21 @@ from sklearn import metrics as sk
 
 from healthrisk.spec import DatasetSpec, Metric, metric
 from healthrisk.training.decision import CalibrationCurve, ClassFigures, Figures, RocCurve
-from healthrisk.training.intervals import CONFIDENCE, Estimate, Interval
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.floating[Any]]
-BOOTSTRAPS = 500
 
 
 def brier(y: Labels, p: Probabilities) -> float:
     """Mean squared distance of probabilities [rows, classes] from the outcome; with two classes, of the event's."""
+    return float(np.mean(squared_distances(y, p)))
+
+
+def squared_distances(y: Labels, p: Probabilities) -> NDArray[np.float64]:
+    """Return the squared distance of each row's probabilities from its outcome [rows]; of two classes, the event's."""
     if p.shape[1] == 2:
-        return float(np.mean((p[:, 1] - y) ** 2))
-    return float(np.mean(((p - np.eye(p.shape[1])[y]) ** 2).sum(axis=1)))
+        return np.asarray((p[:, 1] - y) ** 2)
+    return np.asarray(((p - np.eye(p.shape[1])[y]) ** 2).sum(axis=1))
 
 
 def roc_auc(y: Labels, p: Probabilities) -> float:
@@ -106,22 +109,3 @@ def calibration_points(outcome: NDArray[np.bool_], probability: NDArray[np.float
         observed=tuple(float(outcome[group].mean()) for group in groups),
         rows=tuple(len(group) for group in groups),
     )
-
-
-def bootstrap_interval(which: Metric, y: Labels, p: Probabilities, seed: int) -> Interval:
-    """Return a metric's 95 % percentile interval over stratified resamples of the rows."""
-    rng = np.random.default_rng(seed)
-    rows = [np.flatnonzero(y == k) for k in np.unique(y)]
-    wide = p.astype(np.float64)
-    values = np.empty(BOOTSTRAPS)
-    for i in range(BOOTSTRAPS):
-        drawn = np.concatenate([rng.choice(group, len(group)) for group in rows])
-        values[i] = score(which, y[drawn], wide[drawn])
-    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(low=float(low), high=float(high))
-
-
-def estimate(which: Metric, y: Labels, p: Probabilities, seed: int) -> Estimate:
-    """Return a metric with its bootstrap interval."""
-    interval = bootstrap_interval(which, y, p, seed)
-    return Estimate(mean=score(which, y, p), low=interval.low, high=interval.high)
