@@ -16,7 +16,7 @@ DURATION ?= 30
 WORKERS ?= logical
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load backup restore benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop clean pin mirror push network-picture
+.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load backup restore benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -130,6 +130,9 @@ benchmark-explaining: $(READY) ## time explanations beside the shap package's
 
 benchmark-hop: $(READY) ## time calls of the predictor beside those by httpcore and aiohttp
 	@python -m tests.benchmarks.hop $(if $(JSON),--json $(JSON))
+
+benchmark-scale: $(READY) ## time each step of a run over ROWS="1000 10000 100000 1000000" rows, beside bare scikit-learn
+	@python -m tests.benchmarks.scale $(if $(ROWS),--rows $(ROWS)) $(if $(JSON),--json $(JSON)) $(if $(PLOT),--plot $(PLOT))
 
 benchmark-batch: $(READY) ## time batch prediction of 10,000,000 rows on one core
 	@python tests/benchmarks/serving_batch.py

@@ -1,6 +1,7 @@
 """Who the patients are, as a paper's first table has it: every predictor, by outcome."""
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from healthrisk.evidence.documents import CodeCount, Cohort, CohortLine, Predictor, Quartiles
@@ -35,9 +36,11 @@ def figures(spec: DatasetSpec, matrix: NDArray[np.float64]) -> tuple[Quartiles |
 
 
 def repeated(train: Part, test: Part) -> int:
-    """Return how many rows of the hold-out are a training row to the last value, outcome included."""
-    known = {row.tobytes() for row in np.column_stack(train)}
-    return sum(row.tobytes() in known for row in np.column_stack(test))
+    """Return how many rows of the hold-out are a training row in all values and outcome (by 64-bit hashes)."""
+    known, asked = (
+        pd.util.hash_pandas_object(pd.DataFrame(part[0]).assign(y=part[1]), index=False) for part in (train, test)
+    )
+    return int(np.isin(asked, known).sum())
 
 
 def _predictor(column: Column, without: NDArray[np.float64], affected: NDArray[np.float64]) -> Predictor:

@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedGroup
 from sklearn.pipeline import Pipeline
 
 from healthrisk.spec import DatasetSpec, Family
-from healthrisk.training import metrics, sampling
+from healthrisk.training import metrics, sampling, threads
 from healthrisk.training.estimators import limits, make_model
 from healthrisk.training.grouping import Groups
 from healthrisk.training.record import Candidate, Parameters, Rung, SearchRecord
@@ -96,7 +96,9 @@ class Search(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             cv=kind(folds, shuffle=True, random_state=self.seed),
             refit=False,
             error_score="raise",
-        ).fit(matrix[sample], y[sample], groups=together, together=together)
+        )
+        with threads.for_rows(len(sample)):
+            searched.fit(matrix[sample], y[sample], groups=together, together=together)
         results = searched.cv_results_
         scored = zip(candidates, results["mean_test_score"], results["std_test_score"], strict=True)
         return Rung(

@@ -1,0 +1,30 @@
+"""One picture of the benchmark of scale: CPU seconds and memory of each step over the rows."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Write the picture as PNG: a row of panels for each number of classes."""
+    kinds = sorted({run["classes"] for run in results["runs"]})
+    figure, panels = plt.subplots(len(kinds), 2, figsize=(11, 4.2 * len(kinds)), squeeze=False, layout="constrained")
+    for (seconds, memory), classes in zip(panels, kinds, strict=True):
+        runs = sorted((run for run in results["runs"] if run["classes"] == classes), key=lambda run: run["rows"])
+        rows = [run["rows"] for run in runs]
+        for step in runs[0]["steps"]:
+            style = "--" if step == "scikit-learn" else "-"
+            for axes, key in ((seconds, "cpu"), (memory, "peak_mb")):
+                axes.plot(rows, [run["steps"][step][key] for run in runs], style, marker="o", markersize=3, label=step)
+        seconds.plot(rows, [run["whole"]["cpu"] for run in runs], "k-", linewidth=2, label="all steps")
+        for axes, title in ((seconds, "CPU seconds"), (memory, "largest memory, MB")):
+            axes.set(xscale="log", yscale="log", xlabel="rows of 40 columns", title=f"{title}, {classes} classes")
+            axes.grid(color="#e6eaed")
+            axes.spines[:].set_visible(False)
+        seconds.legend(fontsize=7, frameon=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
