@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from crepes import ConformalClassifier
 from scipy import special
 
 from healthrisk.evidence import conformal, fairness, imputation, linear_terms, operating_points, sample_size, smoothing
@@ -79,6 +80,14 @@ def test_sets_hold_the_true_class_of_a_rare_class_too(seed: int) -> None:
         covered = sets[y == place, place].mean()
         assert covered == pytest.approx(conformal.PROMISED, abs=0.04)
     assert (p.argmax(axis=1)[y == 2] == 2).mean() < 0.5
+
+
+def test_the_p_values_are_those_of_crepes() -> None:
+    rng = np.random.default_rng(0)
+    # Rounded, so that scores are tied.
+    known, asked = rng.random(300).round(2), rng.random(80).round(2)
+    theirs = ConformalClassifier().fit(known).predict_p(asked[:, None], smoothing=False)[:, 0]
+    assert np.array_equal(conformal.p_values(known, asked), theirs)
 
 
 def test_intersections_are_the_people_of_both_groups(heart: Heart) -> None:

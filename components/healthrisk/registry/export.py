@@ -12,7 +12,8 @@ from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from healthrisk.bundle.classifier import GRAPH, LINEAR, Linear, ServingForm
-from healthrisk.registry.export_trees import to_trees
+from healthrisk.bundle.trees import MOST_LEAVES
+from healthrisk.registry.export_trees import most_leaves, to_trees
 from healthrisk.training.recalibration import FLOOR, Layer, RecalibratedClassifier, linear_numbers
 
 # Tree ensembles with float64 thresholds and weights came with version 3 of the ML operators.
@@ -28,9 +29,15 @@ def serving_form(classifier: ClassifierMixin, outputs: tuple[str, ...]) -> Servi
         if isinstance(fitted, HistGradientBoostingClassifier):
             return serving_form(_folded(fitted, layer), outputs)
         return ServingForm(GRAPH, to_onnx(fitted, len(outputs), layer))
+    return ServingForm(GRAPH, to_onnx(classifier, len(outputs)), _tables(classifier))
+
+
+def _tables(classifier: ClassifierMixin) -> bytes | None:
+    """Return the plain numbers of trees that fit tables; those of large trees are never made, for they take minutes."""
+    if most_leaves(classifier) > MOST_LEAVES:
+        return None
     trees = to_trees(classifier)
-    tables = trees.to_json().encode() if trees.fits_tables() else None
-    return ServingForm(GRAPH, to_onnx(classifier, len(outputs)), tables)
+    return trees.to_json().encode() if trees.fits_tables() else None
 
 
 def to_linear(coefficients: NDArray[np.float64], intercepts: NDArray[np.float64]) -> Linear:

@@ -31,6 +31,13 @@ def to_trees(classifier: RandomForestClassifier | HistGradientBoostingClassifier
     )  # fmt: skip
 
 
+def most_leaves(classifier: RandomForestClassifier | HistGradientBoostingClassifier) -> int:
+    """Return the number of leaves of a fitted ensemble's largest tree."""
+    if isinstance(classifier, RandomForestClassifier):
+        return max(int(tree.tree_.n_leaves) for tree in classifier.estimators_)
+    return max(int(tree.get_n_leaf_nodes()) for step in classifier._predictors for tree in step)
+
+
 class _Tree(NamedTuple):
     """One tree by node: its children (the left one -1 at a leaf), its test, and the values [nodes, outputs]."""
 

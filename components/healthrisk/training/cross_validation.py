@@ -1,6 +1,7 @@
 """Repeated stratified cross-validation: every fold's scores, out-of-fold probabilities, and intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import joblib
 import numpy as np
@@ -25,16 +26,23 @@ def splits(
 
     Rows of one of the `groups` are never on both sides.
     """
-    if groups is not None:
-        splits: list[Split] = []
-        for repeat in range(repeats or spec.selection.repeats):
-            grouped = StratifiedGroupKFold(spec.selection.folds, shuffle=True, random_state=seed * 1000 + repeat)
-            splits += grouped.split(np.zeros((len(y), 1)), y, groups)
-        return splits
-    folds = RepeatedStratifiedKFold(
-        n_splits=spec.selection.folds, n_repeats=repeats or spec.selection.repeats, random_state=seed
-    )
-    return list(folds.split(np.zeros((len(y), 1)), y))
+    every = each_repeat(spec, y, seed, repeats or spec.selection.repeats, groups)
+    return [fold for folds in every for fold in folds]
+
+
+def each_repeat(
+    spec: DatasetSpec, y: NDArray[np.int64], seed: int, repeats: int, groups: Groups | None
+) -> Iterator[list[Split]]:
+    """Yield the folds of one repeat after the other, each made when asked for: with many groups that takes time."""
+    rows, count = np.zeros((len(y), 1)), spec.selection.folds
+    if groups is None:
+        folds = RepeatedStratifiedKFold(n_splits=count, n_repeats=repeats, random_state=seed).split(rows, y)
+        for _ in range(repeats):
+            yield list(islice(folds, count))
+        return
+    for repeat in range(repeats):
+        grouped = StratifiedGroupKFold(count, shuffle=True, random_state=seed * 1000 + repeat)
+        yield list(grouped.split(rows, y, groups))
 
 
 def cross_validate(
@@ -77,13 +85,12 @@ def validate(
 
     When to stop depends on the interval's width alone, not on where it lies, so that no figure is favoured.
     """
-    folds = splits(spec, y, seed, groups=groups)
     if len(y) <= spec.scale.whole_rows:
-        return cross_validate(spec, model, matrix, y, folds, groups)
-    count = spec.selection.folds
-    scores, pooled = cross_validate(spec, model, matrix, y, folds[:count], groups)
-    while len(scores) < len(folds) and not _is_narrow(spec, y, scores):
-        scores += cross_validate(spec, model, matrix, y, folds[len(scores) : len(scores) + count], groups)[0]
+        return cross_validate(spec, model, matrix, y, splits(spec, y, seed, groups=groups), groups)
+    repeats = each_repeat(spec, y, seed, spec.selection.repeats, groups)
+    scores, pooled = cross_validate(spec, model, matrix, y, next(repeats), groups)
+    while not _is_narrow(spec, y, scores) and (folds := next(repeats, None)):
+        scores += cross_validate(spec, model, matrix, y, folds, groups)[0]
     return scores, pooled
 
 
