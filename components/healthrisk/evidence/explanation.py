@@ -13,14 +13,20 @@ EXPLAINED_ROWS = 60
 
 
 def describe(
-    spec: DatasetSpec, model: Trained, every: NDArray[np.float64], shown: NDArray[np.float64], seed: int
+    spec: DatasetSpec,
+    model: Trained,
+    every: NDArray[np.float64],
+    p: NDArray[np.float64],
+    shown: NDArray[np.float64],
+    seed: int,
 ) -> Explanation:
     """Return mean absolute Shapley values over the first rows of `shown`, and one invented patient explained.
 
-    `every` and `shown` [rows, features] are encoded; the background is drawn from the distributions of `every`.
+    `every` and `shown` [rows, features] are encoded; the background is drawn from the distributions of `every`, whose
+    probabilities are `p` [rows, classes].
     """
     pipeline = model.pipeline(spec)
-    known = reference.describe(spec, every, pipeline.predict_proba(every).astype(np.float32))
+    known = reference.describe(spec, every, p.astype(np.float32))
     explainer = Explainer(spec, known, pipeline.predict_proba, seed=seed)
     explained = np.stack([explainer.explain(row).values for row in shown[:EXPLAINED_ROWS]])
     # Two classes mirror each other; of more, every class counts the same.

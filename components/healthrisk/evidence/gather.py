@@ -118,7 +118,7 @@ class _Case:
 def _gather_quick(case: _Case, train: Part, test: Part, searches: dict[Family, SearchRecord]) -> EvidenceRecord:
     spec, model, rows, p, seed = case.spec, case.model, case.rows, case.probabilities, case.seed
     judged = event.binarize(spec, rows[1], p)
-    explained = explanation.describe(spec, model, rows[0], case.test[0], seed)
+    explained = explanation.describe(spec, model, rows[0], p, case.test[0], seed)
     _log.info("%s patients are explained", explained.rows)
     ablations, sites = _ablate(case)
     return EvidenceRecord(
