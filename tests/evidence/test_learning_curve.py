@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss
 
 from healthrisk.bundle.manifest import CodeOrigin, DataOrigin
 from healthrisk.data.ingest import IngestRecord
@@ -13,7 +14,7 @@ from healthrisk.evidence.scale_documents import LearningCurve
 from healthrisk.registry.build import build_bundle
 from healthrisk.reports import model_report
 from healthrisk.spec import DatasetSpec
-from healthrisk.training import estimators, preprocessing, train
+from healthrisk.training import estimators, preprocessing, sampling, train
 from healthrisk.training.evaluate import evaluate
 from healthrisk.training.train import Trained
 
@@ -84,7 +85,14 @@ def test_a_class_too_scarce_to_leave_some_out_has_no_curve() -> None:
 @pytest.fixture(scope="module")
 def large() -> dict[str, Any]:
     """A run over a table that is large by its spec: two families, evidence, report and bundle."""
-    scale = {"whole_rows": 500, "search_rows": 600, "judged_rows": 900, "share_width": 0.2, "tree_rows": 300}
+    scale = {
+        "whole_rows": 500,
+        "search_rows": 600,
+        "judged_rows": 900,
+        "share_width": 0.2,
+        "tree_rows": 300,
+        "score_width": 0.5,
+    }
     searched = {"logistic_regression": {"C": [0.3, 1.0, 3.0, 10.0]}, "random_forest": {"min_samples_leaf": [5]}}
     spec = make_spec(4, scale=scale, search=searched)
     parts = invented(3000, 4), invented(1200, 4, 1)
@@ -111,13 +119,15 @@ def test_models_are_fitted_on_every_row_and_judged_on_a_sample(large: dict[str, 
 
 def test_what_the_sample_cost_is_measured_on_the_hold_out(large: dict[str, Any]) -> None:
     spec, model = large["spec"], large["models"][0]
-    curve = large["evidence"].learning_curve
-    matrix, y = large["parts"][0]
+    curve, (part, test) = large["evidence"].learning_curve, large["parts"]
     alone = estimators.make_model(spec, "logistic_regression", 0, model.record.parameters)
-    alone.fit(matrix[model.judged], y[model.judged])
-    assert curve.sample_cost.low < 0.02
-    assert abs(curve.sample_cost.mean) < 0.02
-    assert curve.judged < len(model.judged) / 4
+    alone.fit(*sampling.take(part, model.judged))
+    rows, y = sampling.take(test, sampling.judged(spec, test[1], 0))
+    more = log_loss(y, alone.predict_proba(rows)) - log_loss(y, model.probabilities(spec, rows))
+    assert large["decision"].winner == "logistic_regression"
+    assert curve.sample_cost.mean == pytest.approx(more, abs=1e-9)
+    # A large table's curve has one fold of five.
+    assert curve.judged == pytest.approx(len(model.judged) / 5, abs=1)
 
 
 def test_the_report_of_a_large_table_says_what_was_left_out(large: dict[str, Any]) -> None:
@@ -149,10 +159,10 @@ def test_parity_is_proved_on_every_row_all_the_same(large: dict[str, Any], tmp_p
     spec, (part, test) = large["spec"], large["parts"]
     model = large["models"][0]
     model.save(tmp_path / "model")
-    judged = part[0][model.judged], part[1][model.judged]
+    judged = np.vstack([part[0][model.judged], test[0][:50]]), np.concatenate([part[1][model.judged], test[1][:50]])
     origin = DataOrigin(sha256="0" * 64, rows=4200)
     bundle = build_bundle(
         spec, tmp_path / "bundles", tmp_path / "model", [part[0], test[0]], judged, large["decision"], origin
     )
     assert bundle.manifest.parity.rows == 4200 + 10_000
-    assert bundle.reference.rows == len(model.judged)
+    assert bundle.reference.rows == len(model.judged) + 50

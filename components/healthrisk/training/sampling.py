@@ -71,7 +71,7 @@ def rungs(spec: DatasetSpec, y: NDArray[np.int64], candidates: int) -> list[tupl
     """Return the rungs of a search on a part: how many candidates each judges, and on how many rows.
 
     A small part has one rung, of all. Each rung has a third of the candidates before it, and three times as many rows,
-    and holds `min_cases` of the scarcest class.
+    and holds `min_cases` of the scarcest class; rungs that would be of one size are one.
     """
     if len(y) <= spec.scale.whole_rows:
         return [(candidates, len(y))]
@@ -81,4 +81,7 @@ def rungs(spec: DatasetSpec, y: NDArray[np.int64], candidates: int) -> list[tupl
         counts.append(math.ceil(counts[-1] / FACTOR))
     last = max(spec.scale.search_rows, least)
     sizes = [max(math.ceil(last / FACTOR**below), least) for below in reversed(range(len(counts)))]
-    return [(count, min(rows, len(y))) for count, rows in zip(counts, sizes, strict=True)]
+    most: dict[int, int] = {}
+    for count, rows in zip(counts, sizes, strict=True):
+        most.setdefault(min(rows, len(y)), count)
+    return [(count, rows) for rows, count in most.items()]
