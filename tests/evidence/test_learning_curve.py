@@ -146,7 +146,7 @@ def test_the_report_of_a_large_table_says_what_was_left_out(large: dict[str, Any
     judged, held_out = evidence.sampled.judged_train, evidence.sampled.judged_test
     assert f"Judged were {judged} of 3000 training rows and {held_out} of 1200 held out" in text
     assert (
-        "The search of logistic regression judged 4 candidates on 200 rows, the best 2 candidates on 600 rows" in text
+        "The search of logistic regression judged 4 candidates on 201 rows, the best 2 candidates on 600 rows" in text
     )
     assert "Cross-validation of logistic regression ended after" in text
     assert "Each tree of the forest drew 300 rows" in text
