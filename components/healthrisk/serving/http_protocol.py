@@ -130,6 +130,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _hold(self) -> None:
         """Count what waits behind the request being answered, and give up where all together is too much."""
+        if not (self._unread or self.pipeline or self._held_bytes):
+            return
         waiting = len(self._unread) + sum(len(cycle.body) for cycle, _ in self.pipeline)
         if waiting != self._held_bytes:
             self.admission.held_bytes += waiting - self._held_bytes

@@ -23,6 +23,8 @@ _TEXT = 56
 _VALUE = 48
 _MEMBER = 60
 _PLAIN_BYTE = 3
+# What no byte exceeds: one that begins an object, of a text that is copied.
+_ANY_BYTE = 256
 # A text with one character beyond the basic plane takes four bytes for each of its characters; NaN takes copies.
 _COPIED_BYTE = 6
 # Stands for the N of a NaN within a text while the others become null: no JSON text holds this character.
@@ -53,9 +55,9 @@ def parse(body: bytes, max_weight: int) -> Any:
     Raises:
         RequestError: the text is not JSON, names a key twice, or would take more than `max_weight` bytes of memory.
     """
-    if (needed := weight(body)) > max_weight:
+    if len(body) * _ANY_BYTE > max_weight and (needed := weight(body)) > max_weight:
         raise too_large(f"the body would take {needed} bytes of memory, at most {max_weight} are allowed")
-    if body.count(b":") > _MANY_MEMBERS:
+    if len(body) > _MANY_MEMBERS and body.count(b":") > _MANY_MEMBERS:
         members, objects = _count_outside(body, b":{")
         if members > objects * _MOST_MEMBERS:
             raise bad_request("json", f"the body's objects have more than {_MOST_MEMBERS} members each")

@@ -51,9 +51,10 @@ class RowReader:
         rows = first.shape[0]
         self._check_rows(rows)
         columns: list[Any] = [None] * len(tensors)
+        shapes = (rows,), (rows, 1)
         for tensor in tensors:
             position = self._position[tensor.name]
-            if tensor.shape not in {(rows,), (rows, 1)}:
+            if tensor.shape not in shapes:
                 raise bad_request("shape", f"input {tensor.name!r} has shape {list(tensor.shape)}, expected [{rows}]")
             if columns[position] is not None:
                 raise bad_request("features", f"feature {tensor.name!r} is given twice")

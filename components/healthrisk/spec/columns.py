@@ -103,7 +103,7 @@ class Column(Document):
         """The meaning of each code."""
         return dict(self.codes)
 
-    @property
+    @cached_property
     def is_text(self) -> bool:
         """True if the column's raw values are strings."""
         return any(isinstance(code, str) for code in self.meanings)
