@@ -1,9 +1,10 @@
-"""Registering that is killed, wherever it stands, leaves nothing that hinders the next or might pass for a result."""
+"""A run that is killed, wherever it stands, leaves nothing that hinders the next or might pass for a result."""
 
 import os
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ import mlflow
 
 from tests.support.launcher import Launcher
 from tests.support.patience import until
-from tests.support.runs import check_whole
+from tests.support.runs import Pipeline, check_whole
 
 # What registering leaves one after the other; it is killed as soon as each can be seen.
 MOMENTS: tuple[Callable[[Path], bool], ...] = (
@@ -37,6 +38,25 @@ def check_registered(home: Path) -> None:
     client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     (version,) = client.search_model_versions("")
     assert client.get_model_version_by_alias("readmission", "champion").version == version.version
+
+
+def test_a_killed_first_run_hinders_nothing(
+    own: tuple[str, ...], tmp_path: Path, root: Path, pipeline: Pipeline
+) -> None:
+    """All processes of a run in an empty home are killed, while one of them trains."""
+    command = [sys.executable, str(root / "pipelines/train_pipeline.py"), *own]
+    environment = {**os.environ, "HEALTHRISK_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, cwd=root, start_new_session=True
+    ) as running:
+        assert running.stdout is not None
+        while not (line := running.stdout.readline()).startswith("[4/9]"):
+            assert line, "the run ended before it was killed"
+        os.killpg(running.pid, signal.SIGKILL)
+    check_whole(tmp_path)
+    done = pipeline(tmp_path, *own)
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_registered(tmp_path)
 
 
 def test_registering_may_be_killed_anywhere(launched: Launcher, tmp_path: Path) -> None:
