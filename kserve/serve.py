@@ -54,8 +54,8 @@ def main() -> int:
         sys.stderr.write(f"serve.py: {error}\n")
         return 1
     except KeyboardInterrupt:
-        # Asked to stop, which it has done.
-        pass
+        # Asked to stop, as whoever starts it does at some time; what had been started has ended with `served`.
+        return 0
     return 0
 
 

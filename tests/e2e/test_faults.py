@@ -50,10 +50,12 @@ def away(kubectl: Kubectl, namespace: str, workload: str) -> Iterator[None]:
 @pytest.fixture
 def disturb(
     platform: None, cluster: Cluster, forward: Callable[..., str], tmp_path: Path
-) -> Callable[[AbstractContextManager[None]], None]:
-    """Submit a run, take away from it what it needs until it is told so; it succeeds, and what it made is served."""
+) -> Callable[[AbstractContextManager[None]], int]:
+    """Submit a run, take away from it what it needs until it is told so; return its exit code, once what it made is
+    seen to be served.
+    """
 
-    def run_through(away: AbstractContextManager[None]) -> None:
+    def run_through(away: AbstractContextManager[None]) -> int:
         before = cluster.deployed("heart-disease")
         command = [sys.executable, "-u", str(TRAIN), "--submit", "--context", os.environ["KUBE_CONTEXT"]]
         # With a seed of its own: what was done before is not done again.
@@ -71,6 +73,7 @@ def disturb(
         deploy.replay(bundle, f"http://{forward('heart-disease-transformer', 80)}", bundle.spec)
         if before is None:
             cluster.delete("heart-disease")
+        return process.returncode
 
     return run_through
 
@@ -101,7 +104,7 @@ def test_a_killed_database_keeps_the_registry(
 
 
 def test_a_run_goes_on_through_stores_and_a_server_that_are_away(
-    disturb: Callable[[AbstractContextManager[None]], None], kubectl: Kubectl
+    disturb: Callable[[AbstractContextManager[None]], int], kubectl: Kubectl
 ) -> None:
     @contextmanager
     def all_away() -> Iterator[None]:
@@ -112,7 +115,7 @@ def test_a_run_goes_on_through_stores_and_a_server_that_are_away(
         ):
             yield
 
-    disturb(all_away())
+    assert disturb(all_away()) == 0
 
 
 def test_bad_input_is_not_tried_again(kubectl: Kubectl, platform: None) -> None:
@@ -127,7 +130,7 @@ def test_bad_input_is_not_tried_again(kubectl: Kubectl, platform: None) -> None:
 
 
 def test_a_run_and_a_model_outlive_a_crash_of_the_node(
-    disturb: Callable[[AbstractContextManager[None]], None], kubectl: Kubectl, replay: Callable[[], object]
+    disturb: Callable[[AbstractContextManager[None]], int], kubectl: Kubectl, replay: Callable[[], object]
 ) -> None:
     node = kubectl("get", "nodes", "--output=jsonpath={.items[0].metadata.name}")
     if shutil.which("docker") is None or run(["docker", "inspect", node]).returncode:
@@ -149,6 +152,6 @@ def test_a_run_and_a_model_outlive_a_crash_of_the_node(
         finally:
             assert run(["docker", "start", node]).returncode == 0
 
-    disturb(crashed())
+    assert disturb(crashed()) == 0
     assert versions.champion(NAME) == before
     replay()

@@ -143,4 +143,4 @@ def test_who_asks_too_often_is_told_so(
 ) -> None:
     few = (PRODUCTION / "rate-limit.yaml").read_text().replace("requests: 200", "requests: 5").replace("Second", "Hour")
     site("rate-limit.yaml", few)
-    until(lambda: ask(f"/v2/models/{NAME}")[0] == 429)
+    assert until(lambda: ask(f"/v2/models/{NAME}")[0] == 429)

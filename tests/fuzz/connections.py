@@ -141,4 +141,4 @@ class Intruder:
         with contextlib.suppress(OSError), contextlib.closing(http2.Client(port, LINGER_SECONDS, SOURCE)) as client:
             client.send(http2.call(1, path))
             client.send_part_of_message(1, self._body_bytes, self._body_bytes // 2)
-            client.wait_for_end()
+            client.ends()

@@ -90,11 +90,11 @@ async def exchange(port: int, message: bytes, seconds: float = HANG_SECONDS) -> 
     answer = b""
     try:
         writer.write(message)
-        async with asyncio.timeout(seconds):
-            while part := await reader.read(65536):
-                answer += part
-    except (ConnectionError, TimeoutError):
-        pass
+        # A server may end what attacks it by a reset; the time is that after which the attacker leaves.
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(seconds):
+                while part := await reader.read(65536):
+                    answer += part
     finally:
         writer.transport.abort()
         with contextlib.suppress(ConnectionError):

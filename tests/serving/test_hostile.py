@@ -14,6 +14,16 @@ from tests.support.patience import ANSWER
 from tests.support.servers import Pair, body_of
 
 DEEP = b"[" * 1000 + b"]" * 1000
+# What is said of a member of a request that is a list of lists.
+NESTED = {
+    "name": "every input needs a 'name'",
+    "datatype": "input 'features' has datatype a list",
+    "shape": "input 'features' needs a 'shape'",
+    "data": "input 'features': its nested lists are not of shape [1, 13]",
+    "parameters": "'parameters' must be a JSON object",
+    "id": "'id' must be a string",
+    "outputs": "output needs a 'name'",
+}
 
 
 def row_of(pair: Pair) -> list[Any]:
@@ -37,11 +47,11 @@ def test_values_that_nest(heart_pair: Pair, client: httpx.Client) -> None:
     v1 = json.dumps({"instances": [row | {features[0]: "DEEP"}]}).encode()
     assert f"{features[0]} is a list" in refuse(client, heart_pair.predict_url, v1.replace(b'"DEEP"', DEEP))
     assert f"{features[0]} is an object" in refuse(client, heart_pair.predict_url, v1.replace(b'"DEEP"', b"{}"))
-    for member in ("name", "datatype", "shape", "data", "parameters", "id", "outputs"):
+    for member, says in NESTED.items():
         request = matrix(heart_pair, [], [1, 13])
         place = request if member in {"id", "outputs"} else request["inputs"][0]
         place[member] = "DEEP"
-        refuse(client, heart_pair.infer_url, json.dumps(request).encode().replace(b'"DEEP"', DEEP))
+        assert says in refuse(client, heart_pair.infer_url, json.dumps(request).encode().replace(b'"DEEP"', DEEP))
     for name in ("binary_data_size", "binary_data", "binary_data_output"):
         request = matrix(heart_pair, [], [1, 13], outputs=[{"name": "probability", "parameters": {name: "DEEP"}}])
         if name == "binary_data_size":
@@ -81,16 +91,19 @@ def test_rows_that_are_not_of_the_shape(heart_pair: Pair, client: httpx.Client) 
         ([[row[0]], *row[1:]], [1, 13]),
     ]
     for data, shape in shapes:
-        refuse(client, heart_pair.infer_url, matrix(heart_pair, data, shape))
+        said = refuse(client, heart_pair.infer_url, matrix(heart_pair, data, shape))
+        assert f"'features': its nested lists are not of shape {shape}" in said or "thal is a list" in said
     for data in ([row], row):
         client.post(heart_pair.infer_url, json=matrix(heart_pair, data, [1, 13])).raise_for_status()
     features = heart_pair.bundle.spec.features
     for data, shape in (([[1, 2]], [2]), ([[1], [2]], [2]), ([[1, 2]], [2, 1]), ([[[1]], [[2]]], [2, 1])):
         tensors = [{"name": name, "datatype": "FP64", "shape": shape, "data": data} for name in features]
-        refuse(client, heart_pair.infer_url, {"inputs": tensors})
+        said = refuse(client, heart_pair.infer_url, {"inputs": tensors})
+        assert f"'age': its nested lists are not of shape {shape}" in said or "age is a list" in said
     width = len(heart_pair.bundle.preprocessor.outputs)
     url = heart_pair.infer_url.replace(heart_pair.transformer.url, heart_pair.predictor.url)
-    refuse(client, url, matrix(heart_pair, [[0.5] * (width - 1), [0.5] * (width + 1)], [2, width], "FP32"))
+    uneven = matrix(heart_pair, [[0.5] * (width - 1), [0.5] * (width + 1)], [2, width], "FP32")
+    assert f"its nested lists are not of shape [2, {width}]" in refuse(client, url, uneven)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +114,8 @@ def test_texts_that_are_no_numbers(heart_pair: Pair, client: httpx.Client, text:
     row = row_of(heart_pair)
     texts = [str(value) for value in row]
     client.post(heart_pair.infer_url, json=matrix(heart_pair, texts, [1, 13], "BYTES")).raise_for_status()
-    refuse(client, heart_pair.infer_url, matrix(heart_pair, [text, *texts[1:]], [1, 13], "BYTES"))
+    said = refuse(client, heart_pair.infer_url, matrix(heart_pair, [text, *texts[1:]], [1, 13], "BYTES"))
+    assert f"age is {text!r}, expected a whole number" in said
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,19 @@ def test_many_class_scores_are_scikit_learns() -> None:
     assert len(measured.by_class) == 7
 
 
+def test_losses_of_rows_have_scikit_learns_mean(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    y, p = scored
+    # What a forest may say, right and wrong.
+    p[:2], p[2] = np.eye(2)[y[:2]], np.eye(2)[1 - y[2]]
+    losses = metrics.row_losses(y, p)
+    assert losses.mean() == sk.log_loss(y, p)
+    assert 0 < losses[0] < 1e-15
+    assert losses[2] > 36
+    # What is served has half as many digits.
+    served = p.astype(np.float32)
+    assert metrics.row_losses(y, served).tolist() == metrics.row_losses(y, served.astype(np.float64)).tolist()
+
+
 def test_roc_points_are_finite(scored: tuple[np.ndarray, np.ndarray]) -> None:
     points = metrics.roc_points(*scored)
     assert all(np.isfinite(values).all() for values in (points.fpr, points.tpr, points.thresholds))

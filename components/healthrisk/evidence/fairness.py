@@ -25,7 +25,7 @@ from healthrisk.spec.metric import GROUP_CALIBRATION, ROC_AUC, SENSITIVITY_DIFFE
 from healthrisk.training import bootstrap
 from healthrisk.training.intervals import CONFIDENCE, Estimate, at_confidence, difference, proportion
 
-Rate = Callable[[NDArray[np.int64], NDArray[np.int64]], float]
+Rate = Callable[..., float]
 # Each rate, and the rows of a group that it is a share of.
 RATES: dict[str, tuple[Rate, str]] = {
     "selection_rate": (fl.selection_rate, "rows"),
@@ -82,12 +82,7 @@ def _compare(
         _group(str(names[place]), event.where(places == place), seed, spec.evidence.min_cases)
         for place in np.unique(places)
     ]
-    frame = fl.MetricFrame(
-        metrics={name: _where_defined(rate, among) for name, (rate, among) in RATES.items()},
-        y_true=event.labels,
-        y_pred=event.predicted.astype(np.int64),
-        sensitive_features=names[places],
-    )
+    frame = _rates(names, places, event)
     apart, ratio = frame.difference(), frame.ratio()
     differences = {rate: _spread(rows, rate, float(apart[rate])) for rate in RATES}
     widest, result, reason = _judge(spec, column, rows)
@@ -105,13 +100,25 @@ def _compare(
     )
 
 
+def _rates(names: NDArray[np.object_], places: NDArray[np.intp], event: Event) -> fl.MetricFrame:
+    """Return the rates of all groups: rows of a group that fare alike stand together as one that weighs as many."""
+    cells, rows = np.unique(4 * places + 2 * event.happened + event.predicted, return_counts=True)
+    return fl.MetricFrame(
+        metrics={name: _where_defined(rate, among) for name, (rate, among) in RATES.items()},
+        y_true=cells // 2 % 2,
+        y_pred=cells % 2,
+        sensitive_features=names[cells // 4],
+        sample_params={name: {"sample_weight": rows} for name in RATES},
+    )
+
+
 def _where_defined(rate: Rate, among: str) -> Rate:
     """Return a rate that is NaN in a group without a row that it is a share of; there fairlearn says 0."""
 
-    def defined(y_true: NDArray[np.int64], y_pred: NDArray[np.int64]) -> float:
+    def defined(y_true: NDArray[np.int64], y_pred: NDArray[np.int64], sample_weight: NDArray[np.intp]) -> float:
         cases = int((y_true == 1).sum())
         of = {"rows": len(y_true), "cases": cases, "others": len(y_true) - cases}[among]
-        return float(rate(y_true, y_pred)) if of else math.nan
+        return float(rate(y_true, y_pred, sample_weight=sample_weight)) if of else math.nan
 
     return defined
 

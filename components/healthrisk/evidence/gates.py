@@ -17,7 +17,7 @@ from healthrisk.evidence.event import Event
 from healthrisk.spec import DatasetSpec, Gate, GateResult, Verdict
 from healthrisk.spec import metric as names
 from healthrisk.spec.metric import Metric
-from healthrisk.training import intervals
+from healthrisk.training import intervals, metrics
 
 Values = NDArray[np.float64]
 
@@ -120,11 +120,9 @@ def _net_benefit(judged: Judged, gate: Gate) -> Estimate | None:  # noqa: ARG001
 
 
 def _log_loss_gain(judged: Judged, gate: Gate) -> Estimate | None:  # noqa: ARG001 - one signature for all
-    y, rows = judged.y, np.arange(len(judged.y))
+    y = judged.y
     frequencies = np.bincount(y, minlength=judged.p.shape[1]) / len(y)
-    # As scikit-learn's log loss keeps probabilities from 0.
-    p = np.maximum(judged.p[rows, y], np.finfo(np.float64).eps)
-    return _mean(np.log(p) - np.log(frequencies[y]), int(np.bincount(y).min()))
+    return _mean(-np.log(frequencies[y]) - metrics.row_losses(y, judged.p), int(np.bincount(y).min()))
 
 
 def _accuracy_gain(judged: Judged, gate: Gate) -> Estimate | None:  # noqa: ARG001 - one signature for all

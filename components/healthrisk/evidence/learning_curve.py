@@ -19,6 +19,7 @@ from healthrisk.training.cross_validation import Split
 from healthrisk.training.estimators import Model
 from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import Estimate, wald
+from healthrisk.training.metrics import row_losses
 from healthrisk.training.sampling import Part
 from healthrisk.training.train import Trained
 
@@ -53,12 +54,6 @@ def describe(
         negligible=NEGLIGIBLE * nothing,
         sample_cost=_sample_cost(spec, model, train, test, groups),
     )
-
-
-def row_losses(y: NDArray[np.int64], p: Values) -> Values:
-    """Return each row's log loss [rows], for class positions [rows] and probabilities [rows, classes]."""
-    # As scikit-learn's log loss keeps probabilities from 0.
-    return np.asarray(-np.log(np.maximum(p[np.arange(len(y)), y], np.finfo(np.float64).eps)))
 
 
 def _size(folds: Sequence[Split], share: float) -> int:

@@ -42,28 +42,14 @@ def evidence(
         cards: The same for machines: CHAI's model card as XML, HTI-1's source attributes as JSON.
         plots: A folder of PNG plots for each family.
     """
-    from pathlib import Path
-
-    from healthrisk.config import level as read_level
-    from healthrisk.data.ingest import IngestRecord
-    from healthrisk.evidence.gather import add_gates, gather
-    from healthrisk.reports.evidence_files import write_report
     from healthrisk.steps import titles
-    from healthrisk.steps.artifacts import read_models, read_parts, read_spec
+    from healthrisk.steps.artifacts import read_models
     from healthrisk.steps.context import step_context
-    from healthrisk.training.decision import Decision
-    from healthrisk.training.split import read_common
+    from healthrisk.steps.judging import judge_winner
 
     with step_context(titles.EVIDENCE, spec) as log:
-        parsed = read_spec(spec)
         models = read_models(logistic_regression, random_forest, gradient_boosting)
-        decided = Decision.read(Path(decision.path))
-        common = read_common(Path(train.path), Path(test.path))
-        parts = read_parts(parsed, train, test)
-        gathered = gather(parsed, models, decided.winner, *parts, seed, read_level(level), *common)
-        decided = add_gates(parsed, decided, gathered)
-        decided.write(Path(judged.path))
-        gathered.write(Path(document.path))
-        data = IngestRecord.read(Path(record.path))
-        write_report(parsed, decided, gathered, data, Path(page.path), Path(plots.path), Path(cards.path))
+        winner = judge_winner(spec, models, decision, train, test, seed, level)
+        winner.write(judged, document)
+        winner.report(record, page, plots, cards)
         log.info("the report is written (%s)", level)

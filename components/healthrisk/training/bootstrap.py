@@ -1,8 +1,8 @@
 """Bootstrap intervals: a metric of five hundred resamples, without computing what resampling does not change.
 
 A resample keeps every row's loss, and the order of all scores: drawn again are means of losses, and an area follows
-from how often each row was drawn. The values are those of the metrics themselves, to the last digit: the sums of an
-area are of whole and half numbers, which floating point holds exactly.
+from how often each score was drawn, with the event and without. The values are those of the metrics themselves, to the
+last digit: the sums of an area are of whole and half numbers, which floating point holds exactly.
 """
 
 import math
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from healthrisk.spec import Metric, metric
 from healthrisk.training import metrics
@@ -55,41 +54,34 @@ def _row_values(which: Metric, y: Labels, p: NDArray[np.float64]) -> NDArray[Any
     if which == metric.ACCURACY:
         return np.asarray(p.argmax(axis=1) == y)
     if which == metric.LOG_LOSS:
-        eps = np.finfo(p.dtype).eps
-        # scikit-learn's logarithm: numpy's may differ in the last digit.
-        return np.asarray(-special.xlogy(1.0, np.clip(p[np.arange(len(y)), y], eps, 1 - eps)))
+        return metrics.row_losses(y, p)
     if which == metric.BRIER:
         return metrics.squared_distances(y, p)
     return None
 
 
 def _area(y: Labels, p: NDArray[np.float64]) -> Resample:
-    """Return the area under the ROC curve by how often each row was drawn: ranks are counted, not sorted anew."""
+    """Return the area under the ROC curve of drawn rows: ranks are counted, not sorted anew."""
     binary = p.shape[1] == 2
     places = [1] if binary else range(p.shape[1])
     areas = [_area_of(y == place, p[:, place]) for place in places]
 
     def resample(drawn: Drawn) -> float:
-        counts = np.bincount(drawn, minlength=len(y))
-        return areas[0](counts) if binary else float(np.mean([area(counts) for area in areas]))
+        return areas[0](drawn) if binary else float(np.mean([area(drawn) for area in areas]))
 
     return resample
 
 
-def _area_of(event: NDArray[np.bool_], score: NDArray[np.float64]) -> Callable[[NDArray[np.intp]], float]:
-    order = np.argsort(score, kind="stable")
-    sorted_scores, happened = score[order], event[order]
-    # Where each run of equal scores begins: its rows share a rank.
-    begins = np.flatnonzero(np.append(True, sorted_scores[1:] != sorted_scores[:-1]))
+def _area_of(event: NDArray[np.bool_], score: NDArray[np.float64]) -> Resample:
+    distinct, place = np.unique(score, return_inverse=True)
+    # A row's cell: its score's place, and whether the event happened.
+    cells = 2 * place + event
 
-    def area(counts: NDArray[np.intp]) -> float:
-        drawn = counts[order]
-        tied, hits = np.add.reduceat(drawn, begins), np.add.reduceat(drawn * happened, begins)
-        events, rows = int(hits.sum()), int(tied.sum())
-        # Twice the mean rank of each run.
-        doubled = 2 * (np.cumsum(tied) - tied) + tied + 1
-        above = int(hits @ doubled) / 2 - events * (events + 1) / 2
-        pairs = events * (rows - events)
-        return above / pairs if pairs else math.nan
+    def area(drawn: Drawn) -> float:
+        others, hits = np.bincount(cells[drawn], minlength=2 * len(distinct)).reshape(-1, 2).T
+        pairs = int(hits.sum()) * int(others.sum())
+        # Of the same score, half count as below.
+        doubled = 2 * np.cumsum(others) - others
+        return int(hits @ doubled) / 2 / pairs if pairs else math.nan
 
     return area

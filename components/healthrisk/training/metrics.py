@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 from sklearn import metrics as sk
 
 from healthrisk.spec import DatasetSpec, Metric, metric
@@ -29,6 +29,14 @@ def squared_distances(y: Labels, p: Probabilities) -> NDArray[np.float64]:
     if p.shape[1] == 2:
         return np.asarray((p[:, 1] - y) ** 2)
     return np.asarray(((p - np.eye(p.shape[1])[y]) ** 2).sum(axis=1))
+
+
+def row_losses(y: Labels, p: Probabilities) -> NDArray[np.float64]:
+    """Return each row's log loss [rows], of which scikit-learn's is the mean, to the last digit."""
+    eps = np.finfo(np.float64).eps
+    given = p[np.arange(len(y)), y].astype(np.float64)
+    # scikit-learn's logarithm: numpy's may differ in the last digit.
+    return np.asarray(-special.xlogy(1.0, np.clip(given, eps, 1 - eps)))
 
 
 def roc_auc(y: Labels, p: Probabilities) -> float:
