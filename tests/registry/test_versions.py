@@ -59,9 +59,15 @@ def test_without_a_version_there_is_no_champion(where: Path) -> None:
     assert versions.champion(SPEC.name) is None
 
 
-def test_without_a_registry_one_is_made(where: Path) -> None:
+def test_without_a_registry_there_is_no_champion_and_none_is_made(where: Path) -> None:
     (where / "mlflow.db").unlink()
     assert versions.champion(SPEC.name) is None
+    assert not (where / "mlflow.db").exists()
+
+
+def test_without_a_registry_one_is_made_by_who_registers(where: Path) -> None:
+    (where / "mlflow.db").unlink()
+    assert register(where, "a") == versions.champion(SPEC.name)
 
 
 def test_the_first_version_is_champion_and_points_at_its_bundle(where: Path) -> None:

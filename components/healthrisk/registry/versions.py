@@ -36,10 +36,14 @@ class Registered:
 
 def client() -> MlflowClient:
     """Return a client of the configured tracking server; an SQLite file is made ready where there is none."""
-    where = settings()
-    if where.tracking_uri.startswith("sqlite:"):
-        _create_database(Path(where.tracking_uri.removeprefix("sqlite:///")))
-    return MlflowClient(where.tracking_uri, registry_uri=where.tracking_uri)
+    uri = settings().tracking_uri
+    if database := _sqlite_file(uri):
+        _create_database(database)
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:") else None
 
 
 def _create_database(path: Path) -> None:
@@ -70,6 +74,10 @@ def by_alias(name: str, alias: str) -> Registered | None:
     Raises:
         StoreError: the registry does not answer.
     """
+    database = _sqlite_file(settings().tracking_uri)
+    if database and not database.exists():
+        # Making its tables takes seconds, and who only asks needs none.
+        return None
     server = client()
     try:
         return _read(server, server.get_model_version_by_alias(name, alias))
