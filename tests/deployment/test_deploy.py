@@ -38,9 +38,9 @@ def urls(bundles: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> Ite
         ("beside", bundles[1], BESIDE),
     ):
         named = f"--model_name={name}"
-        predictor = Server("predictor.py", bundle.path, folder / f"{key}-predictor", (named,)).start().wait()
+        predictor = Server("predictor.py", bundle.path, folder / f"{key}-predictor", (named,)).fork().wait()
         where = f"--predictor_host=127.0.0.1:{predictor.ports[0]}"
-        transformer = Server("transformer.py", bundle.path, folder / f"{key}-transformer", (named, where)).start()
+        transformer = Server("transformer.py", bundle.path, folder / f"{key}-transformer", (named, where)).fork()
         pairs.append((key, Pair(transformer.wait(), predictor, bundle)))
     yield {key: pair.transformer.url for key, pair in pairs}
     for _, pair in pairs:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from healthrisk.data import encoding
 from healthrisk.inference.scorer import golden_matrix
-from tests.support.patience import ANSWER
+from tests.support import http
 from tests.support.prometheus import prometheus, wait_for
 from tests.support.servers import Pair
 
@@ -65,7 +64,7 @@ def traffic(pair: Pair) -> Iterator[None]:
     stop = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(timeout=ANSWER) as client:
+        with http.client() as client:
             while not stop.wait(0.2):
                 client.post(pair.predict_url, json={"instances": rows})
                 client.post(pair.predict_url, json={"instances": [[1]]})

@@ -13,13 +13,13 @@ from email.message import Message
 from pathlib import Path
 from typing import IO
 
-import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from healthrisk.errors import SourceError
 from healthrisk.operations.alert import Alert, send
 from healthrisk.operations.message_log import MessageLog
+from tests.support import http
 from tests.support.alerting import Inbox, alertmanager, inbox, mail_server, write_config
 from tests.support.patience import ANSWER, until
 from tests.support.prometheus import prometheus
@@ -183,7 +183,7 @@ def test_a_silence_outlives_a_restart(tmp_path: Path) -> None:
     until_then = {"startsAt": now.isoformat(), "endsAt": (now + LONG).isoformat()}
     wanted = {"matchers": [{"name": "model", "value": "a", "isRegex": False}], "createdBy": "t", "comment": "planned"}
     with alertmanager(tmp_path, config) as url:
-        httpx.post(f"{url}/api/v2/silences", json={**wanted, **until_then}, timeout=ANSWER).raise_for_status()
+        http.post(f"{url}/api/v2/silences", json={**wanted, **until_then}).raise_for_status()
     with alertmanager(tmp_path, config) as url:
         send(alert("HighErrorRate", model="a"), url, LONG)
         assert until(lambda: _states(url) == {"HighErrorRate": {"suppressed"}}, lambda: _states(url))
@@ -227,6 +227,6 @@ def alert(name: str, **labels: str) -> Alert:
 def _states(url: str) -> dict[str, set[str]]:
     """Return the states of alerts by name."""
     states: dict[str, set[str]] = {}
-    for one in httpx.get(f"{url}/api/v2/alerts", timeout=ANSWER).json():
+    for one in http.get(f"{url}/api/v2/alerts").json():
         states.setdefault(one["labels"]["alertname"], set()).add(one["status"]["state"])
     return states

@@ -99,7 +99,7 @@ def test_refused_bodies_are_not_kept(make_bundle: Callable[..., Path], tmp_path:
     """What a request takes is free as soon as it is refused, and not when the garbage collector comes by."""
     bundle = make_bundle("heart-disease", "logistic_regression")
     server = Server("transformer.py", bundle, tmp_path / "log", ("--predictor_host=127.0.0.1:1", *PATIENT, *SMALL))
-    url = f"{server.start().wait().url}/v1/models/heart-disease:predict"
+    url = f"{server.fork().wait().url}/v1/models/heart-disease:predict"
     row = next(row for row in Bundle.open(bundle).golden.rows if None not in row)
     bodies = {
         413: b'{"instances": [' + b"{}," * 340_000 + b"{}]}",
@@ -245,7 +245,7 @@ def test_a_server_that_is_full(make_bundle: Callable[..., Path], tmp_path: Path)
     bundle = make_bundle("heart-disease", "logistic_regression")
     server = Server("transformer.py", bundle, tmp_path / "log")
     server.options = ("--predictor_host=127.0.0.1:1", "--max_connections=5", "--max_in_flight=0")
-    server.start().wait()
+    server.fork().wait()
     full = Pair(server, server, Bundle.open(bundle))
     try:
         for answer in (http.post(full.predict_url, content=body_of(full)), http.post(full.infer_url, content=b"{}")):

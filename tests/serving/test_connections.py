@@ -235,7 +235,7 @@ def test_arguments_are_checked(make_bundle: Callable[..., Path], tmp_path: Path,
         if option in {"TAKEN", "TWICE"}:
             option = f"--grpc_port={taken.getsockname()[1] if option == 'TAKEN' else server.ports[0]}"
         server.options = ("--predictor_host=127.0.0.1:1", option)
-        assert server.start().process is not None
+        server.fork()
         assert server.process is not None
         assert server.process.wait(ANSWER) == 1
     (line,) = server.log.read_text().splitlines()

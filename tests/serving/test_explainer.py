@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
 import numpy as np
 import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
@@ -31,7 +30,7 @@ def started(bundle: Path, folder: Path) -> Server:
     # KServe injects the predictor's host; nothing listens there.
     return (
         Server("explainer.py", bundle, folder / "explainer.log", ("--predictor_host=127.0.0.1:1", *PATIENT))
-        .start()
+        .fork()
         .wait()
     )
 
@@ -154,7 +153,7 @@ def test_others_are_answered_while_rows_are_explained(
     rows = raw_rows(obesity_pair.bundle.path)[:60]
     under_way = f'predictions_in_flight{{model="{obesity_pair.bundle.spec.name}"}} 1.0'
     seen = 0
-    with httpx.Client(timeout=ANSWER) as prober, ThreadPoolExecutor(1) as pool:
+    with http.client() as prober, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(v1, obesity_explainer, obesity_pair.bundle, rows)
         while not answer.done():
             seen += under_way in prober.get(obesity_explainer.metrics).text
@@ -199,7 +198,7 @@ def test_what_nobody_waits_for_is_not_computed(
 
 def test_explanations_have_a_deadline(heart_pair: Pair, raw_rows: Rows, tmp_path: Path) -> None:
     options = ("--predictor_host=127.0.0.1:1", *PATIENT, "--answer_seconds=0.001")
-    server = Server("explainer.py", heart_pair.bundle.path, tmp_path / "log", options).start().wait()
+    server = Server("explainer.py", heart_pair.bundle.path, tmp_path / "log", options).fork().wait()
     try:
         rows = raw_rows(heart_pair.bundle.path)[:64]
         url = f"{server.url}/v1/models/{heart_pair.bundle.spec.name}:explain"

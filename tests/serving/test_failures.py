@@ -63,7 +63,7 @@ class Load:
             assert not thread.is_alive(), "a request hangs"
 
     def _ask(self) -> None:
-        with httpx.Client(timeout=ANSWER) as client:
+        with http.client() as client:
             while not self._stop.is_set():
                 began = time.monotonic()
                 try:
@@ -104,7 +104,7 @@ def test_predictor_killed_under_load(pair: Pair) -> None:
             assert answer.headers["retry-after"]
             assert "predictor" in answer.json()["error"]
             assert grpc_code(pair) is grpc.StatusCode.UNAVAILABLE
-            pair.predictor.start().wait()
+            pair.predictor.fork().wait()
             load.wait_for(200)
             settled = load.wait_for(200, count=100)
             assert set(load.codes(settled)) == {200}
@@ -178,7 +178,7 @@ def test_serve_drains(make_bundle: Callable[..., Path], port: int) -> None:
             process.kill()
 
 
-def check_draining(transformer: Server, url: str, body: bytes, process: subprocess.Popen[Any]) -> None:
+def check_draining(transformer: Server, url: str, body: bytes, process: Any) -> None:
     """Tell a process to stop, and see that its transformer says so, answers on, and ends when it is told again."""
     with Load(url, body, clients=8) as load:
         load.wait_for(200)
@@ -208,7 +208,7 @@ def test_two_replicas_roll_to_a_new_champion(make_bundle: Any, start_pair: Calla
 
     def ask() -> None:
         # A connection of its own for every request, as a balancer makes them.
-        with httpx.Client(timeout=ANSWER, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+        with http.client(limits=httpx.Limits(max_keepalive_connections=0)) as client:
             for turn in itertools.count():
                 if stop.is_set():
                     return
@@ -242,10 +242,10 @@ def test_two_replicas_roll_to_a_new_champion(make_bundle: Any, start_pair: Calla
 
 def test_a_predictor_of_another_version_is_not_asked(make_bundle: Any, tmp_path: Path) -> None:
     other = make_bundle("heart-disease", "random_forest")
-    predictor = Server("predictor.py", other, tmp_path / "p", PATIENT).start().wait()
+    predictor = Server("predictor.py", other, tmp_path / "p", PATIENT).fork().wait()
     host = f"--predictor_host=127.0.0.1:{predictor.ports[0]}"
     bundle = make_bundle("heart-disease", "logistic_regression")
-    transformer = Server("transformer.py", bundle, tmp_path / "t", (host, *PATIENT)).start().wait()
+    transformer = Server("transformer.py", bundle, tmp_path / "t", (host, *PATIENT)).fork().wait()
     try:
         rows = json.loads((bundle / "golden.json").read_text())["rows"][:1]
         answer = http.post(f"{transformer.url}/v1/models/heart-disease:predict", json={"instances": rows})
@@ -273,7 +273,7 @@ class Balancer(socketserver.BaseRequestHandler):
 def test_predictors_of_two_versions_behind_one_address(make_bundle: Any, tmp_path: Path) -> None:
     """As while a Deployment of predictors rolls: either version's transformer finds its own."""
     bundles = [make_bundle("heart-disease", family) for family in ("logistic_regression", "random_forest")]
-    servers = [Server("predictor.py", one, tmp_path / f"p{n}", PATIENT).start() for n, one in enumerate(bundles)]
+    servers = [Server("predictor.py", one, tmp_path / f"p{n}", PATIENT).fork() for n, one in enumerate(bundles)]
     balancer = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Balancer)
     balancer.ports = itertools.cycle([server.wait().ports[0] for server in servers])  # type: ignore[attr-defined]
     thread = threading.Thread(target=balancer.serve_forever)
@@ -281,7 +281,7 @@ def test_predictors_of_two_versions_behind_one_address(make_bundle: Any, tmp_pat
     try:
         options = (f"--predictor_host=127.0.0.1:{balancer.server_address[1]}", *PATIENT)
         for number, bundle in enumerate(bundles):
-            transformer = Server("transformer.py", bundle, tmp_path / f"t{number}", options).start()
+            transformer = Server("transformer.py", bundle, tmp_path / f"t{number}", options).fork()
             servers.append(transformer)
             body = {"instances": json.loads((bundle / "golden.json").read_text())["rows"][:1]}
             url = f"{transformer.wait().url}/v1/models/heart-disease:predict"

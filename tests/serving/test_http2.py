@@ -136,7 +136,7 @@ def test_every_path_answers_as_over_http_1(heart_pair: Pair) -> None:
         "/nowhere",
         "/%20?a=b",
     ]
-    with http.client() as before, httpx.Client(http1=False, http2=True, timeout=ANSWER) as client:
+    with http.client() as before, http.client(http1=False, http2=True) as client:
         for method in ("GET", "HEAD", "DELETE"):
             for path in paths:
                 old, new = (ask.request(method, base + path) for ask in (before, client))
@@ -200,7 +200,7 @@ def test_who_does_not_take_an_answer_is_left(strict: Pair) -> None:
 
 def assert_answered(pair: Pair) -> None:
     http.post(pair.predict_url, content=body_of(pair)).raise_for_status()
-    with httpx.Client(http1=False, http2=True, timeout=ANSWER) as client:
+    with http.client(http1=False, http2=True) as client:
         client.post(pair.predict_url, content=body_of(pair)).raise_for_status()
 
 

@@ -60,7 +60,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_bad_bundle_is_never_ready(copy: Path, tmp_path: Path, damage: str, script: str) -> None:
     damage_bundle, word = DAMAGES[damage]
     damage_bundle(copy)
-    server = Server(script, copy, tmp_path / "log", ("--predictor_host=127.0.0.1:1",)).start()
+    server = Server(script, copy, tmp_path / "log", ("--predictor_host=127.0.0.1:1",)).fork()
     code = wait_for_end(server)
     message = server.log.read_text()
     assert code == 1

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def challenger(make_bundle: Callable[..., Path], tmp_path: Path) -> Iterator[Server]:
-    server = Server("predictor.py", make_bundle(), tmp_path / "challenger.log").start().wait()
+    server = Server("predictor.py", make_bundle(), tmp_path / "challenger.log").fork().wait()
     yield server
     server.end()
 

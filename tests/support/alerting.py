@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from healthrisk.operations import receivers, routes
+from tests.support import http
 from tests.support.listening import Handler, listening
 from tests.support.patience import ANSWER, until
 from tests.support.servers import free_ports
@@ -121,6 +122,6 @@ def alertmanager(folder: Path, config: Path, port: int | None = None) -> Iterato
 
 def _answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/-/ready", timeout=ANSWER).is_success
+        return http.get(f"http://127.0.0.1:{port}/-/ready").is_success
     except httpx.TransportError:
         return False

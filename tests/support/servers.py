@@ -17,7 +17,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from healthrisk.bundle import Bundle
-from tests.support import http
+from tests.support import forked, http
 from tests.support.patience import ANSWER, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ class Server:
     options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     ports: list[int] = field(default_factory=lambda: free_ports(3))
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | forked.ForkedProcess | None = None
 
     @property
     def url(self) -> str:
@@ -90,8 +90,15 @@ class Server:
         return [*command, f"--metrics_port={self.ports[2]}", *self.options]
 
     def start(self) -> "Server":
+        """Start a process from nothing."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command(), stderr=log, stdout=log, env=os.environ | self.environment)
+        return self
+
+    def fork(self) -> "Server":
+        """Start a process that has imported what a server imports, which takes seconds: it runs the same main."""
+        with self.log.open("ab") as log:
+            self.process = forked.fork(self.command(), log, os.environ | self.environment)
         return self
 
     def wait(self) -> "Server":
