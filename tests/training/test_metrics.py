@@ -36,6 +36,19 @@ def test_many_class_scores_are_scikit_learns() -> None:
     assert len(measured.by_class) == 7
 
 
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_scores_have_scikit_learns_digits(classes: int) -> None:
+    """Also where a class does not occur, or is never predicted."""
+    rng = np.random.default_rng(classes)
+    for rows in (5, 61, 303):
+        p = rng.dirichlet(np.full(classes, 0.3), rows)
+        y = rng.integers(0, classes, rows)
+        scores = metrics.score_all(y, p)
+        assert scores["f1_macro"] == sk.f1_score(y, p.argmax(1), average="macro", zero_division=0.0)
+        assert scores["log_loss"] == sk.log_loss(y, p, labels=np.arange(classes))
+        assert scores["accuracy"] == sk.accuracy_score(y, p.argmax(1))
+
+
 def test_losses_of_rows_have_scikit_learns_mean(scored: tuple[np.ndarray, np.ndarray]) -> None:
     y, p = scored
     # What a forest may say, right and wrong.

@@ -28,6 +28,29 @@ def test_the_serving_form_equals_scikit_learns(name: str) -> None:
     np.testing.assert_array_equal(serving.transform(fresh), fitted.transform(fresh).astype(np.float32))
 
 
+# scikit-learn warns of a column whose every value is unknown: it becomes 0, which may be no code.
+@pytest.mark.filterwarnings("ignore:Found unknown categories")
+@pytest.mark.parametrize("name", specs.builtin_names())
+@pytest.mark.parametrize("rows", [1, 2, 7, 400])
+def test_the_serving_form_alone_is_learned_to_the_last_digit(name: str, rows: int) -> None:
+    spec = specs.load(name)
+    for seed in range(5):
+        matrix = generated(spec, rows, seed)
+        # Columns of which nothing is known, the first and the last.
+        matrix[:, [0, -1][: seed % 3]] = np.nan
+        assert preprocessing.learn(spec, matrix).to_json() == preprocessing.fit(spec, matrix)[1].to_json()
+
+
+@pytest.mark.parametrize("kind", ["number", "code"])
+def test_the_serving_form_of_one_kind_of_columns_alone(kind: str) -> None:
+    whole = specs.load("heart-disease")
+    spec = whole.model_copy(
+        update={"columns": tuple(one for one in whole.columns if (one.kind == "code") == (kind == "code"))}
+    )
+    matrix = generated(spec, 50)
+    assert preprocessing.learn(spec, matrix).to_json() == preprocessing.fit(spec, matrix)[1].to_json()
+
+
 @pytest.mark.parametrize("name", specs.builtin_names())
 def test_the_serving_form_survives_json_to_the_last_digit(name: str) -> None:
     spec = specs.load(name)
