@@ -20,7 +20,7 @@ from healthrisk.monitoring.outcome_store import OutcomeStore
 from tests.support import http
 from tests.support.mutation import mutate, mutate_bytes
 from tests.support.outcomes import KEY, OutcomeService, link_bundle, outcomes_of
-from tests.support.patience import ANSWER, run, until
+from tests.support.patience import ANSWER, until
 from tests.support.servers import ROOT
 
 Start = Callable[..., OutcomeService]
@@ -105,7 +105,7 @@ def service(
     link_bundle(home, one)
     own = {"HEALTHRISK_HOME": str(home), "HEALTHRISK_RECEIPT_KEY": KEY}
     started = OutcomeService("outcome-service", home, home / "log", (), own)
-    started.start().wait()
+    started.fork().wait()
     yield started, outcomes_of(one)[0]["receipt"]
     started.end()
 
@@ -202,12 +202,12 @@ def test_a_kill_counts_nothing_twice(address: str, start_outcomes: Start, bundle
 )
 @pytest.mark.slow
 def test_a_start_that_cannot_be_is_one_line(tmp_path: Path, key: str, words: list[str], says: str) -> None:
-    own = {**os.environ, "HEALTHRISK_HOME": str(tmp_path), "HEALTHRISK_RECEIPT_KEY": key}
-    done = run([sys.executable, "-m", "healthrisk", "outcome-service", "--host=127.0.0.1", *words], env=own)
-    assert done.returncode == 1
-    assert says in done.stderr
-    assert "short-but-mine" not in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    own = {"HEALTHRISK_HOME": str(tmp_path), "HEALTHRISK_RECEIPT_KEY": key}
+    service = OutcomeService("outcome-service", tmp_path, tmp_path / "log", tuple(words), own)
+    assert service.fork().process.wait(ANSWER) == 1
+    (line,) = service.log.read_text().splitlines()
+    assert says in line
+    assert "short-but-mine" not in line
 
 
 @pytest.mark.slow

@@ -20,7 +20,6 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-_IMPORTED = tuple(f"healthrisk.serving.servers.{name}" for name in ("predictor", "transformer", "explainer"))
 _ROOT = Path(__file__).resolve().parents[2]
 _MOST_BYTES = 2**17
 
@@ -59,9 +58,11 @@ class ForkedProcess:
         return self.returncode
 
 
-def fork(command: Sequence[str], output: IO[bytes], environment: Mapping[str, str]) -> ForkedProcess:
-    """Run a command of Python, as `subprocess.Popen` would, with a file for all that it prints."""
-    requests = _server()
+def fork(
+    command: Sequence[str], output: IO[bytes], environment: Mapping[str, str], imported: tuple[str, ...]
+) -> ForkedProcess:
+    """Run a command of Python as `subprocess.Popen` would, but with modules imported; all it prints goes to a file."""
+    requests = _server(imported)
     read, write = os.pipe()
     said = {"arguments": list(command[1:]), "environment": dict(environment), "folder": str(Path.cwd())}
     socket.send_fds(requests, [json.dumps(said).encode()], [output.fileno(), write])
@@ -70,11 +71,11 @@ def fork(command: Sequence[str], output: IO[bytes], environment: Mapping[str, st
 
 
 @cache
-def _server() -> socket.socket:
-    """Start the process that forks others, which lives as long as this one; return where it takes requests."""
+def _server(imported: tuple[str, ...]) -> socket.socket:
+    """Start a process that imports modules and forks others, as long as this one lives; return what takes requests."""
     requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        command = [sys.executable, "-m", __name__, str(theirs.fileno())]
+        command = [sys.executable, "-m", __name__, str(theirs.fileno()), *imported]
         process = subprocess.Popen(command, cwd=_ROOT, pass_fds=[theirs.fileno()])
 
     def end() -> None:
@@ -131,7 +132,7 @@ def _become(arguments: list[str], environment: dict[str, str], folder: str, outp
 
 
 if __name__ == "__main__":
-    for imported in _IMPORTED:
-        importlib.import_module(imported)
+    for module in sys.argv[2:]:
+        importlib.import_module(module)
     if task := _serve(socket.socket(fileno=int(sys.argv[1]))):
         _become(**task[0], output=task[1][0])

@@ -40,6 +40,8 @@ def link_bundle(home: Path, bundle: Bundle) -> Path:
 class OutcomeService(Server):
     """The service; `bundle` is the home of its platform."""
 
+    imported = ("healthrisk.monitoring.outcome_service",)
+
     @property
     def outcomes_url(self) -> str:
         return f"{self.url}/v1/outcomes"
@@ -60,7 +62,7 @@ def start_outcomes(tmp_path: Path) -> Iterator[Callable[..., OutcomeService]]:
             link_bundle(tmp_path, bundle)
         own = {"HEALTHRISK_HOME": str(tmp_path), "HEALTHRISK_OUTCOMES": address, "HEALTHRISK_RECEIPT_KEY": KEY}
         service = OutcomeService("outcome-service", tmp_path, tmp_path / "service.log", options, os.environ | own)
-        started.append(service.start())
+        started.append(service.fork())
         service.wait()
         return service
 

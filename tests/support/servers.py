@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import grpc
 import httpx
@@ -59,6 +60,10 @@ def free_ports(count: int) -> list[int]:
 class Server:
     """One server process."""
 
+    # What every such server imports.
+    imported: ClassVar[tuple[str, ...]] = tuple(
+        f"healthrisk.serving.servers.{name}" for name in ("predictor", "transformer", "explainer")
+    )
     script: str
     bundle: Path
     log: Path
@@ -98,7 +103,7 @@ class Server:
     def fork(self) -> "Server":
         """Start a process that has imported what a server imports, which takes seconds: it runs the same main."""
         with self.log.open("ab") as log:
-            self.process = forked.fork(self.command(), log, os.environ | self.environment)
+            self.process = forked.fork(self.command(), log, os.environ | self.environment, self.imported)
         return self
 
     def wait(self) -> "Server":
