@@ -43,8 +43,17 @@ def test_recalibration_in_the_large_makes_expected_equal_observed(true_risk: tup
     assert better.probability.mean() == pytest.approx(happened.mean(), abs=1e-6)
 
 
+def test_the_intercept_in_the_large_alone_is_that_of_all(true_risk: tuple[np.ndarray, np.ndarray]) -> None:
+    event = stated(*true_risk)
+    weights = np.random.default_rng(1).random(len(event.happened))
+    for counts in (None, weights):
+        assert calibration.in_the_large(event, counts) == calibration.measure(event, counts).in_the_large
+
+
 def test_one_outcome_alone_has_no_slope() -> None:
-    measured = calibration.measure(Event(np.ones(9, bool), np.ones(9, bool), np.full(9, 0.8)))
+    one = Event(np.ones(9, bool), np.ones(9, bool), np.full(9, 0.8))
+    assert calibration.in_the_large(one) is None
+    measured = calibration.measure(one)
     assert (measured.calibration_slope, measured.in_the_large, measured.observed) == (None, None, 1.0)
 
 

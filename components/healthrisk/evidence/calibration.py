@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from healthrisk.evidence.documents import Calibration, NetBenefit
 from healthrisk.evidence.event import Event
-from healthrisk.training.intervals import wald
+from healthrisk.training.intervals import Estimate, wald
 
 # A forest may say 0 or 1, whose log-odds are infinite; probabilities are kept this far from both.
 EDGE = 0.001
@@ -40,16 +40,24 @@ def measure(event: Event, weights: NDArray[np.float64] | None = None) -> Calibra
     p = special.expit(intercept + slope * logit)
     design = np.column_stack([np.ones_like(logit), logit])
     spread = np.sqrt(np.diag(np.linalg.pinv(design.T @ (design * (counts * p * (1 - p))[:, None]))))
-    shift = intercept_in_the_large(event, counts)
-    q = special.expit(shift + logit)
     return Calibration(
         rows=rows,
         observed=observed,
         expected=expected,
         calibration_slope=wald(slope, float(spread[1])),
         calibration_intercept=wald(intercept, float(spread[0])),
-        in_the_large=wald(shift, float(1 / np.sqrt((counts * q * (1 - q)).sum()))),
+        in_the_large=in_the_large(event, counts),
     )
+
+
+def in_the_large(event: Event, weights: NDArray[np.float64] | None = None) -> Estimate | None:
+    """Return the intercept in the large alone, with its 95 % Wald interval; None where only one outcome occurs."""
+    counts = np.ones(len(event.happened)) if weights is None else weights
+    if not 0 < np.average(event.happened, weights=counts) < 1:
+        return None
+    shift = intercept_in_the_large(event, counts)
+    q = special.expit(shift + _logit(event.probability))
+    return wald(shift, float(1 / np.sqrt((counts * q * (1 - q)).sum())))
 
 
 def intercept_in_the_large(event: Event, weights: NDArray[np.float64] | None = None) -> float:

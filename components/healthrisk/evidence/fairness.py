@@ -143,7 +143,7 @@ def _group(name: str, event: Event, seed: int, least: int) -> GroupFigures:
             "false_positive_rate": proportion(alarm, rows - cases) if rows - cases else None,
         },
         roc_auc=area,
-        in_the_large=calibration.measure(event).in_the_large,
+        in_the_large=calibration.in_the_large(event),
     )
 
 
