@@ -13,7 +13,8 @@ DATASET ?= heart-disease
 URL ?= http://127.0.0.1:$(PORT)
 USERS ?= 32
 DURATION ?= 30
-WORKERS ?= logical
+# Twice as many as cores: many tests wait for what they have sent, or for a limit of time to pass.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print(2 * os.cpu_count())")
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
 .PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load backup restore benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture
