@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from healthrisk.bundle import Bundle
 from healthrisk.data import encoding
 from healthrisk.inference.scorer import golden_matrix
 from tests.support import http
+from tests.support.outcomes import KEY, OutcomeService, link_bundle, outcomes_of
 from tests.support.prometheus import prometheus, wait_for
 from tests.support.servers import Pair
 
@@ -37,23 +39,44 @@ def dashboard_prometheus(
     make_bundle: Callable[..., Path], start_pair: Callable[..., Pair], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """A Prometheus with our rules, beside servers that are asked all the time; yields its address."""
-    pair = start_pair(make_bundle("heart-disease", "logistic_regression"))
+    folder = tmp_path_factory.mktemp("outcomes")
+    own = {"HEALTHRISK_HOME": str(folder), "HEALTHRISK_RECEIPT_KEY": KEY}
+    pair = start_pair(make_bundle("heart-disease", "logistic_regression"), environment=own)
+    link_bundle(folder, pair.bundle)
+    service = OutcomeService("outcome-service", folder, folder / "log", environment=own)
     targets = [
         {
             "targets": [f"127.0.0.1:{server.ports[2]}"],
             "labels": {"service": "heart-disease", "component": component, "pod": component},
         }
-        for server, component in ((pair.predictor, "predictor"), (pair.transformer, "transformer"))
+        for server, component in (
+            (pair.predictor, "predictor"),
+            (pair.transformer, "transformer"),
+            (service, "outcomes"),
+        )
     ]
     rules = quick((ROOT / "manifests/prometheus/recording.yaml").read_text())
     try:
         with (
             traffic(pair),
             prometheus(tmp_path_factory.mktemp("prometheus"), targets, rules, job="model-servers") as url,
+            outcomes_back(service, pair.bundle, url),
         ):
             yield url
     finally:
         pair.end()
+
+
+@contextmanager
+def outcomes_back(service: OutcomeService, bundle: Bundle, url: str) -> Iterator[None]:
+    """Run the service that takes outcomes beside a Prometheus, and bring it one for each patient."""
+    service.options = (f"--prometheus={url}", "--assess_seconds=1")
+    service.start().wait()
+    try:
+        http.post(service.outcomes_url, json={"outcomes": outcomes_of(bundle)}).raise_for_status()
+        yield
+    finally:
+        service.end()
 
 
 @contextmanager
