@@ -1,7 +1,8 @@
-"""Attack a transformer, its predictor and an explainer, each in a memory cgroup of the shipped limit.
+"""Attack a transformer, its predictor and an explainer, each in a memory cgroup of the shipped limit; then the service
+that takes outcomes, with a tenth of the requests.
 
 Ends with 1 if a request got a 500 or UNKNOWN, an answer was wrong, a server ended or its memory grew, if health took
-more than a second, or any answer more than ten; with 2 if no memory cgroup can be made.
+more than a second, any answer more than ten, or an outcome was counted; with 2 if no memory cgroup can be made.
 """
 
 import argparse
@@ -9,11 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.fuzz import campaign
+from tests.fuzz import campaign, returned
 from tests.fuzz.campaign import Outcome, Plan
+from tests.fuzz.wire import Tally
 from tests.support import sample_bundle
 from tests.support.cgroup import NoCgroupError
 
+# One in so many of the requests besides goes to the service of outcomes.
+RETURNED = 10
 HEALTH_SECONDS, HANG_SECONDS = 1.0, 10.0
 # From the second quarter of the time to the last: a KiB for each of the transformer's requests would be 15.
 GROWTH_MIB = 12.0
@@ -33,12 +37,11 @@ def judge(outcome: Outcome) -> list[str]:
     return faults
 
 
-def show(outcome: Outcome) -> None:
-    tally = outcome.tally
+def show(tally: Tally, lines: list[str]) -> None:
     for kind, count in tally.sent.most_common():
         codes = ", ".join(f"{code} {number:,}" for code, number in tally.codes[kind].most_common())
         print(f"{kind}: {count:,} sent; the slowest took {tally.slowest[kind]:.2f} s; answers: {codes}")
-    print("\n".join(outcome.lines))
+    print("\n".join(lines))
 
 
 def main() -> int:
@@ -53,12 +56,15 @@ def main() -> int:
         bundle = sample_bundle.build("heart-disease", "random_forest", folder)
         try:
             outcome = campaign.run(bundle, folder, Plan(args.requests, args.heavy, args.seed))
+            outcomes = returned.run(bundle, folder, args.requests // RETURNED, args.seed)
         except NoCgroupError as error:
             print(error, file=sys.stderr)
             return 2
-    show(outcome)
-    faults = outcome.faults + judge(outcome)
-    print("\n".join(f"AT FAULT: {fault}" for fault in faults) or f"{outcome.tally.sent.total():,} requests, no fault")
+    show(outcome.tally, outcome.lines)
+    show(outcomes.tally, [outcomes.line])
+    faults = outcome.faults + judge(outcome) + outcomes.faults
+    sent = outcome.tally.sent.total() + outcomes.tally.sent.total()
+    print("\n".join(f"AT FAULT: {fault}" for fault in faults) or f"{sent:,} requests, no fault")
     return 1 if faults else 0
 
 
