@@ -13,6 +13,9 @@ from healthrisk.errors import ConfigError
 # quick: what follows from the trained models. full: also what fits models anew, and what must be downloaded.
 Level = Literal["quick", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "full")
+# What a server does with a request that it cannot write down: answer 503, or answer all the same, and count it.
+WhenUnrecorded = Literal["refuse", "answer"]
+WHEN_UNRECORDED: tuple[WhenUnrecorded, ...] = ("refuse", "answer")
 _DAY = 86400
 # Of hexadecimal digits 128 bits.
 LEAST_KEY = 32
@@ -37,6 +40,9 @@ class Settings:
     alerts: str
     run: str
     receipt_keys: tuple[bytes, ...] = field(repr=False)
+    records: Path | None
+    record_keys: tuple[bytes, ...] = field(repr=False)
+    when_unrecorded: WhenUnrecorded
 
 
 def settings() -> Settings:
@@ -48,12 +54,14 @@ def settings() -> Settings:
     long what a busy or absent server did not do is tried again), HEALTHRISK_EVENTS (a file that steps report to),
     HEALTHRISK_KEEP_DAYS (how long a finished run's tables of patients are kept), HEALTHRISK_OUTCOMES (the database of
     outcomes), HEALTHRISK_ALERTS (the Alertmanager that is told of a run that fails), HEALTHRISK_RUN (the id by which
-    Kubeflow Pipelines knows the run) and HEALTHRISK_RECEIPT_KEY (what signs receipts: one key or several, with white
-    space between them; the first signs, all are believed).
+    Kubeflow Pipelines knows the run), HEALTHRISK_RECEIPT_KEY (what signs receipts: one key or several, with white
+    space between them; the first signs, all are believed), HEALTHRISK_RECORDS (the folder of the record of use),
+    HEALTHRISK_RECORD_KEY (of the digests in it: one key or several; the first is used, all are searched by) and
+    HEALTHRISK_UNRECORDED (what becomes of a request that cannot be written down).
 
     Raises:
-        ConfigError: EVIDENCE is no level, HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time, or a receipt's key
-            too short.
+        ConfigError: EVIDENCE is no level, HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time, a key too short,
+            or HEALTHRISK_UNRECORDED none of its words.
     """
     home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
     return Settings(
@@ -71,15 +79,24 @@ def settings() -> Settings:
         outcomes=os.environ.get("HEALTHRISK_OUTCOMES") or f"sqlite:///{home / 'outcomes.db'}",
         alerts=os.environ.get("HEALTHRISK_ALERTS", ""),
         run=os.environ.get("HEALTHRISK_RUN", ""),
-        receipt_keys=_keys(os.environ.get("HEALTHRISK_RECEIPT_KEY", "")),
+        receipt_keys=_keys("HEALTHRISK_RECEIPT_KEY"),
+        records=Path(records).absolute() if (records := os.environ.get("HEALTHRISK_RECORDS")) else None,
+        record_keys=_keys("HEALTHRISK_RECORD_KEY"),
+        when_unrecorded=_when_unrecorded(os.environ.get("HEALTHRISK_UNRECORDED") or WHEN_UNRECORDED[0]),
     )
 
 
-def _keys(text: str) -> tuple[bytes, ...]:
-    keys = text.split()
+def _when_unrecorded(text: str) -> WhenUnrecorded:
+    if text not in WHEN_UNRECORDED:
+        raise ConfigError(f"HEALTHRISK_UNRECORDED {text!r}: expected {' or '.join(WHEN_UNRECORDED)}")
+    return text
+
+
+def _keys(variable: str) -> tuple[bytes, ...]:
+    keys = os.environ.get(variable, "").split()
     # Never quoted: what is too short for a key may still be someone's.
     if short := [place for place, key in enumerate(keys, 1) if len(key) < LEAST_KEY]:
-        raise ConfigError(f"HEALTHRISK_RECEIPT_KEY: key {short[0]} is shorter than {LEAST_KEY} characters")
+        raise ConfigError(f"{variable}: key {short[0]} is shorter than {LEAST_KEY} characters")
     return tuple(key.encode() for key in keys)
 
 

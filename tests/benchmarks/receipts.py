@@ -24,9 +24,11 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
-def pair(bundle: Path, folder: Path, key: str, *options: str) -> Iterator[list[Server]]:
+def pair(
+    bundle: Path, folder: Path, key: str, *options: str, environment: dict[str, str] | None = None
+) -> Iterator[list[Server]]:
     """Yield a predictor and a transformer that are ready; `options` are the transformer's."""
-    environment = {"HEALTHRISK_RECEIPT_KEY": key}
+    environment = {"HEALTHRISK_RECEIPT_KEY": key, **(environment or {})}
     predictor = Server("predictor.py", bundle, folder / "predictor.log", ("--max_rows=2000",), environment)
     host = f"--predictor_host=127.0.0.1:{predictor.ports[0]}"
     transformer = Server("transformer.py", bundle, folder / "log", (host, "--max_rows=2000", *options), environment)

@@ -1,17 +1,19 @@
-"""The commands of those who run the platform: `alerts`, `backup` and `restore` of `python -m healthrisk`."""
+"""The commands of those who run the platform: `alerts`, `backup`, `restore` and `records` of `python -m healthrisk`."""
 
 import argparse
 import datetime
 from pathlib import Path
 
 from healthrisk.config import settings
+from healthrisk.operations.record_commands import add_records
 
 
 def add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the three commands, each with a function `run` that does it and returns what to print."""
+    """Add the commands, each with a function `run` that does it and returns what to print."""
     _add_alerts(commands.add_parser("alerts", help="who is told of an alert, and the log of what was told"))
     _add_backup(commands.add_parser("backup", help="back up HEALTHRISK_HOME, or a cluster's databases and buckets"))
     _add_restore(commands.add_parser("restore", help="put back what was backed up"))
+    add_records(commands.add_parser("records", help="the record of use: carry it away, verify it, find in it"))
 
 
 def _count(text: str) -> int:
@@ -72,7 +74,7 @@ def _backup(args: argparse.Namespace) -> str:
     else:
         saved = home_backup.save(settings().home, args.to, args.keep)
     if args.push:
-        freshness.push(args.push)
+        freshness.push(args.push, "backup")
     return f"backup    {saved}"
 
 

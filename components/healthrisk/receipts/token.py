@@ -120,8 +120,24 @@ class Reader:
         body, signature = raw[:-SIGNATURE_BYTES], raw[-SIGNATURE_BYTES:]
         if not any(secrets.compare_digest(_sign(keyed, body), signature) for keyed in self._hashes):
             raise ReceiptError("its signature is by none of the keys: it was forged, altered or cut")
-        # Of the bytes: base64 has two alphabets, and a receipt in the other one is the same receipt.
-        return _parse(body, hashlib.blake2b(raw, digest_size=NUMBER_BYTES).digest())
+        return _parse(body, _number(raw))
+
+
+def number_of(text: str) -> bytes:
+    """Return the number of a receipt that was just issued, or is taken for one.
+
+    Raises:
+        ReceiptError: it is not base64url.
+    """
+    try:
+        return _number(base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True))
+    except (UnicodeEncodeError, binascii.Error):
+        raise ReceiptError("not a receipt: expected base64url") from None
+
+
+def _number(raw: bytes) -> bytes:
+    # Of the bytes: base64 has two alphabets, and a receipt in the other one is the same receipt.
+    return hashlib.blake2b(raw, digest_size=NUMBER_BYTES).digest()
 
 
 def _keyed(key: bytes) -> "hashlib.blake2b":

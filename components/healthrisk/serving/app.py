@@ -17,7 +17,7 @@ from healthrisk.serving import answers, codec, compression, parsing
 from healthrisk.serving.body import Asgi, Body, Message, Receive, Send
 from healthrisk.serving.data_plane import Context, DataPlane, Matrix
 from healthrisk.serving.errors import RequestError
-from healthrisk.serving.headers import BINARY, JSON, Headers, by_name, content_type, json_length, request_id
+from healthrisk.serving.headers import BINARY, JSON, Headers, by_name, caller, content_type, json_length, request_id
 from healthrisk.serving.replies import Replies
 from healthrisk.serving.statistics import configuration, model_statistics
 from healthrisk.serving.tensors import Request
@@ -95,7 +95,7 @@ class ServingApp:
         """Run an inference request and send its answer, or the error."""
         traceparent = valid(headers.get(b"traceparent", b"").decode("latin-1"))
         tracestate = valid_state(traceparent, headers.get(b"tracestate", b"").decode("latin-1"))
-        context = Context(protocol, request_id(headers), traceparent, tracestate)
+        context = Context(protocol, request_id(headers), traceparent, tracestate, caller=caller(headers))
         body = Body(headers, receive, self._data_plane.admission)
         answer, failure = await self._data_plane.run(context, lambda own: handle(own, headers, body))
         more = [(b"x-request-id", context.request_id.encode())] if context.request_id else []

@@ -7,7 +7,7 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -41,9 +41,18 @@ class Context:
     tracestate: str = ""
     size: int = 0
     rows: int = 0
+    # Who asks, as the gateway says; empty where nobody is known.
+    caller: str = ""
+    # What the record has the digests of.
+    matrix: Matrix | None = None
+    receipts: Sequence[str] = ()
     # What a protocol keeps of the request until it is answered.
     kept: int = 0
     admission: AdmissionController | None = None
+
+    def read(self, matrix: Matrix) -> None:
+        """Take note of a request's rows once they have been read."""
+        self.rows, self.matrix = len(matrix), matrix
 
     def hold(self, size: int) -> None:
         """Count bytes that this request holds until it is answered.
@@ -96,12 +105,31 @@ class Served(Protocol):
         ...
 
 
+class Recorder(Protocol):
+    """Who writes down each request before it is answered."""
+
+    async def record(self, context: Context, failure: RequestError | None) -> RequestError | None:
+        """Write a request down and return the error to answer with: the given one, if any, or that this failed."""
+        ...
+
+    def note_left(self, context: Context) -> None:
+        """Write down a request whose client has gone, for which nobody waits."""
+        ...
+
+
 class DataPlane:
     """Wraps whatever answers requests in what every request gets, over REST and gRPC."""
 
-    def __init__(self, model: Served, admission: AdmissionController, metrics: ServerMetrics, tracer: Tracer) -> None:
+    def __init__(
+        self,
+        model: Served,
+        admission: AdmissionController,
+        metrics: ServerMetrics,
+        tracer: Tracer,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.model, self.admission, self.metrics = model, admission, metrics
-        self._tracer = tracer
+        self._tracer, self._recorder = tracer, recorder
         widths = [math.prod(abs(size) for size in tensor["shape"]) for tensor in model.metadata()["inputs"]]
         # Of one tensor.
         self.most_values = admission.limits.max_rows * sum(widths)
@@ -125,6 +153,8 @@ class DataPlane:
                 self.metrics.in_flight.dec()
         except asyncio.CancelledError:
             self.metrics.refused(context.protocol, 499)
+            if self._recorder:
+                self._recorder.note_left(context)
             raise
         except RequestError as error:
             failure = error.without_traceback()
@@ -133,6 +163,8 @@ class DataPlane:
             REQUESTS.exception("unexpected error", extra=self._fields(context))
             failure = RequestError(500, "internal", "internal error; the server's log has the place")
             self.metrics.rejected("internal")
+        if self._recorder:
+            failure = await self._recorder.record(context, failure)
         self._record(context, failure, time.perf_counter() - start)
         return answer, failure
 

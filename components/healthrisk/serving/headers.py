@@ -8,7 +8,9 @@ from healthrisk.serving.errors import RequestError, bad_request
 Headers = dict[bytes, bytes]
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
-_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_NAME = re.compile(rb"[!-~]{1,128}")
+# Set by the gateway once it knows who asks, and taken by it from whoever comes with one.
+CALLER = b"x-caller"
 _MOST_DIGITS = 11
 
 
@@ -22,8 +24,16 @@ def by_name(pairs: list[tuple[bytes, bytes]]) -> Headers:
 
 def request_id(headers: Headers) -> str:
     """Return the client's name for its request; empty if it gives none, or one that no log should hold."""
-    given = headers.get(b"x-request-id", b"")
-    return given.decode() if _REQUEST_ID.fullmatch(given) else ""
+    return _name(headers.get(b"x-request-id", b""))
+
+
+def caller(headers: Headers) -> str:
+    """Return who asks, as the gateway says; empty where it says nothing, or nothing that a name could be."""
+    return _name(headers.get(CALLER, b""))
+
+
+def _name(given: bytes) -> str:
+    return given.decode() if _NAME.fullmatch(given) else ""
 
 
 def content_type(headers: Headers, *accepted: bytes) -> bytes:

@@ -87,7 +87,7 @@ class Explainer(RowModel):
 
         Whoever leaves cancels this, after the row that is being explained.
         """
-        context.rows = len(matrix)
+        context.read(matrix)
         context.hold_instead(matrix.nbytes)
         loop = asyncio.get_running_loop()
         try:

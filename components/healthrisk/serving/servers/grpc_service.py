@@ -17,6 +17,7 @@ from healthrisk.serving import wire
 from healthrisk.serving.app import server_metadata
 from healthrisk.serving.data_plane import Context, DataPlane, Matrix
 from healthrisk.serving.errors import RequestError, bad_request
+from healthrisk.serving.headers import CALLER, caller
 from healthrisk.serving.servers.grpc_codec import from_message, to_message
 from healthrisk.serving.servers.grpc_health import add_health_and_reflection
 from healthrisk.serving.servers.grpc_methods import UNDECODABLE, SmallMethods
@@ -67,7 +68,8 @@ class InferenceService:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         traceparent = valid(metadata.get("traceparent", ""))
         tracestate = valid_state(traceparent, metadata.get("tracestate", ""))
-        own = Context("grpc", metadata.get("x-request-id", "")[:128], traceparent, tracestate)
+        asks = caller({CALLER: metadata.get(CALLER.decode(), "").encode()})
+        own = Context("grpc", metadata.get("x-request-id", "")[:128], traceparent, tracestate, caller=asks)
 
         async def answer(inner: Context) -> Message:
             # gRPC keeps the message until the call is answered.

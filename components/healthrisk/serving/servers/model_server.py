@@ -20,7 +20,7 @@ from kserve.protocol.rest.server import RESTServer
 import kserve
 from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
-from healthrisk.serving import grpc_front, http_server, logs, memory, openapi, tracing
+from healthrisk.serving import grpc_front, http_server, logs, memory, openapi, tracing, use_recorder
 from healthrisk.serving.admission import AdmissionController, Limits
 from healthrisk.serving.app import ServingApp
 from healthrisk.serving.body import Asgi
@@ -31,6 +31,7 @@ from healthrisk.serving.predictor_connections import PredictorAddress
 from healthrisk.serving.servers.arguments import METRICS_CONNECTIONS, arguments, check
 from healthrisk.serving.servers.grpc_service import make_server
 from healthrisk.serving.servers.served_model import BundleModel
+from healthrisk.serving.use_recorder import UseRecorder
 
 _log = logging.getLogger("healthrisk.server")
 _TURN_SECONDS = 0.0005
@@ -51,6 +52,7 @@ class BundleServer(kserve.ModelServer):
         self.limits = limits
         self.metrics = ServerMetrics(self.model_name, bundle)
         self.admission = AdmissionController(self.limits)
+        self.recorder: UseRecorder | None = None
 
     def predictor_address(self) -> PredictorAddress:
         """Return where the predictor is.
@@ -75,9 +77,8 @@ class BundleServer(kserve.ModelServer):
         """Serve one loaded model until SIGTERM or SIGINT."""
         (model,) = models
         self.register_model(model)
-        data_plane = DataPlane(
-            model, self.admission, self.metrics, tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
-        )
+        tracer = tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
+        data_plane = DataPlane(model, self.admission, self.metrics, tracer, self.recorder)
         memory.settle()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(data_plane))
@@ -96,6 +97,8 @@ class BundleServer(kserve.ModelServer):
         scraped = asyncio.create_task(page.serve())
         async with self._grpc(data_plane) if self.enable_grpc else contextlib.nullcontext():
             await http.serve()
+        if self.recorder:
+            self.recorder.close()
         # Last, so that a scrape can still count what was answered while draining.
         page.should_exit = True
         await scraped
@@ -156,6 +159,8 @@ def serve(make: Callable[[BundleServer, Bundle], BundleModel]) -> int:
             server = BundleServer(args, limits, bundle)
             model = make(server, bundle)
             model.load()
+            if model.recorded:
+                server.recorder = use_recorder.from_settings(model, bundle.digest, server.admission)
     except (HealthriskError, ValueError, OSError) as error:
         sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
         return 1

@@ -23,6 +23,8 @@ class BundleModel(kserve.Model):
     actions = ("predict", "infer")
     verb = InferenceVerb.PREDICT
     stops_when_unheard = False
+    # Whether its requests are of patients' own values, and so go into the record.
+    recorded = False
 
     def __init__(self, name: str, bundle: Bundle) -> None:
         super().__init__(name)
@@ -74,6 +76,8 @@ class BundleModel(kserve.Model):
 
 class RowModel(BundleModel):
     """A model whose inputs are rows of raw values, at most `max_rows` in one request."""
+
+    recorded = True
 
     def __init__(self, name: str, bundle: Bundle, max_rows: int) -> None:
         super().__init__(name, bundle)

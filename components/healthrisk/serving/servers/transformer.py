@@ -92,7 +92,8 @@ class Transformer(RowModel):
             # A v2 parameter is a string, number or boolean, so the rows of each feature come as JSON within a string.
             parameters["imputed"] = json.dumps(imputed)
         if self._issuer:
-            parameters["receipt"] = " ".join(self._issuer.issue(matrix, probabilities))
+            context.receipts = self._issuer.issue(matrix, probabilities)
+            parameters["receipt"] = " ".join(context.receipts)
         return Response(self.name, self.version, outputs, request_id, parameters)
 
     async def predict_v1(self, matrix: NDArray[np.float64], context: Context) -> Predictions:
@@ -115,13 +116,14 @@ class Transformer(RowModel):
             for row in rows:
                 predictions[row].setdefault("imputed", []).append(feature)
         if self._issuer:
-            for answer, receipt in zip(predictions, self._issuer.issue(matrix, probabilities), strict=True):
+            context.receipts = self._issuer.issue(matrix, probabilities)
+            for answer, receipt in zip(predictions, context.receipts, strict=True):
                 answer["receipt"] = receipt
         return {"predictions": predictions}
 
     async def predict(self, payload: NDArray[np.float64], context: Context) -> NDArray[np.float32]:
         """Return class probabilities [rows, classes] of an encoded matrix, from the predictor."""
-        context.rows = len(payload)
+        context.read(payload)
         inputs = self.bundle.preprocessor.transform(payload)
         try:
             with self._metrics.hop_seconds.time():

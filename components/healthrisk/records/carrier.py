@@ -1,0 +1,113 @@
+"""Segments that are finished go from the servers' folder to where they are kept: checked, compressed and signed."""
+
+import gzip
+import hashlib
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from healthrisk import atomic
+from healthrisk.documents import Document
+from healthrisk.records import segment, signature, stored
+from healthrisk.records.chain import CARRIED, is_locked
+from healthrisk.records.lines import RecordError, Tail, parse
+from healthrisk.records.places import Place, open_place
+from healthrisk.records.signature import Statement
+from healthrisk.records.stored import PACKED, PLAIN, SIGNED, StoredSegment, file_name
+from healthrisk.records.verify import check_segment
+
+
+class Carried(Document):
+    """What one run did: segments carried, segments removed since they are old enough, and what is at fault."""
+
+    carried: int
+    removed: int
+    faults: tuple[str, ...]
+
+
+def carry(folder: Path, to: Place, key: Ed25519PrivateKey, keep: timedelta) -> Carried:
+    """Carry every finished segment of every chain below a folder, then remove from the place what is old enough.
+
+    A run that was killed can be repeated. A chain at fault stays where it is from the fault on; the others go on.
+
+    Raises:
+        StoreError: there is no such folder, or the place does not take a segment.
+    """
+    here = open_place(str(folder))
+    carried, faults = 0, []
+    for chain in sorted(path for path in folder.iterdir() if path.is_dir()):
+        try:
+            for _ in _carry_chain(chain, here, to, key, keep):
+                carried += 1
+        except RecordError as error:
+            faults.append(str(error))
+        _forget(chain, keep)
+    return Carried(carried=carried, removed=_remove_old(to, keep), faults=tuple(faults))
+
+
+def _carry_chain(folder: Path, here: Place, to: Place, key: Ed25519PrivateKey, keep: timedelta) -> Iterator[int]:
+    """Yield the number of each segment once it is carried."""
+    last = Tail.read(folder / CARRIED) if (folder / CARRIED).exists() else None
+    for number in segment.numbers(folder):
+        path = segment.path_of(folder, number)
+        if last and number <= last.segment:
+            # Carried by a run that was killed before it could remove it.
+            path.unlink()
+            continue
+        data = segment.read_final(path)
+        if not data or b"\n" not in data:
+            break
+        last = _carry_segment(StoredSegment(here, folder.name, number, PLAIN), data, last, to, key, keep)
+        atomic.write_text(folder / CARRIED, last.to_json())
+        path.unlink()
+        yield number
+
+
+def _carry_segment(
+    own: StoredSegment, data: bytes, after: Tail | None, to: Place, key: Ed25519PrivateKey, keep: timedelta
+) -> Tail:
+    try:
+        lines, tail = check_segment(own, data, after)
+    except RecordError as error:
+        raise RecordError(f"{own.name}, {error}") from None
+    statement = Statement(
+        chain=own.chain,
+        segment=own.number,
+        sha256=hashlib.sha256(data).hexdigest(),
+        lines=len(lines),
+        first=parse(lines[0]).time,
+        tail=tail,
+    )
+    until = datetime.fromisoformat(tail.time) + keep
+    to.write(file_name(own.chain, own.number, PACKED), gzip.compress(data, mtime=0), until)
+    # Last: a segment with a signature is whole.
+    to.write(file_name(own.chain, own.number, SIGNED), signature.sign(statement, key), until)
+    return tail
+
+
+def _remove_old(place: Place, keep: timedelta) -> int:
+    oldest = datetime.now(UTC) - keep
+    names, removed = place.names(), 0
+    for chain in stored.segments(names, place).values():
+        for own in chain:
+            signed = file_name(own.chain, own.number, SIGNED)
+            if signed not in names:
+                break
+            statement = signature.read_signed(place.read(signed)).statement
+            if datetime.fromisoformat(statement.tail.time) >= oldest:
+                break
+            for suffix in (PACKED, SIGNED):
+                place.remove(file_name(own.chain, own.number, suffix))
+            removed += 1
+    return removed
+
+
+def _forget(folder: Path, keep: timedelta) -> None:
+    """Remove what is left of a chain that no process goes on with, once nothing of it is kept any more."""
+    if segment.numbers(folder) or not (folder / CARRIED).exists():
+        return
+    if datetime.fromisoformat(Tail.read(folder / CARRIED).time) < datetime.now(UTC) - keep and not is_locked(folder):
+        shutil.rmtree(folder)

@@ -1,0 +1,138 @@
+"""Where segments are kept: a folder, or below an address of the object store, under the same names in both."""
+
+import io
+import urllib.parse
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from minio import Minio
+from minio.commonconfig import COMPLIANCE
+from minio.error import MinioException, S3Error
+from minio.retention import Retention
+from urllib3.exceptions import HTTPError
+
+from healthrisk.config import settings
+from healthrisk.errors import StoreError
+from healthrisk.object_store import path_of, s3_client
+
+
+class Place(Protocol):
+    """Files by name, as `CHAIN/NUMBER.SUFFIX`."""
+
+    def names(self) -> list[str]:
+        """Return the names of all files."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes."""
+        ...
+
+    def write(self, name: str, data: bytes, keep_until: datetime) -> None:
+        """Write a file, which nobody can remove before that time where the place can see to it."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        ...
+
+
+def open_place(address: str) -> Place:
+    """Return the place at an address: a folder, file:///FOLDER or s3://BUCKET/PREFIX.
+
+    Raises:
+        StoreError: it is no such address, or there is no such folder or bucket.
+    """
+    parts = urllib.parse.urlsplit(address)
+    if parts.scheme == "s3":
+        return _Bucket(parts.netloc, parts.path.strip("/"))
+    if parts.scheme not in {"", "file"}:
+        raise StoreError(f"record {address!r}: expected a folder, file:///FOLDER or s3://BUCKET/PREFIX")
+    return _Folder(path_of(address) if parts.scheme else Path(address))
+
+
+class _Folder:
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise StoreError(f"record {str(folder)!r}: no such folder")
+        self._folder = folder
+
+    def names(self) -> list[str]:
+        return [f"{path.parent.name}/{path.name}" for path in self._folder.glob("*/*") if path.is_file()]
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self._folder / name).read_bytes()
+        except OSError as error:
+            raise StoreError(f"record: {self._folder / name} cannot be read: {error.strerror}") from error
+
+    def write(self, name: str, data: bytes, keep_until: datetime) -> None:  # noqa: ARG002 - a folder has no locks
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_bytes(data)
+        temporary.replace(path)
+
+    def remove(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+
+
+class _Bucket:
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self._client: Minio = s3_client(settings())
+        self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
+        try:
+            if not self._client.bucket_exists(bucket_name=bucket):
+                raise StoreError(f"record: there is no bucket {bucket!r} at {settings().s3_endpoint}")
+            self._locks = self._has_locks()
+        except (MinioException, HTTPError, ValueError) as error:
+            raise StoreError(f"record: bucket {bucket} cannot be asked: {error}") from error
+
+    def _has_locks(self) -> bool:
+        try:
+            self._client.get_object_lock_config(bucket_name=self._bucket)
+        except S3Error as error:
+            if error.code in {"ObjectLockConfigurationNotFoundError", "NotImplemented"}:
+                return False
+            raise
+        except ValueError:
+            # It has them, and no time of its own for what is put into it: that the client cannot read.
+            return True
+        return True
+
+    def names(self) -> list[str]:
+        try:
+            found = self._client.list_objects(bucket_name=self._bucket, prefix=self._prefix, recursive=True)
+            return [str(item.object_name).removeprefix(self._prefix) for item in found]
+        except (MinioException, HTTPError, ValueError) as error:
+            raise StoreError(f"record: bucket {self._bucket} cannot be listed: {error}") from error
+
+    def read(self, name: str) -> bytes:
+        try:
+            answer = self._client.get_object(bucket_name=self._bucket, object_name=self._prefix + name)
+            try:
+                return answer.read()
+            finally:
+                answer.close()
+                answer.release_conn()
+        except (MinioException, HTTPError, ValueError) as error:
+            raise StoreError(f"record: {self._prefix}{name} cannot be read: {error}") from error
+
+    def write(self, name: str, data: bytes, keep_until: datetime) -> None:
+        try:
+            self._client.put_object(
+                bucket_name=self._bucket,
+                object_name=self._prefix + name,
+                data=io.BytesIO(data),
+                length=len(data),
+                # In this mode nobody shortens it: what must go is erased by its key.
+                retention=Retention(COMPLIANCE, keep_until) if self._locks else None,
+            )
+        except (MinioException, HTTPError, ValueError) as error:
+            raise StoreError(f"record: {self._prefix}{name} cannot be written: {error}") from error
+
+    def remove(self, name: str) -> None:
+        try:
+            self._client.remove_object(bucket_name=self._bucket, object_name=self._prefix + name)
+        except (MinioException, HTTPError, ValueError) as error:
+            raise StoreError(f"record: {self._prefix}{name} cannot be removed: {error}") from error

@@ -1,0 +1,46 @@
+"""Records made for tests, by the classes that servers use."""
+
+from pathlib import Path
+
+import orjson
+
+from healthrisk.records.chain import Chain, now
+from healthrisk.records.disk import DiskThread
+from healthrisk.records.keyed_digest import KeyedDigest
+
+KEY = KeyedDigest(b"the record's key, of 32 letters or more")
+
+
+def entry(number: int, receipts: tuple[str, ...] = ()) -> bytes:
+    """Return a request's line as a server makes it, but for the digest of the line before; it is known by its input."""
+    return orjson.dumps(
+        {
+            "time": now(),
+            "asked": "predict",
+            "caller": "ward-7",
+            "model": "heart-disease",
+            "digest": "d" * 64,
+            "protocol": "v2",
+            "rows": 1,
+            "status": 200,
+            "reason": None,
+            "inputs": [f"{number:032x}"],
+            "receipts": receipts,
+        }
+    )
+
+
+def write_chain(folder: Path, numbers: range, a_segment: int = 5) -> None:
+    """Go on with a chain: entries of these numbers, so many in a segment, the last of which is sealed as well."""
+    disk = DiskThread(_raise)
+    chain = Chain(folder, KEY.key_id, disk)
+    for place, number in enumerate(numbers, 1):
+        chain.append([entry(number)])
+        if place % a_segment == 0:
+            chain.seal()
+    chain.release()
+    disk.close()
+
+
+def _raise(error: OSError) -> None:
+    raise error
