@@ -103,6 +103,18 @@ def test_a_chain_at_fault_stays_and_the_others_go(spool: Path, kept: Place) -> N
     assert entries(kept) == 8
 
 
+def test_what_is_kept_is_never_written_over(spool: Path, kept: Place) -> None:
+    """A chain of the same name that begins anew, since its folder was lost."""
+    write_chain(spool / CHAIN, range(3))
+    carry(spool, kept, SIGNER, KEEP)
+    shutil.rmtree(spool)
+    write_chain(spool / CHAIN, range(3))
+    (fault,) = carry(spool, kept, SIGNER, KEEP).faults
+    assert fault == f"chain {CHAIN}, segment 1: another one is kept already"
+    assert entries(kept) == 3
+    assert segment.numbers(spool / CHAIN) == [1]
+
+
 def test_a_segment_that_is_not_begun_yet_is_left_alone(spool: Path, kept: Place) -> None:
     write_chain(spool / CHAIN, range(2))
     segment.path_of(spool / CHAIN, 2).touch()

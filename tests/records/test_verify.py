@@ -220,3 +220,26 @@ def test_a_chain_that_was_just_being_begun_holds_nothing(tmp_path: Path) -> None
     segment.path_of(tmp_path / CHAIN, 1).touch()
     verdict = judge(tmp_path)
     assert (verdict.fault, verdict.segments, verdict.entries) == (None, 0, 0)
+
+
+def test_a_segment_that_names_none_before_it_is_the_first_one(spool: Path) -> None:
+    """Or whoever takes the first ones away would only have to write a new opening."""
+    path = segment.path_of(spool / CHAIN, 3)
+    opening = json.loads(path.read_bytes().split(b"\n")[0]) | {"after": None}
+    del opening["previous"]
+    line, _ = chained(json.dumps(opening).encode(), START)
+    path.write_bytes(line)
+    for number in (1, 2):
+        segment.path_of(spool / CHAIN, number).unlink()
+    assert "segment 3, line 1: it names no segment before it" in str(judge(spool).fault)
+
+
+def test_a_line_after_the_seal_is_found_though_it_follows(spool: Path) -> None:
+    path = segment.path_of(spool / CHAIN, 3)
+    data = path.read_bytes()
+    line, _ = chained(entry(1), digest(data.splitlines()[-1]))
+    path.write_bytes(data + line)
+    assert "segment 3, line 7: it follows the seal" in str(judge(spool).fault)
+    seal, _ = chained(b'{"time":"2026-11-22T00:00:00+00:00","sealed":99}', digest(data.splitlines()[-2]))
+    path.write_bytes(b"".join(data.splitlines(keepends=True)[:-1]) + seal)
+    assert "segment 3, line 6: it seals 99 lines, and 5 are there" in str(judge(spool).fault)

@@ -73,6 +73,25 @@ def explainer(folder: Path, pair: Pair, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
+def bundle(make_bundle: Callable[..., Path]) -> Path:
+    return make_bundle("heart-disease", "logistic_regression")
+
+
+@pytest.fixture
+def start(bundle: Path, start_pair: Callable[..., Pair]) -> Iterator[Callable[..., Pair]]:
+    """Return a starter of a pair of its own that writes a record below a folder."""
+    pairs: list[Pair] = []
+
+    def begin(folder: Path, **environment: str) -> Pair:
+        pairs.append(start_pair(bundle, *PATIENT, environment=keys(folder) | environment))
+        return pairs[-1]
+
+    yield begin
+    for one in pairs:
+        one.end()
+
+
+@pytest.fixture
 def rows(pair: Pair, raw_rows: Rows) -> list[dict[str, Any]]:
     return raw_rows(pair.bundle.path)[:3]
 
@@ -151,8 +170,8 @@ def test_what_is_refused_is_written_down_too(pair: Pair, folder: Path, rows: lis
     new = entries(folder)[-3:]
     assert len(entries(folder)) == before + 3
     assert [(one.protocol, one.status, one.reason, one.rows, one.inputs) for one in new] == [
-        ("v1", 400, "out_of_range", 0, ()),
-        ("v2", 400, "undecodable", 0, ()),
+        ("v1", 400, "range", 0, ()),
+        ("v2", 400, "json", 0, ()),
         ("grpc", 404, "not_found", 0, ()),
     ]
     written = b"".join(path.read_bytes() for path in folder.glob("*/*"))
@@ -175,15 +194,13 @@ def test_what_is_no_name_is_no_caller(pair: Pair, folder: Path, rows: list[dict[
 
 
 def test_the_record_counts_and_is_sealed_when_the_server_stops(
-    tmp_path: Path, make_bundle: Callable[..., Path], start_pair: Callable[..., Pair], raw_rows: Rows
+    tmp_path: Path, bundle: Path, start: Callable[..., Pair], raw_rows: Rows
 ) -> None:
-    bundle = make_bundle("heart-disease", "logistic_regression")
-    pair = start_pair(bundle, *PATIENT, environment=keys(tmp_path))
+    pair = start(tmp_path)
     for _ in range(3):
         assert http.post(pair.predict_url, json={"instances": raw_rows(bundle)[:1]}).status_code == 200
     assert 'prediction_records_total{model="heart-disease"} 3.0' in http.get(pair.transformer.metrics).text
     assert pair.transformer.end(signal.SIGTERM) == 0
-    pair.end()
     (verdict,) = verify(open_place(str(tmp_path)), Rules()).chains
     # The opening, three entries, the seal.
     assert (verdict.fault, verdict.entries, verdict.line) == (None, 3, 5)
@@ -215,10 +232,9 @@ class Clients:
 
 
 def test_no_acknowledged_prediction_is_missing_after_ten_kills_of_the_transformer_under_load(
-    tmp_path: Path, make_bundle: Callable[..., Path], start_pair: Callable[..., Pair], raw_rows: Rows
+    tmp_path: Path, bundle: Path, start: Callable[..., Pair], raw_rows: Rows
 ) -> None:
-    bundle, draw = make_bundle("heart-disease", "logistic_regression"), random.Random(7)
-    pair = start_pair(bundle, *PATIENT, environment=keys(tmp_path))
+    draw, pair = random.Random(7), start(tmp_path)
     body = json.dumps({"instances": raw_rows(bundle)[:2]}).encode()
     acknowledged: list[str] = []
     for kill in range(KILLS):
@@ -229,7 +245,6 @@ def test_no_acknowledged_prediction_is_missing_after_ten_kills_of_the_transforme
         acknowledged += clients.receipts
         if kill + 1 < KILLS:
             pair.transformer.start().wait()
-    pair.end()
     assert len(set(acknowledged)) == len(acknowledged)
     written = [receipt for one in entries(tmp_path) for receipt in one.receipts]
     assert {number_of(receipt).hex() for receipt in acknowledged} <= set(written)
@@ -265,13 +280,11 @@ def test_a_full_disk_stops_answers_or_is_counted_and_the_record_goes_on_when_the
     small_disk: Path,
     choice: str,
     status: int,
-    make_bundle: Callable[..., Path],
-    start_pair: Callable[..., Pair],
+    bundle: Path,
+    start: Callable[..., Pair],
     raw_rows: Rows,
 ) -> None:
-    bundle = make_bundle("heart-disease", "logistic_regression")
-    own = keys(small_disk) | {"HEALTHRISK_UNRECORDED": choice}
-    pair = start_pair(bundle, *PATIENT, environment=own)
+    pair = start(small_disk, HEALTHRISK_UNRECORDED=choice)
     body = {"instances": raw_rows(bundle)[:1]}
     receipts = [http.post(pair.predict_url, json=body).json()["predictions"][0]["receipt"]]
     filler = fill(small_disk)
@@ -289,7 +302,6 @@ def test_a_full_disk_stops_answers_or_is_counted_and_the_record_goes_on_when_the
     receipts += [http.post(pair.predict_url, json=body).json()["predictions"][0]["receipt"] for _ in range(3)]
     written = {receipt for one in entries(small_disk) for receipt in one.receipts}
     assert {number_of(receipt).hex() for receipt in receipts} <= written
-    pair.end()
 
 
 def metrics(pair: Pair) -> str:
@@ -318,9 +330,8 @@ def complaint(pair: Pair) -> str:
     ],
 )
 def test_a_record_that_cannot_be_kept_stops_the_server_at_its_start(
-    given: dict[str, str], said: str, make_bundle: Callable[..., Path], tmp_path: Path
+    given: dict[str, str], said: str, bundle: Path, tmp_path: Path
 ) -> None:
-    bundle = make_bundle("heart-disease", "logistic_regression")
     server = Server("transformer.py", bundle, tmp_path / "log", ("--predictor_host=127.0.0.1:1",))
     done = run(server.command(), env={"PATH": "", **keys(tmp_path), **given})
     assert done.returncode == 1

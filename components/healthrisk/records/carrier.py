@@ -36,11 +36,11 @@ def carry(folder: Path, to: Place, key: Ed25519PrivateKey, keep: timedelta) -> C
     Raises:
         StoreError: there is no such folder, or the place does not take a segment.
     """
-    here = open_place(str(folder))
+    here, carrier = open_place(str(folder)), _Carrier(to, key, keep)
     carried, faults = 0, []
     for chain in sorted(path for path in folder.iterdir() if path.is_dir()):
         try:
-            for _ in _carry_chain(chain, here, to, key, keep):
+            for _ in carrier.chain(chain, here):
                 carried += 1
         except RecordError as error:
             faults.append(str(error))
@@ -48,44 +48,53 @@ def carry(folder: Path, to: Place, key: Ed25519PrivateKey, keep: timedelta) -> C
     return Carried(carried=carried, removed=_remove_old(to, keep), faults=tuple(faults))
 
 
-def _carry_chain(folder: Path, here: Place, to: Place, key: Ed25519PrivateKey, keep: timedelta) -> Iterator[int]:
-    """Yield the number of each segment once it is carried."""
-    last = Tail.read(folder / CARRIED) if (folder / CARRIED).exists() else None
-    for number in segment.numbers(folder):
-        path = segment.path_of(folder, number)
-        if last and number <= last.segment:
-            # Carried by a run that was killed before it could remove it.
+class _Carrier:
+    """What one run carries with."""
+
+    def __init__(self, to: Place, key: Ed25519PrivateKey, keep: timedelta) -> None:
+        self._to, self._key, self._keep = to, key, keep
+        self._kept = set(to.names())
+
+    def chain(self, folder: Path, here: Place) -> Iterator[int]:
+        """Yield the number of each segment of a chain once it is carried."""
+        last = Tail.read(folder / CARRIED) if (folder / CARRIED).exists() else None
+        for number in segment.numbers(folder):
+            path = segment.path_of(folder, number)
+            if last and number <= last.segment:
+                # Carried by a run that was killed before it could remove it.
+                path.unlink()
+                continue
+            data = segment.read_final(path)
+            if not data or b"\n" not in data:
+                break
+            last = self._segment(StoredSegment(here, folder.name, number, PLAIN), data, last)
+            atomic.write_text(folder / CARRIED, last.to_json())
             path.unlink()
-            continue
-        data = segment.read_final(path)
-        if not data or b"\n" not in data:
-            break
-        last = _carry_segment(StoredSegment(here, folder.name, number, PLAIN), data, last, to, key, keep)
-        atomic.write_text(folder / CARRIED, last.to_json())
-        path.unlink()
-        yield number
+            yield number
 
-
-def _carry_segment(
-    own: StoredSegment, data: bytes, after: Tail | None, to: Place, key: Ed25519PrivateKey, keep: timedelta
-) -> Tail:
-    try:
-        lines, tail = check_segment(own, data, after)
-    except RecordError as error:
-        raise RecordError(f"{own.name}, {error}") from None
-    statement = Statement(
-        chain=own.chain,
-        segment=own.number,
-        sha256=hashlib.sha256(data).hexdigest(),
-        lines=len(lines),
-        first=parse(lines[0]).time,
-        tail=tail,
-    )
-    until = datetime.fromisoformat(tail.time) + keep
-    to.write(file_name(own.chain, own.number, PACKED), gzip.compress(data, mtime=0), until)
-    # Last: a segment with a signature is whole.
-    to.write(file_name(own.chain, own.number, SIGNED), signature.sign(statement, key), until)
-    return tail
+    def _segment(self, own: StoredSegment, data: bytes, after: Tail | None) -> Tail:
+        try:
+            lines, tail = check_segment(own, data, after)
+        except RecordError as error:
+            raise RecordError(f"{own.name}, {error}") from None
+        statement = Statement(
+            chain=own.chain,
+            segment=own.number,
+            sha256=hashlib.sha256(data).hexdigest(),
+            lines=len(lines),
+            first=parse(lines[0]).time,
+            tail=tail,
+        )
+        packed, signed = (file_name(own.chain, own.number, suffix) for suffix in (PACKED, SIGNED))
+        if signed in self._kept:
+            if signature.read_signed(self._to.read(signed)).statement != statement:
+                raise RecordError(f"{own.name}: another one is kept already")
+            return tail
+        until = datetime.fromisoformat(tail.time) + self._keep
+        self._to.write(packed, gzip.compress(data, mtime=0), until)
+        # Last: a segment with a signature is whole.
+        self._to.write(signed, signature.sign(statement, self._key), until)
+        return tail
 
 
 def _remove_old(place: Place, keep: timedelta) -> int:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from healthrisk.documents import Document
 from healthrisk.records import signature, stored
-from healthrisk.records.lines import START, Opening, RecordError, Seal, Tail, digest, parse, tail_of
+from healthrisk.records.lines import START, Line, Opening, RecordError, Seal, Tail, digest, parse
 from healthrisk.records.places import Place
 from healthrisk.records.stored import StoredSegment
 
@@ -71,10 +71,8 @@ def check_segment(segment: StoredSegment, data: bytes, after: Tail | None) -> tu
     Raises:
         RecordError: a line does not follow from the one before, or is none; the message names it.
     """
-    lines = data.split(b"\n")
-    left_out = lines.pop()
-    previous = after.digest if after else START
-    last: Opening | Seal | object = None
+    *lines, left_out = data.split(b"\n")
+    previous, last = after.digest if after else START, None
     for number, line in enumerate(lines, 1):
         try:
             parsed = parse(line)
@@ -85,28 +83,31 @@ def check_segment(segment: StoredSegment, data: bytes, after: Tail | None) -> tu
         if parsed.previous != previous:
             place = f"line {number - 1} was altered, or a line after it is missing" if number > 1 else "line 1"
             raise RecordError(f"{place}: line {number} does not name the digest of the line before it")
-        if isinstance(last, Seal):
-            raise RecordError(f"line {number}: it follows the seal")
-        if isinstance(parsed, Seal) and parsed.sealed != number - 1:
-            raise RecordError(f"line {number}: it seals {parsed.sealed} lines, and {number - 1} are there")
+        _check_seal(number, parsed, last)
         previous, last = digest(line), parsed
-    if not lines:
+    if last is None:
         raise RecordError("line 1: it is missing")
     if isinstance(last, Seal) and left_out:
         raise RecordError(f"line {len(lines) + 1}: it follows the seal")
-    tail = tail_of(segment.number, data)
-    if tail is None:
-        raise RecordError("line 1: it is missing")
-    return lines, tail
+    return lines, Tail(segment=segment.number, digest=previous, time=last.time, left_out=len(left_out))
 
 
-def _check_opening(segment: StoredSegment, line: object, after: Tail | None) -> None:
+def _check_opening(segment: StoredSegment, line: Line, after: Tail | None) -> None:
     if not isinstance(line, Opening):
         raise RecordError("line 1: it opens no segment")
     if (line.chain, line.segment) != (segment.chain, segment.number):
         raise RecordError(f"line 1: it opens segment {line.segment} of chain {line.chain}")
+    if after is None and line.segment != 1:
+        raise RecordError("line 1: it names no segment before it")
     if after and line.after != after:
         raise RecordError(f"line 1: it does not say how segment {after.segment} ends")
+
+
+def _check_seal(number: int, line: Line, last: Line | None) -> None:
+    if isinstance(last, Seal):
+        raise RecordError(f"line {number}: it follows the seal")
+    if isinstance(line, Seal) and line.sealed != number - 1:
+        raise RecordError(f"line {number}: it seals {line.sealed} lines, and {number - 1} are there")
 
 
 def _may_be_gone(time: str | None, rules: Rules) -> bool:

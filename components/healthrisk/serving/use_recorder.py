@@ -4,6 +4,8 @@ import logging
 import re
 import socket
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import orjson
 from prometheus_client import Counter
@@ -22,6 +24,7 @@ _log = logging.getLogger("healthrisk.record")
 _QUIET_SECONDS = 1.0
 # Digests of many rows are made beside the event loop: a thousand take it milliseconds.
 _BYTES_PER_ROW = 256
+_BEGAN = re.compile(r"\d{8}T\d{6}Z")
 _LEFT = RequestError(499, "disconnected", "")
 _UNRECORDED = "the record of use cannot be written, and nothing is answered that is not recorded"
 
@@ -104,7 +107,15 @@ def from_settings(model: Served, digest: str, admission: AdmissionController) ->
     if not given.record_keys:
         raise ConfigError("HEALTHRISK_RECORD_KEY is missing: HEALTHRISK_RECORDS needs the key of its digests")
     key = KeyedDigest(given.record_keys[0])
-    # Servers on other hosts may write below the same folder: each has a chain of its own.
-    chain = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{model.name}-{type(model).__name__.lower()}-{socket.gethostname()}")
-    record = Record(given.records / chain, key.key_id, _Complaints())
+    record = Record(_chain(given.records, model), key.key_id, _Complaints())
     return UseRecorder(model, digest, record, key, admission, given.when_unrecorded)
+
+
+def _chain(folder: Path, model: Served) -> Path:
+    """Return the folder of the chain that a server on this host goes on with, or begins.
+
+    Its name says when it began, so that no other chain has it, even where this folder is lost and made anew.
+    """
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{model.name}-{type(model).__name__.lower()}-{socket.gethostname()}")
+    begun = sorted(path for path in folder.glob(f"{name}-*") if _BEGAN.fullmatch(path.name.removeprefix(f"{name}-")))
+    return begun[-1] if begun else folder / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
