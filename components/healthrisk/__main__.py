@@ -7,6 +7,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+from healthrisk.deployment.rollout_commands import add_rollout
 from healthrisk.documents import Document
 from healthrisk.errors import HealthriskError
 from healthrisk.operations.commands import add_operations
@@ -27,7 +28,7 @@ def main() -> int:
     _add_watch(commands.add_parser("watch", help="push the drift of what is served; retrain where alerts ask"))
     _add_outcomes(commands.add_parser("outcomes", help="count what became of patients, by their predictions' receipts"))
     _add_outcome_service(commands.add_parser("outcome-service", help="take outcomes over HTTP, and show what they say"))
-    _add_rollout(commands.add_parser("rollout", help="how a version tried in silence agrees with the one served"))
+    add_rollout(commands.add_parser("rollout", help="bring the next version in: tried in silence, by weights, or back"))
     _add_performance(commands.add_parser("performance", help="what outcomes say of each version, and the alarm"))
     add_operations(commands)
     args = parser.parse_args()
@@ -225,19 +226,6 @@ def _outcome_service(args: argparse.Namespace) -> str:
     own = {name: getattr(args, name) for name in names}
     outcome_service.serve(outcome_service.Options(args.host, args.http_port, args.metrics_port, **own))
     return "stopped"
-
-
-def _add_rollout(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    status = actions.add_parser("status", help="agreement, failures and time of a silent trial")
-    status.add_argument("page", nargs="+", help="each transformer's metrics: http://HOST:PORT/metrics")
-    status.set_defaults(run=_rollout_status)
-
-
-def _rollout_status(args: argparse.Namespace) -> Document:
-    from healthrisk.monitoring import trial_status
-
-    return trial_status.read(args.page)
 
 
 def _add_performance(parser: argparse.ArgumentParser) -> None:

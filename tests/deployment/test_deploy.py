@@ -1,68 +1,20 @@
 """Deploying, taking back, comparing and rolling back, on a cluster in memory: servers and registry are real."""
 
 import dataclasses
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from healthrisk.bundle import Bundle, store
-from healthrisk.config import settings
+from healthrisk.bundle import Bundle
 from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.deployment.deploy import DeployError
 from healthrisk.registry import versions
-from tests.support.servers import Pair, Server
 from tests.support.twin_cluster import TwinCluster
 
 pytestmark = pytest.mark.slow
 
 NAME = "heart-disease"
 BESIDE = f"{NAME}-challenger"
-
-
-@pytest.fixture(scope="module")
-def bundles(make_bundle: Callable[..., Path]) -> list[Bundle]:
-    """Two that answer differently."""
-    return [Bundle.open(make_bundle(family=family)) for family in ("logistic_regression", "random_forest")]
-
-
-@pytest.fixture(scope="module")
-def urls(bundles: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Where the first and the second are served under the model's name, and the second under the challenger's."""
-    folder, pairs = tmp_path_factory.mktemp("servers"), []
-    for key, bundle, name in (
-        ("first", bundles[0], NAME),
-        ("second", bundles[1], NAME),
-        ("beside", bundles[1], BESIDE),
-    ):
-        named = f"--model_name={name}"
-        predictor = Server("predictor.py", bundle.path, folder / f"{key}-predictor", (named,)).fork().wait()
-        where = f"--predictor_host=127.0.0.1:{predictor.ports[0]}"
-        transformer = Server("transformer.py", bundle.path, folder / f"{key}-transformer", (named, where)).fork()
-        pairs.append((key, Pair(transformer.wait(), predictor, bundle)))
-    yield {key: pair.transformer.url for key, pair in pairs}
-    for _, pair in pairs:
-        pair.end()
-
-
-@pytest.fixture
-def registered(
-    bundles: list[Bundle], empty_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[Deployed]:
-    """Both as versions 1 and 2 of a registry, the last of them champion."""
-    monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_registry, tmp_path)}")
-    made, server = [], versions.client()
-    server.create_registered_model(NAME)
-    for bundle in bundles:
-        uri = store.put(bundle, settings().bundles)
-        tags = {"uri": uri, "digest": bundle.digest, "family": "x", "metric": "roc_auc", "score": "1"}
-        number = str(server.create_model_version(NAME, source=uri, tags=tags).version)
-        server.set_registered_model_alias(NAME, versions.CHAMPION, number)
-        made.append(Deployed(number, uri, bundle.digest))
-    return made
 
 
 def deployment_of(number: str) -> str:

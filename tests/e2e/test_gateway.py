@@ -12,13 +12,27 @@ import numpy as np
 import pytest
 
 from healthrisk.bundle import Bundle
+from healthrisk.deployment import rollout
 from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.deployment.rollout_plan import Plan
+from healthrisk.registry import versions
 from tests.support import golden_grpc
 from tests.support.patience import ANSWER, run, until
 
 NAME, HOST = "readmission", "healthrisk.localhost"
 PRODUCTION = Path(__file__).parents[2] / "manifests" / "overlays" / "production"
 SELECTOR = "gateway.envoyproxy.io/owning-gateway-name=healthrisk"
+BESIDE = """
+from pathlib import Path
+from healthrisk.bundle import store
+from healthrisk.deployment import deploy
+from healthrisk.deployment.cluster import Deployed
+from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
+version = {version!r}
+urls = {{"champion": "http://readmission-transformer.healthrisk"}}
+urls["challenger"] = "http://readmission-challenger-transformer.healthrisk"
+deploy.challenger(KubernetesCluster(), store.fetch(version.bundle, version.digest, Path("/tmp/cache")), version, urls)
+"""
 Kubectl = Callable[..., str]
 Ask = Callable[..., tuple[int, str]]
 
@@ -122,6 +136,51 @@ def test_a_model_that_is_removed_has_no_way_in(
     until(lambda: ask(f"/v2/models/{other}")[0] == 404)
     for kind, name in (("httproute", other), ("service", f"{other}-grpc"), ("inferenceservice", other)):
         assert kubectl("--namespace", "healthrisk", "get", kind, name, "--ignore-not-found") == "", kind
+
+
+@pytest.fixture
+def beside(
+    served: tuple[Bundle, Deployed],
+    register: Callable[[int], tuple[Bundle, Deployed]],
+    cluster: Cluster,
+    in_cluster: Callable[..., tuple[str, str]],
+) -> Iterator[tuple[Bundle, Deployed]]:
+    """Another version, served beside the champion."""
+    challenger = register(2)
+    versions.make_champion(NAME, served[1].number)
+    phase, printed = in_cluster("e2e-beside", BESIDE.format(version=challenger[1]))
+    assert phase == "Succeeded", printed
+    yield challenger
+    cluster.open_route(NAME)
+    cluster.delete(f"{NAME}-challenger")
+
+
+def test_a_rollout_shares_requests_and_takes_them_back(
+    served: tuple[Bundle, Deployed],
+    beside: tuple[Bundle, Deployed],
+    cluster: Cluster,
+    gateway: str,
+    trusted: Path,
+) -> None:
+    port = gateway.rpartition(":")[2]
+    url = f"https://{HOST}:{port}/v2/models/{NAME}"
+    curl = ["curl", "--silent", "--fail", "--cacert", trusted, "--resolve", f"{HOST}:{port}:127.0.0.1", url]
+
+    def answering(requests: int = 40) -> set[str]:
+        return {json.loads(run(curl).stdout)["versions"][0] for _ in range(requests)}
+
+    one, other = served[0].version, beside[0].version
+    until(lambda: answering(1) == {one})
+    rollout.start(cluster, NAME, beside[1].number, Plan(hold_seconds=0, weights=(50, 100)))
+    cluster.wait_routed(NAME, ANSWER)
+    until(lambda: answering() == {one, other})
+    rollout.step(cluster, NAME, lambda *_: ())
+    cluster.wait_routed(NAME, ANSWER)
+    until(lambda: answering() == {other})
+    rollout.abort(cluster, NAME)
+    cluster.wait_routed(NAME, ANSWER)
+    until(lambda: answering() == {one})
+    assert cluster.rollout(NAME).phase == "returned"
 
 
 def test_a_key_is_asked_for(

@@ -13,8 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from healthrisk.bundle import MANIFEST
 from tests.support import http
@@ -104,6 +107,29 @@ def test_arguments_that_kserve_injects(copy: Path, tmp_path: Path) -> None:
         answer = http.post(f"{transformer.url}/v1/models/risk:predict", json={"instances": golden["rows"]})
         served = [row["probability"] for row in answer.raise_for_status().json()["predictions"]]
         assert served == pytest.approx([row[1] for row in golden["probability"]], abs=1e-6)
+    finally:
+        predictor.end()
+        transformer.end()
+
+
+def test_a_challenger_answers_to_its_models_name_and_is_counted_under_its_own(copy: Path, tmp_path: Path) -> None:
+    predictor = Server("predictor.py", copy, tmp_path / "predictor", ("--model_name=risk-challenger",)).fork()
+    host = f"--predictor_host=127.0.0.1:{predictor.ports[0]}"
+    options = ("--model_name=risk-challenger", "--public_name=risk", host)
+    transformer = Server("transformer.py", copy, tmp_path / "transformer", options).fork()
+    try:
+        predictor.wait()
+        transformer.wait()
+        rows = json.loads((copy / "golden.json").read_text())["rows"]
+        http.post(f"{transformer.url}/v1/models/risk:predict", json={"instances": rows}).raise_for_status()
+        assert http.get(f"{transformer.url}/v2/models/risk").json()["name"] == "risk"
+        assert http.get(f"{transformer.url}/v2/models/risk-challenger").status_code == 404
+        with grpc.insecure_channel(transformer.grpc) as channel:
+            stub = GRPCInferenceServiceStub(channel)
+            assert stub.ModelReady(pb.ModelReadyRequest(name="risk"), timeout=ANSWER).ready
+            described = stub.ModelMetadata(pb.ModelMetadataRequest(name="risk"), timeout=ANSWER)
+            assert described.name == "risk"
+        assert 'prediction_requests_total{code="200",model="risk-challenger"' in http.get(transformer.metrics).text
     finally:
         predictor.end()
         transformer.end()

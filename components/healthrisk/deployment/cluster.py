@@ -1,15 +1,35 @@
 """What deploying asks of a cluster: a few calls on inference services, nothing more."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from healthrisk.errors import HealthriskError
 
+if TYPE_CHECKING:
+    from healthrisk.deployment.rollout_plan import Rollout
+
 NAMESPACE = "healthrisk"
+_CHALLENGER = "-challenger"
+
+
+def challenger_name(model: str) -> str:
+    """Return the name of the inference service that serves a model's challenger."""
+    return f"{model}{_CHALLENGER}"
+
+
+def model_name(service: str) -> str:
+    """Return the model that an inference service serves, as callers know it."""
+    return service.removesuffix(_CHALLENGER)
 
 
 class ClusterError(HealthriskError):
     """The cluster does not answer, refuses, or does not come to serve what it was asked to."""
+
+
+class RolloutMovedError(ClusterError):
+    """Somebody else has moved a rollout since it was read."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +73,32 @@ class Cluster(Protocol):
         """
 
     def open_route(self, name: str) -> None:
-        """Give an inference service its way in through the site's gateway, if the site has one.
+        """Give an inference service its way in through the site's gateway, if the site has one; a rollout ends.
 
         Raises:
             ClusterError: the cluster refuses it.
+        """
+
+    def rollout(self, name: str) -> Rollout | None:
+        """Return what a model's way in says of a rollout, the last one's end included, or None.
+
+        Raises:
+            ClusterError: the cluster does not answer, or the document is none.
+        """
+
+    def share(self, name: str, before: Rollout | None, rollout: Rollout) -> None:
+        """Share a model's requests as a rollout says, and write the rollout down, both at once.
+
+        Raises:
+            RolloutMovedError: what is written down is not `before` any more.
+            ClusterError: the cluster refuses it, or the site has no gateway.
+        """
+
+    def wait_routed(self, name: str, seconds: float) -> None:
+        """Wait until the gateway has taken in how a model's requests are shared.
+
+        Raises:
+            ClusterError: that takes longer than `seconds`, or the gateway refuses it.
         """
 
     def delete(self, name: str) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle, parity, store
 from healthrisk.config import settings
-from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.deployment.cluster import Cluster, Deployed, challenger_name
 from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 from healthrisk.errors import HealthriskError, StoreError
 from healthrisk.inference.scorer import golden_matrix, risk_levels
@@ -45,7 +45,7 @@ def deploy(registration: Registration, namespace: str) -> str:
     if registration.alias == versions.CHAMPION:
         champion(cluster, bundle, version, url)
         return f"version {version.number} is served as {name}"
-    beside = challenger_name(bundle.spec)
+    beside = challenger_name(name)
     comparison = challenger(
         cluster, bundle, version, {"champion": url, "challenger": f"http://{beside}-transformer.{namespace}"}
     )
@@ -64,7 +64,7 @@ def champion(cluster: Cluster, bundle: Bundle, version: Deployed, url: str, seco
     if previous and previous.digest == version.digest:
         previous = cluster.previous(name)
     try:
-        _serve(cluster, name, version, previous, seconds)
+        serve(cluster, name, version, previous, seconds)
         replay(bundle, url, bundle.spec)
         # Nobody comes in before the answers are proven; who is in already came with the version before.
         cluster.open_route(name)
@@ -72,7 +72,7 @@ def champion(cluster: Cluster, bundle: Bundle, version: Deployed, url: str, seco
         _roll_back(cluster, name, version, previous, str(error), seconds)
         outcome = f"version {previous.number} serves again" if previous else "nothing is served"
         raise DeployError(f"version {version.number} of {name} was taken back: {error}; {outcome}") from error
-    _record(name, version.number, "serving")
+    record(name, version.number, "serving")
 
 
 def challenger(
@@ -86,14 +86,18 @@ def challenger(
     Raises:
         DeployError: the challenger did not come up, or did not answer as its bundle says; it is removed.
     """
-    name = challenger_name(bundle.spec)
+    name = challenger_name(bundle.spec.name)
+    current = cluster.rollout(bundle.spec.name)
+    if current and current.is_under_way:
+        reason = f"version {current.challenger.number} is being rolled out"
+        raise DeployError(f"version {version.number} was not served beside the champion: {reason}")
     try:
-        _serve(cluster, name, version, cluster.deployed(name), seconds)
-        own = replay(bundle, urls["challenger"], bundle.spec.model_copy(update={"name": name}))
+        serve(cluster, name, version, cluster.deployed(name), seconds)
+        own = replay(bundle, urls["challenger"], bundle.spec)
         other = _ask(urls["champion"], bundle.spec, _golden_rows(bundle))
     except HealthriskError as error:
         cluster.delete(name)
-        _record(bundle.spec.name, version.number, f"removed: {error}")
+        record(bundle.spec.name, version.number, f"removed: {error}")
         raise DeployError(f"version {version.number} was not served beside the champion: {error}") from error
     difference = np.abs(own - other)
     levels = np.array(risk_levels(bundle.spec, own)) != np.array(risk_levels(bundle.spec, other))
@@ -102,7 +106,7 @@ def challenger(
         "mean_difference": float(difference.mean()),
         "other_risk_level": float(levels.mean()),
     }
-    _record(bundle.spec.name, version.number, "serving beside the champion", comparison)
+    record(bundle.spec.name, version.number, "serving beside the champion", comparison)
     return comparison
 
 
@@ -118,11 +122,6 @@ def rollback(cluster: Cluster, name: str, seconds: float = READY_SECONDS) -> tup
         raise DeployError(f"{name}: there is no previous version to go back to")
     _roll_back(cluster, name, current, previous, "by hand", seconds)
     return current, previous
-
-
-def challenger_name(spec: DatasetSpec) -> str:
-    """Return the name of the inference service that serves a model's challenger."""
-    return f"{spec.name}-challenger"
 
 
 def replay(bundle: Bundle, url: str, served: DatasetSpec) -> NDArray[np.float32]:
@@ -154,7 +153,12 @@ def _ask(url: str, served: DatasetSpec, rows: NDArray[np.float64], version: str 
             time.sleep(1)
 
 
-def _serve(cluster: Cluster, name: str, version: Deployed, previous: Deployed | None, seconds: float) -> None:
+def serve(cluster: Cluster, name: str, version: Deployed, previous: Deployed | None, seconds: float) -> None:
+    """Serve a version under a name and wait until it is ready.
+
+    Raises:
+        ClusterError: the cluster refuses it, or it does not come up.
+    """
     _log.info("applying version %s as %s", version.number, name)
     cluster.apply(name, version, previous)
     cluster.wait(name, version, seconds)
@@ -164,20 +168,23 @@ def _roll_back(
     cluster: Cluster, name: str, version: Deployed, previous: Deployed | None, reason: str, seconds: float
 ) -> None:
     # The registry first: should the previous version not come up either, it must not be called the champion's rival.
-    _record(name, version.number, f"rolled back: {reason}")
+    record(name, version.number, f"rolled back: {reason}")
     if previous is None:
         versions.client().delete_registered_model_alias(name, versions.CHAMPION)
         cluster.delete(name)
         return
     versions.client().set_registered_model_alias(name, versions.CHAMPION, previous.number)
-    _serve(cluster, name, previous, None, seconds)
-    _record(name, previous.number, "serving")
+    serve(cluster, name, previous, None, seconds)
+    record(name, previous.number, "serving")
 
 
-def _record(name: str, number: str, what: str, figures: dict[str, float] | None = None) -> None:
-    """Write on the registered version what became of it."""
-    server = versions.client()
+def record(name: str, number: str, what: str, figures: dict[str, float] | None = None) -> None:
+    """Write on the registered version what became of it.
+
+    Raises:
+        StoreError: the registry does not answer.
+    """
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     # MLflow takes at most 5,000 characters in a tag.
-    for key, value in {"deployment": what[:4000], "deployment.at": now, **(figures or {})}.items():
-        server.set_model_version_tag(name, number, key, str(value))
+    tags = {"deployment": what[:4000], "deployment.at": now, **(figures or {})}
+    versions.tag(name, number, {key: str(value) for key, value in tags.items()})

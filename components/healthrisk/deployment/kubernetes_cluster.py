@@ -9,18 +9,31 @@ from typing import Any
 import yaml
 from kubernetes import client, config, dynamic
 from kubernetes.client.exceptions import ApiException
-from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
+from kubernetes.dynamic.exceptions import ConflictError, NotFoundError, ResourceNotFoundError
+from pydantic import ValidationError
 from urllib3.exceptions import HTTPError
 
-from healthrisk.deployment.cluster import NAMESPACE, ClusterError, Deployed
+from healthrisk.deployment.cluster import (
+    NAMESPACE,
+    ClusterError,
+    Deployed,
+    RolloutMovedError,
+    challenger_name,
+    model_name,
+)
+from healthrisk.deployment.reasons import container_reason, unrouted_reason
+from healthrisk.deployment.rollout_plan import Rollout
+from healthrisk.deployment.weighted_route import weighted
 from healthrisk.retry import http_retries
 
 # What a model consists of at this site, written by the installation: an InferenceService and, where there is a gateway,
 # a route to it. Every model is deployed in its likeness, under its own name in place of the placeholder.
 TEMPLATE, _KEY, _PLACEHOLDER = "model-template", "template.yaml", "model-name"
-_SERVICE = "InferenceService"
+_SERVICE, _ROUTE = "InferenceService", "HTTPRoute"
 _MANAGER = "healthrisk-deploy"
+_TRIES = 5
 _BUNDLE, _DIGEST, _NUMBER, _PREVIOUS = (f"healthrisk/{name}" for name in ("bundle", "digest", "version", "previous"))
+_MODEL, _ROLLOUT = "healthrisk/model", "healthrisk/rollout"
 _COMPONENTS = ("predictor", "transformer", "explainer")
 Document = dict[str, Any]
 
@@ -55,6 +68,7 @@ class KubernetesCluster:
             _BUNDLE: version.bundle,
             _DIGEST: version.digest,
             _NUMBER: version.number,
+            _MODEL: model_name(name),
             **before,
         }
         self._apply(service)
@@ -64,6 +78,57 @@ class KubernetesCluster:
         for document in self._template(name):
             if document["kind"] != _SERVICE:
                 self._apply(document)
+
+    def rollout(self, name: str) -> Rollout | None:
+        """Return what a model's way in says of a rollout, the last one's end included, or None."""
+        recorded = _recorded(self._read_route(name))
+        try:
+            return Rollout.model_validate_json(recorded) if recorded else None
+        except ValidationError as error:
+            raise ClusterError(f"HTTPRoute {name!r} bears no rollout in {_ROLLOUT}: {recorded!r}") from error
+
+    def share(self, name: str, before: Rollout | None, rollout: Rollout) -> None:
+        """Share a model's requests as a rollout says, and write the rollout down, both at once."""
+        theirs = self._template(challenger_name(name))
+        for document in theirs:
+            if document["kind"] not in {_SERVICE, _ROUTE}:
+                self._apply(document)
+        own, other = _routes(self._template(name)), _routes(theirs)
+        if not own or not other:
+            raise ClusterError(f"namespace {self.namespace!r} has no gateway by which requests could be shared")
+        route = weighted(own[0], other[0], rollout)
+        route["metadata"].setdefault("annotations", {})[_ROLLOUT] = rollout.model_dump_json()
+        self._replace(name, before.model_dump_json() if before else None, route)
+
+    def _replace(self, name: str, recorded: str | None, route: Document) -> None:
+        """Apply a route unless another rollout has been written down meanwhile."""
+        for _ in range(_TRIES):
+            current = self._read_route(name)
+            if _recorded(current) != recorded:
+                break
+            if current:
+                route["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"]
+            # The gateway writes into a route, too: what it has looked at.
+            with suppress(ConflictError):
+                self._apply(route)
+                return
+        raise RolloutMovedError(f"the rollout of {name} was moved by somebody else meanwhile: see rollout status")
+
+    def wait_routed(self, name: str, seconds: float) -> None:
+        """Wait until the gateway has taken in how a model's requests are shared."""
+        until = time.monotonic() + seconds
+        while reason := unrouted_reason(self._read_route(name)):
+            if time.monotonic() > until:
+                raise ClusterError(f"the gateway has not taken in HTTPRoute {name!r} for {seconds:.0f} s: {reason}")
+            time.sleep(1)
+
+    def _read_route(self, name: str) -> Document | None:
+        routes = _routes(self._template(name))
+        with _translated(f"{_ROUTE} {name!r} cannot be read"):
+            try:
+                return self._kind(routes[0]).get(name, self.namespace).to_dict() if routes else None
+            except NotFoundError:
+                return None
 
     def delete(self, name: str) -> None:
         """Remove all that the site's template has for a model, the way in before what it leads to."""
@@ -113,7 +178,7 @@ class KubernetesCluster:
             for pod in pods
             for one in (pod.status.init_container_statuses or []) + (pod.status.container_statuses or [])
         ]
-        reasons = [_reason(one.name, state) for one in statuses for state in (one.state, one.last_state)]
+        reasons = [container_reason(one.name, state) for one in statuses for state in (one.state, one.last_state)]
         return "; ".join(dict.fromkeys(filter(None, reasons))) or "its pods give no reason"
 
     def _annotations(self, name: str) -> dict[str, str]:
@@ -142,6 +207,14 @@ class KubernetesCluster:
         return in_likeness(template, name, self.namespace)
 
 
+def _recorded(route: Document | None) -> str | None:
+    return route["metadata"].get("annotations", {}).get(_ROLLOUT) if route else None
+
+
+def _routes(documents: list[Document]) -> list[Document]:
+    return [document for document in documents if document["kind"] == _ROUTE]
+
+
 def in_likeness(template: str, name: str, namespace: str) -> list[Document]:
     """Return what a model consists of, after a site's template."""
     documents = [document for document in yaml.safe_load_all(template.replace(_PLACEHOLDER, name)) if document]
@@ -164,21 +237,12 @@ def _api(context: str | None) -> client.ApiClient:
     return client.ApiClient(settings)
 
 
-def _reason(name: str, state: Any) -> str:
-    """Return why a container waits or failed, with the last line of what it said; empty if it does neither."""
-    cause = state.waiting or state.terminated
-    if cause is None or cause.reason == "Completed":
-        return ""
-    lines = (cause.message or "").strip().splitlines()
-    return f"{name}: {cause.reason} {lines[-1] if lines else ''}".strip()
-
-
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
     """Turn what the client of Kubernetes raises into a ClusterError of one line."""
     try:
         yield
-    except NotFoundError:
+    except (NotFoundError, ConflictError):
         raise
     except ApiException as error:
         try:

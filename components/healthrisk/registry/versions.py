@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,49 @@ def by_alias(name: str, alias: str) -> Registered | None:
     except MlflowException as error:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
+        raise StoreError(f"model registry {settings().tracking_uri}: {error.message}") from error
+
+
+def make_champion(name: str, number: str) -> None:
+    """Point the alias `champion` at a version; one that was the challenger is that no longer.
+
+    Raises:
+        StoreError: the registry does not answer, or has no such version.
+    """
+    with _translated():
+        server = client()
+        server.set_registered_model_alias(name, CHAMPION, number)
+        if str(server.get_registered_model(name).aliases.get(CHALLENGER)) == number:
+            server.delete_registered_model_alias(name, CHALLENGER)
+
+
+def make_challenger(name: str, number: str) -> None:
+    """Point the alias `challenger` at a version.
+
+    Raises:
+        StoreError: the registry does not answer, or has no such version.
+    """
+    with _translated():
+        client().set_registered_model_alias(name, CHALLENGER, number)
+
+
+def tag(name: str, number: str, tags: Mapping[str, str]) -> None:
+    """Write tags on a version.
+
+    Raises:
+        StoreError: the registry does not answer, or has no such version.
+    """
+    with _translated():
+        server = client()
+        for key, value in tags.items():
+            server.set_model_version_tag(name, number, key, value)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
         raise StoreError(f"model registry {settings().tracking_uri}: {error.message}") from error
 
 

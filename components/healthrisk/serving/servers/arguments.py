@@ -33,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.set_defaults(predictor_request_timeout_seconds=PREDICTOR_SECONDS, model_name="")
     parser.add_argument("--bundle", required=True, help="The bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX.")
     parser.add_argument("--digest", help="The digest that the bundle must have.")
+    parser.add_argument("--public_name", default="", help="What callers call the model, where not by --model_name.")
     parser.add_argument("--host", default="0.0.0.0", help="The address to listen on.")  # noqa: S104 - a pod's own
     parser.add_argument("--challenger_bundle", help="The bundle of a version to try in silence: a folder.")
     parser.add_argument("--challenger_host", help="HOST:PORT of that version's own predictor.")

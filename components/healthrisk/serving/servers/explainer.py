@@ -121,7 +121,7 @@ class Explainer(RowModel):
 
 def make(server: BundleServer, bundle: Bundle) -> Explainer:
     """Return the model of this server, not loaded yet."""
-    return Explainer(server.model_name, bundle, min(server.limits.max_rows, MAX_ROWS), server.limits.answer_seconds)
+    return Explainer(server.public_name, bundle, min(server.limits.max_rows, MAX_ROWS), server.limits.answer_seconds)
 
 
 def main() -> int:

@@ -49,6 +49,8 @@ class BundleServer(kserve.ModelServer):
         self.args = args
         self.bundle = bundle
         self.model_name = args.model_name or bundle.spec.name
+        # A challenger answers to its model's name, and is counted under its own.
+        self.public_name = args.public_name or self.model_name
         self.limits = limits
         self.metrics = ServerMetrics(self.model_name, bundle)
         self.admission = AdmissionController(self.limits)

@@ -162,7 +162,7 @@ def make(server: BundleServer, bundle: Bundle) -> Transformer:
     classes = len(bundle.spec.target.classes)
     predictor = PredictorClient(server.predictor_address(), server.model_name, bundle.version, classes)
     trial = _trial(server, bundle) if server.args.challenger_bundle else None
-    return Transformer(server.model_name, bundle, predictor, server.metrics, server.limits.max_rows, issuer, trial)
+    return Transformer(server.public_name, bundle, predictor, server.metrics, server.limits.max_rows, issuer, trial)
 
 
 def _trial(server: BundleServer, bundle: Bundle) -> Trial:

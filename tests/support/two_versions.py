@@ -1,0 +1,47 @@
+"""Two versions of heart disease, served and registered: the champion, and another one as champion and as challenger."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from healthrisk.bundle import Bundle, store
+from healthrisk.config import settings
+from healthrisk.deployment.cluster import Deployed, challenger_name
+from healthrisk.registry import versions
+from tests.support.servers import PATIENT, Pair, Server
+
+NAME = "heart-disease"
+
+
+@contextmanager
+def served(bundles: Sequence[Bundle], folder: Path) -> Iterator[dict[str, Pair]]:
+    """Serve the first and the second under the model's name, and the second as its challenger, `beside`."""
+    pairs = {}
+    try:
+        for key, bundle, name in (
+            ("first", bundles[0], NAME),
+            ("second", bundles[1], NAME),
+            ("beside", bundles[1], challenger_name(NAME)),
+        ):
+            options = (f"--model_name={name}", *PATIENT)
+            predictor = Server("predictor.py", bundle.path, folder / f"{key}-predictor", options).fork().wait()
+            options += (f"--public_name={NAME}", f"--predictor_host=127.0.0.1:{predictor.ports[0]}")
+            transformer = Server("transformer.py", bundle.path, folder / f"{key}-transformer", options).fork()
+            pairs[key] = Pair(transformer.wait(), predictor, bundle)
+        yield pairs
+    finally:
+        for pair in pairs.values():
+            pair.end()
+
+
+def register(bundles: Sequence[Bundle]) -> list[Deployed]:
+    """Store and register bundles as versions 1, 2 and so on, the last of them as champion."""
+    made, server = [], versions.client()
+    server.create_registered_model(NAME)
+    for bundle in bundles:
+        uri = store.put(bundle, settings().bundles)
+        tags = {"uri": uri, "digest": bundle.digest, "family": "x", "metric": "roc_auc", "score": "1"}
+        number = str(server.create_model_version(NAME, source=uri, tags=tags).version)
+        server.set_registered_model_alias(NAME, versions.CHAMPION, number)
+        made.append(Deployed(number, uri, bundle.digest))
+    return made
