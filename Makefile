@@ -44,7 +44,7 @@ test: lint ## check style and types, then run every test; FAST=1 without those t
 	@pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
 	@test -z "$(FAST)" || echo "FAST=1 left out what starts runs, servers, browsers or MLflow, and long simulations: make test runs them"
 
-test-tools: .tools/load/.ready .tools/clients/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
+test-tools: .tools/load/.ready .tools/clients/.ready .tools/envoy/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
 	@tests/install-tools
 
 lint: $(READY) ## check style, types, which room imports which, declared imports, and that nothing lies unused
@@ -147,7 +147,7 @@ load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION
 	@.tools/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-fuzz: $(READY) ## attack the servers in their containers' memory with 50,000 hostile requests; takes root
+fuzz: $(READY) ## attack the servers in their containers' memory with 50,000 hostile requests, and outcomes with 5,000; takes root
 	@python -m tests.fuzz $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(HEAVY),--heavy $(HEAVY)) $(if $(SEED),--seed $(SEED))
 
 benchmark-pipeline: $(READY) ## time the pipeline against the same work in one process
