@@ -164,7 +164,10 @@ class DataPlane:
             failure = RequestError(500, "internal", "internal error; the server's log has the place")
             self.metrics.rejected("internal")
         if self._recorder:
-            failure = await self._recorder.record(context, failure)
+            unrecorded = await self._recorder.record(context, failure)
+            if unrecorded is not failure and unrecorded is not None:
+                self.metrics.rejected(unrecorded.reason)
+            failure = unrecorded
         self._record(context, failure, time.perf_counter() - start)
         return answer, failure
 
