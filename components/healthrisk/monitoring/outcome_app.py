@@ -103,9 +103,11 @@ class OutcomeApp:
             self._requests.labels("200").inc()
             await self._replies.respond(send, 200, tally, more)
 
-    def _parse(self, body: bytes) -> list[Returned]:
+    async def _parse(self, body: bytes) -> list[Returned]:
         limits = self._admission.limits
-        return _read(parsing.parse(body, limits.max_parsed_bytes), limits.max_rows)
+        return await self._admission.work(
+            len(body), lambda: _read(parsing.parse(body, limits.max_parsed_bytes), limits.max_rows)
+        )
 
     async def _take(self, returned: list[Returned]) -> Tally:
         limits = self._admission.limits

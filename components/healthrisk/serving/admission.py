@@ -1,8 +1,7 @@
 """Admission: how many requests are under way, how many may be, and whether the server is on its way out."""
 
 import asyncio
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from healthrisk.serving import memory
 from healthrisk.serving.errors import RequestError, unavailable
 
 Result = TypeVar("Result")
-_LARGE_BYTES = 2**18
-# Between two large bodies: others' connections, requests and answers take several turns of the event loop.
+# What is larger is worked on beside the event loop.
+LARGE_BYTES = 2**18
+# Before what is worked on by a thread: others' connections, requests and answers take several turns of the event loop.
 _PAUSE_SECONDS_PER_BYTE = 0.005 / 2**20
 
 
@@ -91,17 +91,41 @@ class AdmissionController:
     async def work(self, size: int, work: Callable[[], Result]) -> Result:
         """Do work on a request or answer of so many bytes: at once, or, if it is large, on a thread of its own.
 
-        Large ones are worked on one after the other, so that only one takes the memory of parsing, and with a pause
-        before each. Meanwhile the server answers others, who ask for health.
+        Meanwhile the server answers others, who ask for health.
         """
-        if size <= _LARGE_BYTES:
+        if size <= LARGE_BYTES:
             return work()
-        async with self._turn:
+
+        async def on_thread() -> Result:
+            # Working threads hold Python's lock most of the time.
             await asyncio.sleep(size * _PAUSE_SECONDS_PER_BYTE)
-            self._worked_bytes += size
-            if self._worked_bytes >= self.limits.max_body_bytes:
-                self._worked_bytes, work = 0, _and_give_back(work)
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+        return await self.alone(size, on_thread)
+
+    async def alone(self, size: int, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Do large work of so many bytes when nothing else that is large is worked on: it may take much memory.
+
+        What was begun goes on to its end, although nobody may wait for it any more.
+        """
+        await self._turn.acquire()
+        working = asyncio.ensure_future(self._work_and_give_back(size, work))
+        working.add_done_callback(lambda _: self._turn.release())
+        return await asyncio.shield(working)
+
+    async def _work_and_give_back(self, size: int, work: Callable[[], Awaitable[Result]]) -> Result:
+        refusal = None
+        try:
+            result = await work()
+        except RequestError as error:
+            refusal = error.without_traceback()
+        self._worked_bytes += size
+        if self._worked_bytes >= self.limits.max_body_bytes:
+            self._worked_bytes = 0
+            await asyncio.get_running_loop().run_in_executor(self._thread, memory.give_back)
+        if refusal is not None:
+            raise refusal
+        return result
 
     @contextmanager
     def holding(self, size: int) -> Iterator[None]:
@@ -126,19 +150,3 @@ class AdmissionController:
         except BaseException:
             self.in_flight += 1
             raise
-
-
-def _and_give_back(work: Callable[[], Result]) -> Callable[[], Result]:
-    def and_give_back() -> Result:
-        try:
-            return work()
-        except RequestError as error:
-            # Whoever refuses a request holds what was read of it.
-            traceback.clear_frames(error.__traceback__)
-            if error.__context__:
-                traceback.clear_frames(error.__context__.__traceback__)
-            raise
-        finally:
-            memory.give_back()
-
-    return and_give_back

@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 import orjson
 
 from healthrisk import __version__
-from healthrisk.serving import answers, codec, compression, parsing
+from healthrisk.serving import answers, codec, compression
 from healthrisk.serving.body import Asgi, Body, Message, Receive, Send
-from healthrisk.serving.data_plane import Context, DataPlane, Matrix
+from healthrisk.serving.data_plane import Context, DataPlane
 from healthrisk.serving.errors import RequestError
 from healthrisk.serving.headers import BINARY, JSON, Headers, by_name, caller, content_type, json_length, request_id
 from healthrisk.serving.replies import Replies
 from healthrisk.serving.statistics import configuration, model_statistics
-from healthrisk.serving.tensors import Request
 from healthrisk.serving.tracing import valid, valid_state
 
 Answer = TypeVar("Answer")
@@ -112,17 +111,8 @@ class ServingApp:
 
     async def _infer(self, context: Context, headers: Headers, body: Body) -> Message:
         announced = json_length(headers)
-
-        model = self._data_plane.model
-
-        def read(raw: bytes) -> tuple[Request, Matrix]:
-            request = codec.parse_request(raw, self._limits.max_parsed_bytes, self._data_plane.most_values, announced)
-            matrix = model.preprocess(request)
-            request.inputs.clear()
-            return request, matrix
-
-        request, matrix = await body.read(context, read)
-        response = await self._heard(model.infer(matrix, request.id, context), body)
+        request, matrix = await body.read(context, lambda raw: self._data_plane.read("v2", raw, announced))
+        response = await self._heard(self._data_plane.model.infer(matrix, request.id, context), body)
         payload, head = await self._data_plane.admission.work(
             context.size, lambda: codec.encode_response(response, request)
         )
@@ -135,11 +125,8 @@ class ServingApp:
 
     async def _predict_v1(self, context: Context, headers: Headers, body: Body) -> Message:
         content_type(headers, JSON)
-        model = self._data_plane.model
-        matrix = await body.read(
-            context, lambda raw: model.preprocess_v1(parsing.parse(raw, self._limits.max_parsed_bytes))
-        )
-        answer = await self._heard(model.predict_v1(matrix, context), body)
+        _, matrix = await body.read(context, lambda raw: self._data_plane.read("v1", raw))
+        answer = await self._heard(self._data_plane.model.predict_v1(matrix, context), body)
         payload = await self._data_plane.admission.work(
             context.size, lambda: orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
         )

@@ -27,7 +27,7 @@ class Body:
         self._headers, self._receive, self._admission = headers, receive, admission
         self.complete = False
 
-    async def read(self, context: Context, parse: Callable[[bytes], Parsed]) -> Parsed:
+    async def read(self, context: Context, parse: Callable[[bytes], Awaitable[Parsed]]) -> Parsed:
         """Return what `parse` makes of the whole body, unpacked; refuse it as soon as it is known to be too large.
 
         Raises:
@@ -54,7 +54,7 @@ class Body:
         if (encoding := self._headers.get(b"content-encoding", b"identity").decode().lower()) != "identity":
             text = compression.unpack(text, encoding, limit)
             context.hold_instead(len(text))
-        return await self._admission.work(len(text), lambda: parse(text))
+        return await parse(text)
 
     async def discard(self) -> None:
         """Drop what still comes, for a moment."""

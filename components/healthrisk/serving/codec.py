@@ -24,6 +24,8 @@ from healthrisk.serving.tensors import (
     to_bytes,
 )
 
+_LITTLE_JSON_BYTES = 2**14
+
 
 class _OutputParameters(TypedDict):
     content_type: str
@@ -46,6 +48,15 @@ class _Answer(TypedDict):
     id: NotRequired[str]
     parameters: NotRequired[dict[str, str]]
     outputs: NotRequired[list[_Output]]
+
+
+def is_plain(body: bytes, json_length: int | None) -> bool:
+    """Say whether a body of any size is read at once: little JSON, and numbers behind it that stay as they are."""
+    if json_length is None or not 0 <= json_length <= _LITTLE_JSON_BYTES:
+        return False
+    # A text is a part of its own for each of its values. Whoever escapes a word of the protocol may mean it.
+    head = body[:json_length]
+    return b"BYTES" not in head and b"\\" not in head
 
 
 def parse_request(body: bytes, max_weight: int, most_values: int, json_length: int | None = None) -> Request:

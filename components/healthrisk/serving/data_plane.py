@@ -4,25 +4,24 @@ REST and gRPC both come through here, so that they share limits, metrics and log
 """
 
 import asyncio
-import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from numpy.typing import NDArray
-
-from healthrisk.serving.admission import AdmissionController
-from healthrisk.serving.answers import ModelMetadata, V1Answer
+from healthrisk.serving import codec
+from healthrisk.serving.admission import LARGE_BYTES, AdmissionController
+from healthrisk.serving.answers import V1Answer
 from healthrisk.serving.errors import RequestError
 from healthrisk.serving.logs import REQUESTS, LogFields
 from healthrisk.serving.metrics import ServerMetrics
-from healthrisk.serving.tensors import Request, Response
+from healthrisk.serving.reader_process import ReaderProcess
+from healthrisk.serving.reading import Readable
+from healthrisk.serving.tensors import Matrix, Request, Response
 from healthrisk.serving.tracing import Tracer
 
 Answer = TypeVar("Answer")
-Matrix = NDArray[Any]
 # What no client of the protocol sends, and a scanner sends by the thousand: one line a second is enough.
 _FLOODS = frozenset({"undecodable", "not_found"})
 _QUIET_SECONDS = 1.0
@@ -73,24 +72,13 @@ class Context:
         self.hold(self.kept + size - self.size)
 
 
-class Served(Protocol):
+class Served(Readable, Protocol):
     """A model behind the protocols."""
 
-    name: str
-    version: str
     # What requests ask for, as v1 and v2 name it in their paths.
     actions: tuple[str, str]
     # Whether an answer takes so long that nobody may wait for it any more.
     stops_when_unheard: bool
-
-    # Reading is apart from answering: a large request is read on another thread, by itself.
-    def preprocess(self, payload: Request) -> Matrix:
-        """Return the matrix [rows, columns] of a v2 request, every value checked."""
-        ...
-
-    def preprocess_v1(self, document: Any) -> Matrix:
-        """Return the matrix [rows, columns] of a v1 request's JSON document, every value checked."""
-        ...
 
     async def infer(self, matrix: Matrix, request_id: str | None, context: Context) -> Response:
         """Answer a v2 request whose matrix this is."""
@@ -98,10 +86,6 @@ class Served(Protocol):
 
     async def predict_v1(self, matrix: Matrix, context: Context) -> V1Answer:
         """Answer a v1 request whose matrix this is."""
-        ...
-
-    def metadata(self) -> ModelMetadata:
-        """Describe inputs and outputs as v2 model metadata."""
         ...
 
 
@@ -126,14 +110,22 @@ class DataPlane:
         admission: AdmissionController,
         metrics: ServerMetrics,
         tracer: Tracer,
+        reader: ReaderProcess,
         recorder: Recorder | None = None,
     ) -> None:
         self.model, self.admission, self.metrics = model, admission, metrics
-        self._tracer, self._recorder = tracer, recorder
-        widths = [math.prod(abs(size) for size in tensor["shape"]) for tensor in model.metadata()["inputs"]]
-        # Of one tensor.
-        self.most_values = admission.limits.max_rows * sum(widths)
+        self._tracer, self._reader, self._recorder = tracer, reader, recorder
         self._quiet_until = 0.0
+
+    async def read(self, name: str, raw: bytes, json_length: int | None = None) -> tuple[Request, Matrix]:
+        """Return what the protocol of this name reads in a body; a large one is read by a process of its own.
+
+        Raises:
+            RequestError: the body is refused.
+        """
+        if len(raw) <= LARGE_BYTES or codec.is_plain(raw, json_length):
+            return self._reader.reads[name](raw, json_length)
+        return await self.admission.alone(len(raw), lambda: self._reader.read(name, raw, json_length))
 
     async def run(
         self, context: Context, handle: Callable[[Context], Awaitable[Answer]]

@@ -41,12 +41,15 @@ class DetachedHandler(logging.Handler):
         self._descriptor = descriptor
         self._lines: queue.Queue[str] = queue.Queue(_WAITING_LINES)
         self._dropped = 0
-        threading.Thread(target=self._write, name="logs", daemon=True).start()
+        self._thread = threading.Thread(target=self._write, name="logs", daemon=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a record's line."""
         if self._dropped:
             record.dropped = self._dropped
+        if not self._thread.ident:
+            # Not before there is something to write: a process that is to be forked must have no thread.
+            self._thread.start()
         try:
             self._lines.put_nowait(self.format(record))
             self._dropped = 0

@@ -21,6 +21,7 @@ NUMPY_TYPES: dict[str, str] = {
     "BF16": "<u2",
 }
 DATATYPES = ("BOOL", "BYTES", *sorted(NUMPY_TYPES))
+Matrix = NDArray[Any]
 CONTENT_TYPE: Final = "content_type"
 JSON_ROWS = "pd_json"
 _LENGTH = struct.Struct("<I")

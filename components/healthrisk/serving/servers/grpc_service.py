@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from grpc import (
     RpcMethodHandler,
     StatusCode,
@@ -13,15 +13,13 @@ from grpc import (
 )
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
-from healthrisk.serving import wire
 from healthrisk.serving.app import server_metadata
-from healthrisk.serving.data_plane import Context, DataPlane, Matrix
-from healthrisk.serving.errors import RequestError, bad_request
+from healthrisk.serving.data_plane import Context, DataPlane
 from healthrisk.serving.headers import CALLER, caller
-from healthrisk.serving.servers.grpc_codec import from_message, to_message
+from healthrisk.serving.servers.grpc_codec import to_message
 from healthrisk.serving.servers.grpc_health import add_health_and_reflection
-from healthrisk.serving.servers.grpc_methods import UNDECODABLE, SmallMethods
-from healthrisk.serving.tensors import Request
+from healthrisk.serving.servers.grpc_methods import SmallMethods
+from healthrisk.serving.servers.grpc_reading import is_of, no_such_model
 from healthrisk.serving.tracing import valid, valid_state
 
 _STATUS = {
@@ -54,12 +52,12 @@ class InferenceService:
         return pb.ServerMetadataResponse(**server_metadata())
 
     async def ModelReady(self, request: Any, context: aio.ServicerContext) -> Message:  # noqa: N802, D102
-        if not self._serves(request.name, request.version):
+        if not is_of(self._model, request.name, request.version):
             return self._not_found(context, pb.ModelReadyResponse())
         return pb.ModelReadyResponse(ready=not self._data_plane.admission.draining)
 
     async def ModelMetadata(self, request: Any, context: aio.ServicerContext) -> Message:  # noqa: N802, D102
-        if not self._serves(request.name, request.version):
+        if not is_of(self._model, request.name, request.version):
             return self._not_found(context, pb.ModelMetadataResponse())
         described = {key: value for key, value in self._model.metadata().items() if key != "parameters"}
         return pb.ModelMetadataResponse(**described)
@@ -75,10 +73,9 @@ class InferenceService:
             # gRPC keeps the message until the call is answered.
             inner.hold(len(raw))
             inner.kept = len(raw)
-            work = self._data_plane.admission.work
-            request, matrix = await work(len(raw), lambda: self._read(raw))
+            request, matrix = await self._data_plane.read("grpc", raw)
             response = await self._model.infer(matrix, request.id, inner)
-            return await work(inner.size, lambda: to_message(response, request))
+            return await self._data_plane.admission.work(inner.size, lambda: to_message(response, request))
 
         message, failure = await self._data_plane.run(own, answer)
         if failure is not None:
@@ -89,41 +86,17 @@ class InferenceService:
         self._hold_until_sent(context, message)
         return message
 
-    def _read(self, raw: bytes) -> tuple[Request, Matrix]:
-        """Return the request that a message holds, without its tensors, and their matrix.
-
-        Raises:
-            RequestError: the message is not a v2 request for this model, or takes too much memory.
-        """
-        wire.check(raw, self._data_plane.admission.limits.max_parsed_bytes)
-        try:
-            message = pb.ModelInferRequest.FromString(raw)
-        except DecodeError:
-            raise bad_request("undecodable", UNDECODABLE) from None
-        if not self._serves(message.model_name, message.model_version):
-            raise RequestError(404, "not_found", self._no_such_model())
-        request = from_message(message, self._data_plane.most_values)
-        matrix = self._model.preprocess(request)
-        request.inputs.clear()
-        return request, matrix
-
     def _hold_until_sent(self, context: aio.ServicerContext, answer: Any) -> None:
         if (size := answer.ByteSize()) > _BUFFERED_BYTES:
             holding = self._data_plane.admission.holding(size)
             holding.__enter__()
             context.add_done_callback(lambda _: holding.__exit__(None, None, None))
 
-    def _serves(self, name: str, version: str) -> bool:
-        return name == self._model.name and version in {"", self._model.version}
-
     def _not_found(self, context: aio.ServicerContext, empty: Message) -> Message:
         self._data_plane.refused("grpc", 404, "not_found")
         context.set_code(StatusCode.NOT_FOUND)
-        context.set_details(self._no_such_model())
+        context.set_details(no_such_model(self._model))
         return empty
-
-    def _no_such_model(self) -> str:
-        return f"no such model or version; here is model {self._model.name!r}, version {self._model.version!r}"
 
     def handlers(self) -> dict[str, RpcMethodHandler]:
         """Return the methods by name."""

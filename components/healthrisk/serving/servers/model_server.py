@@ -28,7 +28,10 @@ from healthrisk.serving.data_plane import DataPlane
 from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.metrics_page import MetricsPage
 from healthrisk.serving.predictor_connections import PredictorAddress
+from healthrisk.serving.reader_process import ReaderProcess
+from healthrisk.serving.reading import Read, Reading
 from healthrisk.serving.servers.arguments import METRICS_CONNECTIONS, arguments, check
+from healthrisk.serving.servers.grpc_reading import MessageReading
 from healthrisk.serving.servers.grpc_service import make_server
 from healthrisk.serving.servers.served_model import BundleModel
 from healthrisk.serving.use_recorder import UseRecorder
@@ -75,15 +78,31 @@ class BundleServer(kserve.ModelServer):
         )
         return PredictorAddress.parse(authority, self.args.predictor_request_timeout_seconds, tls)
 
+    def prepare(self, model: BundleModel) -> None:
+        """Load the model, and get ready to read and record requests for it.
+
+        Raises:
+            HealthriskError: the model is not what its bundle says, or its requests cannot be recorded.
+        """
+        model.load()
+        memory.settle()
+        reading = Reading(model, self.limits)
+        reads: dict[str, Read] = {"v1": reading.v1, "v2": reading.v2, "grpc": MessageReading(reading)}
+        # Before anything here starts a thread or opens a file.
+        self.reader = ReaderProcess(reads, self.limits)
+        if model.recorded:
+            self.recorder = use_recorder.from_settings(model, self.bundle.digest, self.admission)
+
     def start(self, models: list[BundleModel]) -> None:
         """Serve one loaded model until SIGTERM or SIGINT."""
         (model,) = models
         self.register_model(model)
-        tracer = tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
-        data_plane = DataPlane(model, self.admission, self.metrics, tracer, self.recorder)
-        memory.settle()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve(data_plane))
+        with contextlib.closing(self.reader):
+            _log.info("serving", extra={"model": self.model_name, "version": self.bundle.version})
+            tracer = tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
+            data_plane = DataPlane(model, self.admission, self.metrics, tracer, self.reader, self.recorder)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve(data_plane))
 
     async def _serve(self, data_plane: DataPlane) -> None:
         # Makes kserve's application, for what remains of its routes.
@@ -160,15 +179,12 @@ def serve(make: Callable[[BundleServer, Bundle], BundleModel]) -> int:
             bundle = open_bundle(args.bundle, args.digest, Path(cache))
             server = BundleServer(args, limits, bundle)
             model = make(server, bundle)
-            model.load()
-            if model.recorded:
-                server.recorder = use_recorder.from_settings(model, bundle.digest, server.admission)
+            server.prepare(model)
     except (HealthriskError, ValueError, OSError) as error:
         sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
         return 1
     # While a thread reads a large request, the loop that answers others waits so long for its turn after every call of
     # the system: with Python's 5 ms forty connections that send keep health waiting for a second.
     sys.setswitchinterval(_TURN_SECONDS)
-    _log.info("serving", extra={"model": server.model_name, "version": bundle.version})
     server.start([model])
     return 0

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 import kserve
 from healthrisk.bundle import Bundle
 from healthrisk.serving.answers import ModelMetadata, TensorMetadata, V1Answer
-from healthrisk.serving.data_plane import Context, Matrix
+from healthrisk.serving.data_plane import Context
 from healthrisk.serving.errors import RequestError, bad_request
 from healthrisk.serving.rows import RowReader
-from healthrisk.serving.tensors import Request, Response, Tensor, from_bytes, select
+from healthrisk.serving.tensors import Matrix, Request, Response, Tensor, from_bytes, select
 
 
 class BundleModel(kserve.Model):
