@@ -82,7 +82,7 @@ class Attacker:
         return code, answer
 
     async def _call(self, kind: str, message: bytes, method: str = INFER, packed: bool = False) -> bytes:
-        clock, code, answer = Clock(), grpc.StatusCode.OK, b""
+        clock, code, answer, details = Clock(), grpc.StatusCode.OK, b"", ""
         compression = grpc.Compression.Gzip if packed else grpc.Compression.NoCompression
         try:
             if method.endswith("Info"):
@@ -92,8 +92,8 @@ class Attacker:
                 call = self._channel.unary_unary(f"/{method}")
                 answer = await call(message, timeout=ANSWER, compression=compression)
         except grpc.aio.AioRpcError as error:
-            code = error.code()
-        self.tally.count(kind, code.name, clock.read())
+            code, details = error.code(), error.details() or ""
+        self.tally.count(kind, code.name, clock.read(), details=details)
         return answer
 
     def _row(self) -> int:

@@ -24,12 +24,12 @@ class Tally:
     slowest: dict[str, float] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
-    def count(self, kind: str, code: object, seconds: float, requests: int = 1) -> None:
+    def count(self, kind: str, code: object, seconds: float, requests: int = 1, details: str = "") -> None:
         self.sent[kind] += requests
         self.codes[kind][str(code)] += 1
         self.slowest[kind] = max(self.slowest.get(kind, 0.0), seconds)
         if str(code) in NEVER:
-            self.faults.append(f"{kind}: {code}")
+            self.faults.append(f"{kind}: {code} {details}")
 
 
 def head(method: str, path: str, length: int | None = None, more: str = "") -> bytes:

@@ -50,7 +50,7 @@ class GrpcFront(asyncio.Protocol):
         self._upstream: asyncio.Transport | None = None
         # What comes in before there is an upstream.
         self._early = b""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connecting: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept a connection if there is room, and connect it with gRPC's server."""
@@ -60,9 +60,13 @@ class GrpcFront(asyncio.Protocol):
             self._transport.abort()
             return
         self._look_later()
-        connecting = self._loop.create_task(self._connect())
-        self._tasks.add(connecting)
-        connecting.add_done_callback(self._tasks.discard)
+
+    def _begin(self) -> None:
+        """Have gRPC's server listen to a client that speaks HTTP/2. One that says nothing would cost it as much."""
+        if not self._early.startswith(PREFACE):
+            self._transport.abort()
+        elif self._connecting is None:
+            self._connecting = self._loop.create_task(self._connect())
 
     async def _connect(self) -> None:
         try:
@@ -102,6 +106,8 @@ class GrpcFront(asyncio.Protocol):
         self._early += data
         if len(self._early) > _EARLY_BYTES:
             self._transport.abort()
+        elif len(self._early) >= len(PREFACE):
+            self._begin()
 
     def _receive(self, frame: Frame) -> None:
         stream = self._streams.get(frame.stream)
