@@ -44,6 +44,8 @@ def test_the_shipped_specs() -> None:
         ("", "must be a YAML mapping, not NoneType"),
         ("- a", "must be a YAML mapping, not list"),
         ("a: [", "not valid YAML"),
+        pytest.param("{" * 200_000, "nested more than 50 levels deep", id="nested braces"),
+        pytest.param("- " * 200_000, "nested more than 50 levels deep", id="nested lists"),
         ("name: a\nname: b", "key 'name' is written twice"),
         ("codes: {yes: 1}", "put it in quotes"),
         ("min_rows: 010", "010 is 8 to YAML: write 8, or put it in quotes if it is a text"),
