@@ -36,18 +36,18 @@ PODS = {
 OUTSIDE = {"envoy-gateway-system": (20, 120), "kubeflow": (20, 330)}
 NODES = (1140, 180)
 TITLES = {"envoy-gateway-system": "Envoy Gateway", "kubeflow": "pipelines", "nodes": "outside of pods"}
-Document = dict[str, Any]
+Resource = dict[str, Any]
 Edges = dict[tuple[str, str], tuple[int, ...]]
 
 
-def rendered() -> list[Document]:
+def rendered() -> list[Resource]:
     """Return the documents of the overlay `kind`."""
     command = ["kustomize", "build"] if shutil.which("kustomize") else ["kubectl", "kustomize"]
     done = subprocess.run([*command, str(HERE / "overlays" / "kind")], check=True, capture_output=True, text=True)
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
-def edges(documents: list[Document]) -> Edges:
+def edges(documents: list[Resource]) -> Edges:
     """Return the ports by source and target, where the target's policies let in and the source's let out."""
     policies = [one["spec"] for one in documents if one["kind"] == "NetworkPolicy"]
     ways: Edges = {}
@@ -68,7 +68,7 @@ def edges(documents: list[Document]) -> Edges:
     return ways
 
 
-def _ports(policies: list[Document], subject: str, peer: str, direction: str) -> Iterator[int]:
+def _ports(policies: list[Resource], subject: str, peer: str, direction: str) -> Iterator[int]:
     """Yield the ports at which the policies of `subject` let it talk with `peer`."""
     for policy in policies:
         if _matches(policy["podSelector"], _labels(subject)):
@@ -82,13 +82,13 @@ def _labels(name: str) -> dict[str, str]:
     return PODS[name][1] or {"app.kubernetes.io/name": name}
 
 
-def _is(peer: Document, name: str) -> bool:
+def _is(peer: Resource, name: str) -> bool:
     if name in PODS:
         return "namespaceSelector" not in peer and _matches(peer["podSelector"], _labels(name))
     return "namespaceSelector" in peer and _matches(peer["namespaceSelector"], {NAMESPACE: name})
 
 
-def _matches(selector: Document, labels: dict[str, str]) -> bool:
+def _matches(selector: Resource, labels: dict[str, str]) -> bool:
     wanted = selector.get("matchLabels", {}).items() <= labels.items()
     return wanted and all(
         one["key"] in labels and (one["operator"] == "Exists" or labels[one["key"]] in one["values"])

@@ -23,7 +23,7 @@ from healthrisk.deployment.cluster import (
 )
 from healthrisk.deployment.reasons import container_reason, unrouted_reason
 from healthrisk.deployment.rollout_plan import Rollout
-from healthrisk.deployment.weighted_route import weighted
+from healthrisk.deployment.weighted_route import Resource, weighted
 from healthrisk.retry import http_retries
 
 # What a model consists of at this site, written by the installation: an InferenceService and, where there is a gateway,
@@ -35,7 +35,6 @@ _TRIES = 5
 _BUNDLE, _DIGEST, _NUMBER, _PREVIOUS = (f"healthrisk/{name}" for name in ("bundle", "digest", "version", "previous"))
 _MODEL, _ROLLOUT = "healthrisk/model", "healthrisk/rollout"
 _COMPONENTS = ("predictor", "transformer", "explainer")
-Document = dict[str, Any]
 
 
 class KubernetesCluster:
@@ -100,7 +99,7 @@ class KubernetesCluster:
         route["metadata"].setdefault("annotations", {})[_ROLLOUT] = rollout.model_dump_json()
         self._replace(name, before.model_dump_json() if before else None, route)
 
-    def _replace(self, name: str, recorded: str | None, route: Document) -> None:
+    def _replace(self, name: str, recorded: str | None, route: Resource) -> None:
         """Apply a route unless another rollout has been written down meanwhile."""
         for _ in range(_TRIES):
             current = self._read_route(name)
@@ -122,7 +121,7 @@ class KubernetesCluster:
                 raise ClusterError(f"the gateway has not taken in HTTPRoute {name!r} for {seconds:.0f} s: {reason}")
             time.sleep(1)
 
-    def _read_route(self, name: str) -> Document | None:
+    def _read_route(self, name: str) -> Resource | None:
         routes = _routes(self._template(name))
         with _translated(f"{_ROUTE} {name!r} cannot be read"):
             try:
@@ -185,37 +184,37 @@ class KubernetesCluster:
         with _translated(f"inference service {name!r} cannot be read"):
             services = self._dynamic.resources.get(api_version="serving.kserve.io/v1beta1", kind=_SERVICE)
             try:
-                service: Document = services.get(name, self.namespace).to_dict()
+                service: Resource = services.get(name, self.namespace).to_dict()
             except NotFoundError:
                 return {}
         annotations: dict[str, str] = service["metadata"].get("annotations", {})
         return annotations
 
-    def _apply(self, document: Document) -> None:
+    def _apply(self, document: Resource) -> None:
         kind, name = document["kind"], document["metadata"]["name"]
         with _translated(f"{kind} {name!r} cannot be applied"):
             self._kind(document).server_side_apply(
                 document, name, self.namespace, field_manager=_MANAGER, force_conflicts=True
             )
 
-    def _kind(self, document: Document) -> Any:
+    def _kind(self, document: Resource) -> Any:
         return self._dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
 
-    def _template(self, name: str) -> list[Document]:
+    def _template(self, name: str) -> list[Resource]:
         with _translated(f"namespace {self.namespace!r} has no template of a model"):
             template = self._core.read_namespaced_config_map(TEMPLATE, self.namespace).data[_KEY]
         return in_likeness(template, name, self.namespace)
 
 
-def _recorded(route: Document | None) -> str | None:
+def _recorded(route: Resource | None) -> str | None:
     return route["metadata"].get("annotations", {}).get(_ROLLOUT) if route else None
 
 
-def _routes(documents: list[Document]) -> list[Document]:
+def _routes(documents: list[Resource]) -> list[Resource]:
     return [document for document in documents if document["kind"] == _ROUTE]
 
 
-def in_likeness(template: str, name: str, namespace: str) -> list[Document]:
+def in_likeness(template: str, name: str, namespace: str) -> list[Resource]:
     """Return what a model consists of, after a site's template."""
     documents = [document for document in yaml.safe_load_all(template.replace(_PLACEHOLDER, name)) if document]
     for document in documents:

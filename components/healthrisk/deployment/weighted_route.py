@@ -9,13 +9,14 @@ from typing import Any
 
 from healthrisk.deployment.rollout_plan import WHOLE, Rollout
 
-Document = dict[str, Any]
+# An HTTPRoute of Kubernetes, or a part of one.
+Resource = dict[str, Any]
 # Of two hexadecimal digits.
 _CELLS = 256
 _DIGITS = "0123456789abcdef"
 
 
-def weighted(own: Document, other: Document, rollout: Rollout) -> Document:
+def weighted(own: Resource, other: Resource, rollout: Rollout) -> Resource:
     """Return the champion's route such that its challenger has its weight.
 
     Args:
@@ -45,15 +46,15 @@ def weighted(own: Document, other: Document, rollout: Rollout) -> Document:
     return route
 
 
-def _weighing(backends: list[Document], weight: int) -> list[Document]:
+def _weighing(backends: list[Resource], weight: int) -> list[Resource]:
     return [{**backend, "weight": weight} for backend in backends]
 
 
-def _mirror(backend: Document) -> Document:
+def _mirror(backend: Resource) -> Resource:
     return {"type": "RequestMirror", "requestMirror": {"backendRef": {**backend}}}
 
 
-def _sticky(rule: Document, champion: list[Document], challenger: list[Document], rollout: Rollout) -> list[Document]:
+def _sticky(rule: Resource, champion: list[Resource], challenger: list[Resource], rollout: Rollout) -> list[Resource]:
     """Return two rules for callers who send the header: those of the challenger's digits, then all others.
 
     A route's rule that asks for a header goes before one that does not, and of two such the first.
@@ -64,7 +65,7 @@ def _sticky(rule: Document, champion: list[Document], challenger: list[Document]
     ]
 
 
-def _asking(rule: Document, header: str, value: str) -> Document:
+def _asking(rule: Resource, header: str, value: str) -> Resource:
     asked = {"type": "RegularExpression", "name": header, "value": value}
     matches = [{**match, "headers": [*match.get("headers", []), asked]} for match in rule["matches"]]
     return {**copy.deepcopy(rule), "matches": matches}

@@ -7,6 +7,8 @@ from healthrisk.serving.answers import ModelMetadata
 from healthrisk.serving.tensors import DATATYPES
 from healthrisk.spec import Column, DatasetSpec
 
+# An object of JSON Schema or OpenAPI.
+Schema = dict[str, Any]
 _ERROR = {
     "type": "object",
     "required": ["error"],
@@ -29,7 +31,7 @@ _MEANINGS = {
 }
 
 
-def document(metadata: ModelMetadata, spec: DatasetSpec, actions: tuple[str, str]) -> dict[str, Any]:
+def document(metadata: ModelMetadata, spec: DatasetSpec, actions: tuple[str, str]) -> Schema:
     """Return the OpenAPI document of a server with this model metadata and these actions of v1 and v2.
 
     A transformer's v1 instances are described by the spec; a predictor's are rows of its one input.
@@ -37,7 +39,7 @@ def document(metadata: ModelMetadata, spec: DatasetSpec, actions: tuple[str, str
     name, version = metadata["name"], metadata["versions"][0]
     raw = [tensor["name"] for tensor in metadata["inputs"]] == list(spec.features)
     instance = _instance(spec) if raw else {"type": "array", "items": {"type": "number"}}
-    paths: dict[str, Any] = {
+    paths: Schema = {
         "/v2": {"get": _get("Server metadata")},
         "/v2/health/live": {"get": _get("Whether the process lives")},
         "/v2/health/ready": {"get": _get("Whether the server takes requests", 503)},
@@ -59,7 +61,7 @@ def document(metadata: ModelMetadata, spec: DatasetSpec, actions: tuple[str, str
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": {"Error": _ERROR}}}
 
 
-def _infer(names: list[str], metadata: ModelMetadata) -> dict[str, Any]:
+def _infer(names: list[str], metadata: ModelMetadata) -> Schema:
     tensor = {
         "type": "object",
         "required": ["name", "datatype", "shape"],
@@ -79,13 +81,13 @@ def _infer(names: list[str], metadata: ModelMetadata) -> dict[str, Any]:
     return {"id": {"type": "string"}, "inputs": _array(tensor), "outputs": {"type": "array", "items": wanted}}
 
 
-def _instance(spec: DatasetSpec) -> dict[str, Any]:
+def _instance(spec: DatasetSpec) -> Schema:
     properties = {column.name: _value(column) for column in spec.columns}
     return {"type": "object", "properties": properties, "required": list(spec.features), "additionalProperties": False}
 
 
-def _value(column: Column) -> dict[str, Any]:
-    options: list[dict[str, Any]] = []
+def _value(column: Column) -> Schema:
+    options: list[Schema] = []
     if column.kind == "code":
         options.append({"enum": list(column.meanings)})
     elif column.range:
@@ -96,23 +98,23 @@ def _value(column: Column) -> dict[str, Any]:
     return {"description": f"{column.label}: {column.allowed}", "anyOf": options}
 
 
-def _array(items: dict[str, Any]) -> dict[str, Any]:
+def _array(items: Schema) -> Schema:
     return {"type": "array", "items": items, "minItems": 1}
 
 
-def _get(summary: str, *errors: int) -> dict[str, Any]:
+def _get(summary: str, *errors: int) -> Schema:
     return {"summary": summary, "responses": _responses(errors)}
 
 
-def _post(summary: str, properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+def _post(summary: str, properties: Schema, required: list[str]) -> Schema:
     schema = {"type": "object", "properties": properties, "required": required}
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
     return {"summary": summary, "requestBody": body, "responses": _responses(tuple(_MEANINGS))}
 
 
-def _responses(errors: tuple[int, ...]) -> dict[str, Any]:
+def _responses(errors: tuple[int, ...]) -> Schema:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    answers: dict[str, Any] = {
+    answers: Schema = {
         "200": {"description": "The answer.", "content": {"application/json": {"schema": {"type": "object"}}}}
     }
     return answers | {str(code): {"description": _MEANINGS[code], "content": content} for code in errors}
