@@ -11,7 +11,7 @@ import grpc
 from tests.fuzz.target import Target
 from tests.fuzz.wire import Clock, Connection, Tally, head
 from tests.support import heavy
-from tests.support.mutation import mutate, mutate_bytes
+from tests.support.mutation import mutate_bytes, mutated_body
 from tests.support.patience import ANSWER
 
 SERVICE = "inference.GRPCInferenceService"
@@ -114,15 +114,7 @@ class Attacker:
     async def mutated_json(self) -> None:
         """Send a good request with a few parts changed, or with some of its bytes changed."""
         protocol = self._chance.choice(["v1", "v2"])
-        document = self.target.document(protocol, self._row())
-        for _ in range(self._chance.randrange(1, 4)):
-            mutate(document, self._chance)
-        body = dump(document)
-        if self._chance.random() < 0.3:
-            body = mutate_bytes(body, self._chance, self._chance.randrange(1, 8))
-        if self._chance.random() < 0.1:
-            nested = self._chance.randrange(2000)
-            body = body.replace(b"1", b"[" * nested + b"]" * nested, 1)
+        body = mutated_body(self.target.document(protocol, self._row()), self._chance)
         await self._post("mutated JSON", protocol, body)
 
     async def mutated_binary(self) -> None:

@@ -20,7 +20,7 @@ from tests.fuzz.attacks import WRAPPING, dump
 from tests.fuzz.wire import Clock, Connection, Tally, head
 from tests.support import heavy, http, sample_bundle
 from tests.support.cgroup import MemoryGroup
-from tests.support.mutation import mutate, mutate_bytes
+from tests.support.mutation import mutated_body
 from tests.support.outcomes import KEY, OutcomeService, link_bundle, outcomes_of
 from tests.support.servers import ROOT
 
@@ -98,15 +98,8 @@ class Attacker:
 
     async def mutated(self) -> None:
         """Send what was counted with parts of it changed, nested, doubled or left out, or some bytes changed."""
-        document: dict[str, Any] = {"outcomes": [dict(one) for one in self._chance.sample(self._counted, 3)]}
-        for _ in range(self._chance.randrange(1, 4)):
-            mutate(document, self._chance)
-        body = dump(document)
-        if self._chance.random() < 0.3:
-            body = mutate_bytes(body, self._chance, self._chance.randrange(1, 8))
-        if self._chance.random() < 0.1:
-            nested = self._chance.randrange(2000)
-            body = body.replace(b"1", b"[" * nested + b"]" * nested, 1)
+        document = {"outcomes": [dict(one) for one in self._chance.sample(self._counted, 3)]}
+        body = mutated_body(document, self._chance)
         await self._post("mutated outcomes", body, {200, 400, 413, 503})
 
     async def heavy(self) -> None:

@@ -1,6 +1,7 @@
 """Documents and bytes that are almost good."""
 
 import copy
+import json
 import random
 from typing import Any
 
@@ -53,3 +54,16 @@ def mutate_bytes(content: bytes, chance: random.Random, changes: int) -> bytes:
     for _ in range(changes):
         mutated[chance.randrange(len(mutated))] = chance.randrange(256)
     return bytes(mutated)
+
+
+def mutated_body(document: Any, chance: random.Random) -> bytes:
+    """Return a document as JSON with a few parts changed, at times some bytes too, or something nested deep in it."""
+    for _ in range(chance.randrange(1, 4)):
+        mutate(document, chance)
+    body = json.dumps(document).encode()
+    if chance.random() < 0.3:
+        body = mutate_bytes(body, chance, chance.randrange(1, 8))
+    if chance.random() < 0.1:
+        nested = chance.randrange(2000)
+        body = body.replace(b"1", b"[" * nested + b"]" * nested, 1)
+    return body
