@@ -47,8 +47,8 @@ def step(twin: TwinCluster, errors: Verdict = "passed") -> rollout.RolloutStatus
 
 
 def aliases() -> tuple[str | None, str | None]:
-    found = [versions.by_alias(NAME, alias) for alias in (versions.CHAMPION, versions.CHALLENGER)]
-    return tuple(one.number if one else None for one in found)  # type: ignore[return-value]
+    aliased = [versions.by_alias(NAME, alias) for alias in (versions.CHAMPION, versions.CHALLENGER)]
+    return tuple(one.number if one else None for one in aliased)  # type: ignore[return-value]
 
 
 def told() -> str:

@@ -87,8 +87,8 @@ def gates(url: str, rollout: Rollout, services: tuple[Served, Served]) -> dict[s
     return {gate.name: gate for gate in PrometheusGates(url)(NAME, rollout, SECONDS)}
 
 
-def verdicts(found: dict[str, Gate]) -> dict[str, str]:
-    return {name: gate.verdict for name, gate in found.items()}
+def verdicts(gates_by_name: dict[str, Gate]) -> dict[str, str]:
+    return {name: gate.verdict for name, gate in gates_by_name.items()}
 
 
 def test_a_challenger_that_answers_well(services: tuple[Served, Served], looking: str, rollout: Rollout) -> None:
@@ -108,10 +108,10 @@ def test_a_challenger_that_fails_and_is_slow_on_other_patients(
     services[0].answer(303)
     services[1].answer(303, seconds=0.4, older=25)
     services[1].answer(20, 503)
-    found = gates(looking, rollout, services)
-    assert verdicts(found) == {"requests": "passed", "errors": "failed", "latency": "failed", "drift": "failed"}
-    assert found["errors"].seen.endswith(", where 0.10% may")
-    assert "age" in found["drift"].seen
+    judged = gates(looking, rollout, services)
+    assert verdicts(judged) == {"requests": "passed", "errors": "failed", "latency": "failed", "drift": "failed"}
+    assert judged["errors"].seen.endswith(", where 0.10% may")
+    assert "age" in judged["drift"].seen
 
 
 def test_what_the_champion_suffers_too(services: tuple[Served, Served], looking: str, rollout: Rollout) -> None:
@@ -147,8 +147,8 @@ def test_a_silent_prometheus_is_an_error(rollout: Rollout) -> None:
 )
 def test_errors_are_told_from_chance(failed: int, requests: int, verdict: str) -> None:
     own = ServiceHealth(requests=requests, failed=failed, slow=0)
-    found = {gate.name: gate for gate in judge(own, ServiceHealth(requests=0, failed=0, slow=0), Plan())}
-    assert found["errors"].verdict == verdict
+    judged = {gate.name: gate for gate in judge(own, ServiceHealth(requests=0, failed=0, slow=0), Plan())}
+    assert judged["errors"].verdict == verdict
 
 
 def test_how_often_a_good_challenger_is_sent_back() -> None:

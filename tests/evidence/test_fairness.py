@@ -95,10 +95,10 @@ def test_with_many_classes_the_event_is_the_last_risk_level() -> None:
 @pytest.mark.parametrize(("men_found", "verdict"), [(0.8, "passed"), (0.2, "failed")])
 def test_a_class_that_is_nobodys_likeliest_is_called_where_its_level_begins(men_found: float, verdict: str) -> None:
     spec = specs.load("hospital")
-    matrix, found = invented(spec, 500, (0.8, men_found))
-    severe = np.where(found.predicted, 0.06, 0.02)
+    matrix, events = invented(spec, 500, (0.8, men_found))
+    severe = np.where(events.predicted, 0.06, 0.02)
     p = np.column_stack([0.9 - severe, np.full(len(severe), 0.1), severe])
-    by_sex = fairness.audit(spec, matrix, event.binarize(spec, np.where(found.happened, 2, 0), p), seed=0)[0]
+    by_sex = fairness.audit(spec, matrix, event.binarize(spec, np.where(events.happened, 2, 0), p), seed=0)[0]
     assert by_sex.widest.mean == pytest.approx(0.8 - men_found)
     assert by_sex.groups[0].rates["true_positive_rate"].mean == 0.8
     assert by_sex.gate.verdict == verdict

@@ -258,9 +258,9 @@ def test_requests_that_servers_refused_are_a_drift_of_their_own(
         current = traffic.counts(bundle, url, "heart-disease", "10m")
     assert set(current.refused) == {"range"}
     assert current.refused_rows / (current.rows + current.refused_rows) == pytest.approx(1 / 3, abs=0.02)
-    found = drift.compare(bundle.reference, current)
-    assert found.verdict == "strong"
-    assert {"rows", "range"} <= set(found.drifting)
+    compared = drift.compare(bundle.reference, current)
+    assert compared.verdict == "strong"
+    assert {"rows", "range"} <= set(compared.drifting)
 
 
 def test_a_silent_prometheus_is_an_error(bundle: Bundle) -> None:

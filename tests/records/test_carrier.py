@@ -193,9 +193,9 @@ def test_an_entry_is_found_before_and_after_it_is_carried(spool: Path, kept: Pla
     for place in (open_place(str(spool)), kept):
         if place is kept:
             carry(spool, kept, SIGNER, KEEP)
-        (found,) = find(place, wanted).found
-        assert (found.chain, found.segment, found.line) == (CHAIN, 2, 3)
-        assert found.entry.inputs == tuple(wanted)
+        (match,) = find(place, wanted).found
+        assert (match.chain, match.segment, match.line) == (CHAIN, 2, 3)
+        assert match.entry.inputs == tuple(wanted)
     assert find(kept, ["f" * 32]).found == ()
 
 

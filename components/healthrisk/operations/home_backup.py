@@ -65,11 +65,11 @@ def _copy_database(source: Path, target: Path) -> None:
         read = sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)
         with closing(read), closing(sqlite3.connect(target)) as written:
             read.backup(written)
-            ((found,),) = written.execute("PRAGMA integrity_check(1)")
+            ((integrity,),) = written.execute("PRAGMA integrity_check(1)")
     except sqlite3.Error as error:
         raise BackupError(f"{source} is damaged: {error}") from error
-    if found != "ok":
-        raise BackupError(f"{source} is damaged: {found}")
+    if integrity != "ok":
+        raise BackupError(f"{source} is damaged: {integrity}")
 
 
 def _readdress(database: Path, old: Path, new: Path) -> None:

@@ -102,8 +102,8 @@ class _Bucket:
 
     def names(self) -> list[str]:
         try:
-            found = self._client.list_objects(bucket_name=self._bucket, prefix=self._prefix, recursive=True)
-            return [str(item.object_name).removeprefix(self._prefix) for item in found]
+            listed = self._client.list_objects(bucket_name=self._bucket, prefix=self._prefix, recursive=True)
+            return [str(item.object_name).removeprefix(self._prefix) for item in listed]
         except (MinioException, HTTPError, ValueError) as error:
             raise StoreError(f"record: bucket {self._bucket} cannot be listed: {error}") from error
 

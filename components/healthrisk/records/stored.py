@@ -49,12 +49,12 @@ def file_name(chain: str, number: int, suffix: str) -> str:
 
 def segments(names: list[str], place: Place) -> dict[str, list[StoredSegment]]:
     """Return the segments of each chain in order, given the names of all files."""
-    found: dict[str, dict[int, StoredSegment]] = defaultdict(dict)
+    chains: dict[str, dict[int, StoredSegment]] = defaultdict(dict)
     for match in filter(None, map(_NAME.fullmatch, sorted(names))):
         chain, number = match["chain"], int(match["number"])
         # Of two copies of one segment the signed one: it is carried, and about to be removed.
-        found[chain][number] = StoredSegment(place, chain, number, match["suffix"])
-    return {chain: [own[number] for number in sorted(own)] for chain, own in sorted(found.items())}
+        chains[chain][number] = StoredSegment(place, chain, number, match["suffix"])
+    return {chain: [own[number] for number in sorted(own)] for chain, own in sorted(chains.items())}
 
 
 def carried_name(chain: str) -> str:

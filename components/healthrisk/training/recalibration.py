@@ -101,8 +101,8 @@ def fit_layer(scores: NDArray[np.float64], y: NDArray[np.int64]) -> Layer:
 
     # A slope below 0 would turn ranks round.
     bounds = [(0.0, None), *[(None, None)] * (classes - 1)]
-    found = minimize(loss, np.append(1.0, np.zeros(classes - 1)), jac=True, method="L-BFGS-B", bounds=bounds)
-    return Layer(float(found.x[0]), np.append(0.0, found.x[1:]))
+    optimum = minimize(loss, np.append(1.0, np.zeros(classes - 1)), jac=True, method="L-BFGS-B", bounds=bounds)
+    return Layer(float(optimum.x[0]), np.append(0.0, optimum.x[1:]))
 
 
 class LinearNumbers(NamedTuple):
