@@ -18,16 +18,18 @@ from healthrisk.records.places import open_place
 from healthrisk.records.record import Record
 from healthrisk.records.stored import segments
 from healthrisk.records.verify import Rules, verify
+from tests.support import forked
 from tests.support.patience import ANSWER, until
 from tests.support.records import KEY, entry
 
 ROOT = Path(__file__).parents[2]
 CHAIN = "heart-disease-transformer-pod-1"
+WRITER = "tests.records.writer"
 KILLS = 90
 
 
 def start(folder: Path, first: int, *more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.records.writer", str(folder), str(first), *more]
+    command = [sys.executable, "-m", WRITER, str(folder), str(first), *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
 
 
@@ -43,18 +45,19 @@ def test_no_acknowledged_line_is_missing_after_ninety_kills(tmp_path: Path) -> N
     draw = random.Random(7)
     acknowledged: list[int] = []
     for kill in range(KILLS):
-        first = (kill + 1) * 1_000_000
-        process = start(tmp_path / CHAIN, first, "300000")
-        assert process.stdout is not None
-        acknowledged += [int(process.stdout.readline()) for _ in range(draw.randrange(1, 120))]
-        process.kill()
-        # What was said before the kill, and not read yet; the last of it may be cut.
-        rest = process.stdout.read()
-        acknowledged += [int(word) for word in rest[: rest.rfind(b"\n") + 1].split()]
-        assert process.wait(ANSWER) == -signal.SIGKILL
-        process.stdout.close()
-        assert process.stderr is not None
-        process.stderr.close()
+        command = [sys.executable, "-m", WRITER, str(tmp_path / CHAIN), str((kill + 1) * 1_000_000), "300000"]
+        read, write = map(os.fdopen, os.pipe(), ("rb", "wb"))
+        with read:
+            with write:
+                process = forked.fork(
+                    command, write, os.environ, ("healthrisk.records.record", "tests.support.records")
+                )
+            acknowledged += [int(read.readline()) for _ in range(draw.randrange(1, 120))]
+            process.send_signal(signal.SIGKILL)
+            # What was said before the kill, and not read yet; the last of it may be cut.
+            rest = read.read()
+            acknowledged += [int(word) for word in rest[: rest.rfind(b"\n") + 1].split()]
+            assert process.wait(ANSWER) == -signal.SIGKILL
     assert -1 not in acknowledged
     (verdict,) = verify(open_place(str(tmp_path)), Rules()).chains
     assert verdict.fault is None

@@ -1,4 +1,4 @@
-"""Servers forked from a process that has imported what they import, which takes every one of them seconds.
+"""Processes forked from one that has imported what they import, which takes every one of them seconds.
 
 What runs is the server's own script, from its first line, with its own arguments, environment and output. What a test
 says of a start itself, of imports or of memory as a whole, a process started from nothing has to show.
@@ -15,10 +15,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
+
+from tests.support.patience import PROCESS
 
 _ROOT = Path(__file__).resolve().parents[2]
 _MOST_BYTES = 2**17
@@ -59,15 +62,35 @@ class ForkedProcess:
 
 
 def fork(
-    command: Sequence[str], output: IO[bytes], environment: Mapping[str, str], imported: tuple[str, ...]
+    command: Sequence[str],
+    output: IO[Any],
+    environment: Mapping[str, str],
+    imported: tuple[str, ...],
+    errors: IO[Any] | None = None,
+    folder: Path | None = None,
 ) -> ForkedProcess:
-    """Run a command of Python as `subprocess.Popen` would, but with modules imported; all it prints goes to a file."""
+    """Run a command of Python as `subprocess.Popen` would, but with modules imported.
+
+    What it prints goes to a file; errors, too, if they have no file of their own.
+    """
     requests = _server(imported)
     read, write = os.pipe()
-    said = {"arguments": list(command[1:]), "environment": dict(environment), "folder": str(Path.cwd())}
-    socket.send_fds(requests, [json.dumps(said).encode()], [output.fileno(), write])
+    said = {"arguments": list(command[1:]), "environment": dict(environment), "folder": str(folder or Path.cwd())}
+    socket.send_fds(requests, [json.dumps(said).encode()], [write, output.fileno(), (errors or output).fileno()])
     os.close(write)
     return ForkedProcess(int(requests.recv(_MOST_BYTES)), os.fdopen(read, "rb"))
+
+
+def run(
+    command: Sequence[object], imported: tuple[str, ...], cwd: Path, env: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run such a command to its end and return what it printed, as `patience.run` does."""
+    words = [str(word) for word in command]
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        code = fork(words, output, env, imported, errors, cwd).wait(PROCESS)
+        for file in (output, errors):
+            file.seek(0)
+        return subprocess.CompletedProcess(words, code, output.read(), errors.read())
 
 
 @cache
@@ -87,7 +110,10 @@ def _server(imported: tuple[str, ...]) -> socket.socket:
 
 
 def _serve(requests: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """Fork for each request, and say how each fork ended. In a fork, return its request; else None, after the last."""
+    """Fork for each request, and say how each fork ended.
+
+    In a fork, return its request, and where its output and its errors go; else None, after the last.
+    """
     with requests, selectors.DefaultSelector() as selector:
         selector.register(requests, selectors.EVENT_READ)
         while True:
@@ -96,14 +122,15 @@ def _serve(requests: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
                     selector.unregister(key.fileobj)
                     _report_end(key.fd, *key.data)
                     continue
-                message, descriptors, _, _ = socket.recv_fds(requests, _MOST_BYTES, 2)
+                message, (*descriptors,), _, _ = socket.recv_fds(requests, _MOST_BYTES, 3)
                 if not message:
                     return None
-                output, ended = descriptors
+                ended, *streams = descriptors
                 pid = os.fork()
                 if not pid:
-                    return json.loads(message), descriptors
-                os.close(output)
+                    return json.loads(message), streams
+                for stream in streams:
+                    os.close(stream)
                 requests.send(str(pid).encode())
                 selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, ended))
 
@@ -115,10 +142,10 @@ def _report_end(watched: int, pid: int, ended: int) -> None:
     os.close(watched)
 
 
-def _become(arguments: list[str], environment: dict[str, str], folder: str, output: int) -> None:
+def _become(arguments: list[str], environment: dict[str, str], folder: str, streams: list[int]) -> None:
     """Run a script, or a module named by -m, as the interpreter does that starts with these arguments."""
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    for place, stream in enumerate(streams, 1):
+        os.dup2(stream, place)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     os.chdir(folder)
     os.environ.clear()
@@ -135,4 +162,4 @@ if __name__ == "__main__":
     for module in sys.argv[2:]:
         importlib.import_module(module)
     if task := _serve(socket.socket(fileno=int(sys.argv[1]))):
-        _become(**task[0], output=task[1][0])
+        _become(**task[0], streams=task[1])
