@@ -31,6 +31,10 @@ def test_every_task_has_a_title_and_an_image_and_installs_nothing() -> None:
         container = executors[IR["components"][task["componentRef"]["name"]]["executorLabel"]]["container"]
         assert container["image"].startswith("healthrisk/pipeline")
         assert "pip install" not in json.dumps(container)
+    # A shell's line, and the source that it writes to a file: of all the line is the same.
+    commands = [one["container"]["command"] for one in executors.values()]
+    assert {len(command) for command in commands} == {4}
+    assert len({tuple(command[:3]) for command in commands}) == 1
     for name in ("register", "deploy"):
         assert IR["root"]["dag"]["tasks"][name]["cachingOptions"] == {}
 

@@ -1,19 +1,15 @@
-"""A run that is killed, wherever it stands, leaves nothing that hinders the next or might pass for a result."""
+"""Registering that is killed, wherever it stands, leaves nothing that hinders the next or might pass for a result."""
 
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-import mlflow
-
-from tests.support.launcher import Launcher
-from tests.support.patience import until
-from tests.support.runs import Pipeline, check_whole
+from tests.support import forked
+from tests.support.launcher import STEP_IMPORTS, Launcher
+from tests.support.patience import ANSWER, until
+from tests.support.runs import check_registered, check_whole
 
 # What registering leaves one after the other; it is killed as soon as each can be seen.
 MOMENTS: tuple[Callable[[Path], bool], ...] = (
@@ -30,45 +26,18 @@ def has_version(database: Path) -> bool:
     return False
 
 
-def check_registered(home: Path) -> None:
-    """Check that there is one bundle, one version of it, which is champion, and nothing half done."""
-    check_whole(home)
-    assert len(list(home.glob("bundles/readmission/*"))) == 1
-    assert not list(home.rglob(".writing-*"))
-    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
-    (version,) = client.search_model_versions("")
-    assert client.get_model_version_by_alias("readmission", "champion").version == version.version
-
-
-def test_a_killed_first_run_hinders_nothing(
-    own: tuple[str, ...], tmp_path: Path, root: Path, pipeline: Pipeline
-) -> None:
-    """All processes of a run in an empty home are killed, while one of them trains."""
-    command = [sys.executable, str(root / "pipelines/train_pipeline.py"), *own]
-    environment = {**os.environ, "HEALTHRISK_HOME": str(tmp_path)}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, text=True, cwd=root, start_new_session=True
-    ) as running:
-        assert running.stdout is not None
-        while not (line := running.stdout.readline()).startswith("[4/9]"):
-            assert line, "the run ended before it was killed"
-        os.killpg(running.pid, signal.SIGKILL)
-    check_whole(tmp_path)
-    done = pipeline(tmp_path, *own)
-    assert done.returncode == 0, done.stdout + done.stderr
-    check_registered(tmp_path)
-
-
 def test_registering_may_be_killed_anywhere(launched: Launcher, tmp_path: Path) -> None:
     launcher = Launcher(launched.parameters, tmp_path)
     launcher.artifacts = dict(launched.artifacts)
     home = tmp_path / "home"
     for reached in MOMENTS:
-        command, environment, _ = launcher.command("register")
-        with subprocess.Popen(command, env=environment, cwd=tmp_path, start_new_session=True) as running:
-            until(lambda running=running, reached=reached: reached(home) or running.poll() is not None)
-            assert running.poll() is None, "it ended before it was killed"
-            os.killpg(running.pid, signal.SIGKILL)
+        command, environment, _ = launcher.python_command("register")
+        with (tmp_path / "log").open("ab") as log:
+            running = forked.fork(command, log, environment, STEP_IMPORTS, folder=tmp_path)
+        until(lambda running=running, reached=reached: reached(home) or running.poll() is not None)
+        assert running.poll() is None, "it ended before it was killed"
+        running.send_signal(signal.SIGKILL)
+        assert running.wait(ANSWER) == -signal.SIGKILL
         check_whole(home)
     launcher.run("register")
     check_registered(home)

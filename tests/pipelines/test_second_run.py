@@ -1,18 +1,18 @@
-"""What a run makes of what the one before has left: of the same table, with another seed, after one that was killed."""
+"""What a run makes of what the one before has left: killed, of the same table, or with another seed."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.runs import Pipeline, check_whole
+from tests.support.runs import TRAIN_AGAIN, Pipeline, check_registered, check_whole, kill_while_it_trains
 
 
 def bundles(home: Path) -> set[Path]:
-    return set(home.glob("bundles/readmission/*"))
+    return set(home.glob("bundles/*/*"))
+
+
+def test_a_killed_first_run_hinders_nothing(own_home: Path) -> None:
+    check_registered(own_home)
 
 
 def test_the_same_table_again_under_another_name_is_no_second_version(
@@ -28,25 +28,16 @@ def test_the_same_table_again_under_another_name_is_no_second_version(
     assert first == second
 
 
-def test_another_seed_is_another_version_though_its_first_run_was_killed(
-    own: tuple[str, ...], own_home: Path, root: Path, pipeline: Pipeline
-) -> None:
-    """All processes of that one are killed, while one of them trains."""
-    before = bundles(own_home)
-    command = [sys.executable, str(root / "pipelines/train_pipeline.py"), *own, "--seed", "1"]
-    environment = {**os.environ, "HEALTHRISK_HOME": str(own_home)}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, text=True, cwd=root, start_new_session=True
-    ) as running:
-        assert running.stdout is not None
-        while not (line := running.stdout.readline()).startswith("[4/9]"):
-            assert line, "the run ended before it was killed"
-        os.killpg(running.pid, signal.SIGKILL)
-    check_whole(own_home)
-    assert bundles(own_home) == before
-    done = pipeline(own_home, *own, "--seed", "1")
+def test_another_seed_is_another_version_though_its_first_run_was_killed(used_home: Path, pipeline: Pipeline) -> None:
+    """As the README's command trains again, in the home of `make run`."""
+    before = bundles(used_home)
+    _, _, *arguments = TRAIN_AGAIN.split()
+    kill_while_it_trains(used_home, *arguments)
+    check_whole(used_home)
+    assert bundles(used_home) == before
+    done = pipeline(used_home, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "readmission 2" in done.stdout
-    check_whole(own_home)
-    assert len(bundles(own_home) - before) == 1
-    assert not list(own_home.rglob(".writing-*"))
+    assert "heart-disease 2" in done.stdout
+    check_whole(used_home)
+    assert len(bundles(used_home) - before) == 1
+    assert not list(used_home.rglob(".writing-*"))

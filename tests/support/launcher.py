@@ -9,11 +9,13 @@ from typing import Any
 
 import yaml
 
+from tests.support import forked
 from tests.support.patience import run
 
 GOLDEN = Path(__file__).parents[2] / "pipelines" / "training.yaml"
 # The pipeline, and what its tasks' pods get on a cluster.
 IR, PLATFORM = (dict[str, Any](document) for document in yaml.safe_load_all(GOLDEN.read_text()))
+STEP_IMPORTS = ("tests.support.step_imports",)
 
 
 class Launcher:
@@ -28,13 +30,16 @@ class Launcher:
         self.parameters, self.folder, self.within = parameters, folder, within
         self.artifacts: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def run_all(self) -> None:
-        """Run every task but deploy, which takes a cluster, each after its producers."""
+    def run_all(self, fork: bool = False) -> None:
+        """Run every task but deploy, which takes a cluster, each after its producers.
+
+        With `fork` all but the first are forked: their commands differ from its in nothing but the source.
+        """
         waiting = {name: task for name, task in IR["root"]["dag"]["tasks"].items() if name != "deploy"}
         done: set[str] = set()
         while waiting:
             name = next(name for name, task in waiting.items() if set(task.get("dependentTasks", ())) <= done)
-            self.run(name)
+            self.run(name, fork and bool(done))
             done.add(name)
             del waiting[name]
 
@@ -50,10 +55,21 @@ class Launcher:
         environment = {**os.environ, "PATH": path, "HEALTHRISK_HOME": str(self.folder / "home")}
         return self.within(filled), environment, Path(executor_input["outputs"]["outputFile"])
 
-    def run(self, name: str) -> None:
+    def python_command(self, name: str) -> tuple[list[str], dict[str, str], Path]:
+        """Return the same, but of Python what the command of the shell starts: its line writes the source to a file."""
+        (_, _, _, source, *arguments), environment, output_file = self.command(name)
+        path = self.folder / name / "ephemeral_component.py"
+        path.write_text(source)
+        command = [sys.executable, "-m", "kfp.dsl.executor_main", "--component_module_path", str(path), *arguments]
+        return command, {**environment, "_KFP_RUNTIME": "true"}, output_file
+
+    def run(self, name: str, fork: bool = False) -> None:
         """Run a task whose producers have run."""
-        command, environment, output_file = self.command(name)
-        done = run(command, cwd=self.folder, env=environment)
+        command, environment, output_file = self.python_command(name) if fork else self.command(name)
+        if fork:
+            done = forked.run(command, STEP_IMPORTS, cwd=self.folder, env=environment)
+        else:
+            done = run(command, cwd=self.folder, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         written = json.loads(output_file.read_text())
         for output, artifacts in written.get("artifacts", {}).items():

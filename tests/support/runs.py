@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,8 +22,9 @@ from tests.support.servers import ROOT, free_ports
 from tests.support.traced import Traced
 
 SPEC = ROOT / "tests" / "support" / "readmission.yaml"
-# As the README has it, for a reader's own table.
+# As the README has them.
 TRAIN_OWN = "python pipelines/train_pipeline.py --dataset my-spec.yaml --data my-table.csv"
+TRAIN_AGAIN = "python pipelines/train_pipeline.py --dataset heart-disease --seed 1"
 Pipeline = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -47,17 +49,39 @@ def pipeline() -> Pipeline:
     return train
 
 
+def kill_while_it_trains(home: Path, *arguments: str) -> None:
+    """Start a run and kill all of its processes while one of them trains."""
+    command = [sys.executable, ROOT / "pipelines/train_pipeline.py", *arguments]
+    environment = {**os.environ, "HEALTHRISK_HOME": str(home)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+    ) as running:
+        assert running.stdout is not None
+        while not (line := running.stdout.readline()).startswith("[4/9]"):
+            assert line, "the run ended before it was killed"
+        os.killpg(running.pid, signal.SIGKILL)
+
+
 @pytest.fixture(scope="session")
-def home(once: Once) -> Path:
-    """A HEALTHRISK_HOME in which `make run` has run once; summary.txt and errors.txt hold what it printed."""
+def used_home(once: Once) -> Path:
+    """A HEALTHRISK_HOME in which `make run` has run first; tests/pipelines/test_second_run.py adds to it."""
 
     def first_run(folder: Path) -> None:
-        done = make(folder, "run", f"PORT={free_ports(12)[0]}")
+        home = folder / "home"
+        home.mkdir()
+        done = make(home, "run", f"PORT={free_ports(12)[0]}")
         assert done.returncode == 0, done.stdout + done.stderr
-        (folder / "summary.txt").write_text(done.stdout)
-        (folder / "errors.txt").write_text(done.stderr)
+        (home / "summary.txt").write_text(done.stdout)
+        (home / "errors.txt").write_text(done.stderr)
+        shutil.copytree(home, folder / "kept")
 
-    return once("home", first_run)
+    return once("run", first_run) / "home"
+
+
+@pytest.fixture(scope="session")
+def home(used_home: Path) -> Path:
+    """What `make run` has left; summary.txt and errors.txt hold what it printed. Nobody adds to it."""
+    return used_home.parent / "kept"
 
 
 def check_whole(home: Path) -> None:
@@ -74,6 +98,19 @@ def check_whole(home: Path) -> None:
         for version in client.search_model_versions(""):
             uri = version.tags["uri"]
             Bundle.open(Path(uri.removeprefix("file://")), version.tags["digest"])
+
+
+def check_registered(home: Path) -> None:
+    """Check that there is one bundle, one version of it, which is champion, and nothing half done."""
+    check_whole(home)
+    assert len(list(home.glob("bundles/readmission/*"))) == 1
+    assert not list(home.rglob(".writing-*"))
+    # Heavy: workers without such a test need not wait for MLflow.
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    (version,) = client.search_model_versions("")
+    assert client.get_model_version_by_alias("readmission", "champion").version == version.version
 
 
 def check_refused(done: subprocess.CompletedProcess[str], home: Path, says: str) -> None:
@@ -107,15 +144,19 @@ def own(once: Once) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def own_home(own: tuple[str, ...], once: Once) -> Path:
-    """A HEALTHRISK_HOME in which the README's command has trained on the invented data, once and traced.
+def own_home(own: tuple[str, ...], empty_registry: Path, once: Once) -> Path:
+    """A HEALTHRISK_HOME in which a first run was killed, and then the README's command has trained, traced.
 
-    Tests in tests/pipelines/test_second_run.py add to it.
+    Its data are the invented ones. Tests in tests/pipelines/test_second_run.py add to it.
     """
 
     def train(folder: Path) -> None:
         shutil.copy(own[1], folder / "my-spec.yaml")
         shutil.copy(own[3], folder / "my-table.csv")
+        Traced(folder).healthrisk_home.mkdir()
+        shutil.copy(empty_registry, Traced(folder).healthrisk_home)
+        kill_while_it_trains(Traced(folder).healthrisk_home, *own)
+        check_whole(Traced(folder).healthrisk_home)
         _, script, *arguments = TRAIN_OWN.split()
         done = Traced(folder).run(ROOT / script, *arguments, cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -125,7 +166,7 @@ def own_home(own: tuple[str, ...], once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def launched(own: tuple[str, ...], once: Once) -> Launcher:
+def launched(own: tuple[str, ...], empty_registry: Path, once: Once) -> Launcher:
     """The compiled pipeline run on the invented data, task by task, as a cluster would, with models recalibrated."""
     spec = specs.load(own[1])
     recalibrated = spec.model_copy(update={"selection": spec.selection.model_copy(update={"recalibration": "platt"})})
@@ -133,7 +174,9 @@ def launched(own: tuple[str, ...], once: Once) -> Launcher:
 
     def launch(folder: Path) -> None:
         launcher = Launcher(parameters, folder)
-        launcher.run_all()
+        (folder / "home").mkdir()
+        shutil.copy(empty_registry, folder / "home")
+        launcher.run_all(fork=True)
         (folder / "artifacts.json").write_text(json.dumps([[*key, value] for key, value in launcher.artifacts.items()]))
 
     folder = once("launched", launch)
