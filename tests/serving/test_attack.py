@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_slice_of_the_attack(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
     try:
-        outcome = campaign.run(make_bundle(), tmp_path, campaign.Plan(requests=1500, heavy=60))
+        outcome = campaign.run(make_bundle(), tmp_path, campaign.Plan(requests=900, heavy=24))
     except NoCgroupError as error:
         pytest.skip(str(error))
     assert not outcome.faults

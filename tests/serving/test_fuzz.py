@@ -21,7 +21,7 @@ from tests.support import http
 from tests.support.mutation import mutate
 from tests.support.patience import ANSWER
 
-EXAMPLES = 100
+EXAMPLES = 60
 CHECKS = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large)
 quick = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=CHECKS, database=None)
 REFUSALS = {400, 413}
