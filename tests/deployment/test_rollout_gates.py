@@ -45,7 +45,6 @@ class Served:
         self.bundle, self.registry, (self.port,) = bundle, CollectorRegistry(), free_ports(1)
         self.requests = ServerMetrics(service, bundle, self.registry)
         self.rows = Distributions(service, bundle, self.registry)
-        # Of errors Prometheus knows nothing before the first.
         self.answer(1)
 
     def answer(self, count: int, code: int = 200, seconds: float = 0.002, older: float = 0.0) -> None:
@@ -74,7 +73,7 @@ def services(bundle: Bundle) -> Iterator[tuple[Served, Served]]:
 def looking(services: tuple[Served, Served], tmp_path: Path) -> Iterator[str]:
     """A Prometheus that has read both pages once."""
     with prometheus(tmp_path, [{"targets": [f"127.0.0.1:{one.port}" for one in services]}]) as url:
-        wait_for(url, "prediction_requests_total", 2)
+        wait_for(url, "prediction_requests_total > 0", 2)
         yield url
 
 

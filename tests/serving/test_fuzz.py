@@ -195,6 +195,6 @@ def test_nothing_failed_within(heart_pair: Any, obesity_pair: Any) -> None:
         for code, count in re.findall(r'^prediction_requests_total{.*code="(\d+)".*} (\d+)', metrics, re.MULTILINE):
             codes[code] += int(count)
         assert "unexpected error" not in server.log.read_text()
-    assert set(codes) <= {"200", *map(str, REFUSALS), "404", "405", "415"}, codes
+    assert set(+codes) <= {"200", *map(str, REFUSALS), "404", "405", "415"}, codes
     # Five tests ask two models, a sixth both of them twice; what was tried already is not tried again.
     assert SENT.total() >= 13 * EXAMPLES

@@ -14,9 +14,12 @@ import httpx
 import numpy as np
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_service
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from healthrisk.bundle import Bundle
 from healthrisk.bundle.reference import CodeCounts
+from healthrisk.serving.metrics import ServerMetrics
 from tests.support import http
 from tests.support.listening import Handler, listening
 from tests.support.patience import until
@@ -51,6 +54,21 @@ def value(samples: Any, name: str, **labels: str) -> float:
 
 def ask(pair: Pair, rows: list[list[Any]], **headers: str) -> httpx.Response:
     return http.post(pair.predict_url, json={"instances": rows}, headers=headers)
+
+
+def test_the_first_error_is_an_increase(bundle_of: Callable[..., Bundle]) -> None:
+    """Prometheus sees none in the number that a series begins with, and so alerts would not see it either."""
+    registry, bundle = CollectorRegistry(), bundle_of("heart-disease", "logistic_regression")
+    ServerMetrics("heart-disease", bundle, registry)
+    own = {"model": "heart-disease", "version": bundle.version}
+    begun = {
+        (protocol, code): registry.get_sample_value(
+            "prediction_requests_total", {**own, "protocol": protocol, "code": code}
+        )
+        for protocol in ("v1", "v2", "grpc")
+        for code in ("200", "500", "503", "504")
+    }
+    assert set(begun.values()) == {0}, begun
 
 
 def test_metrics_count_what_happens(pair: Pair, raw_rows: Any, offline: Any) -> None:
@@ -163,7 +181,7 @@ def test_a_real_prometheus_scrapes_both(pair: Pair, tmp_path: Path) -> None:
     addresses = [f"127.0.0.1:{server.ports[2]}" for server in (pair.transformer, pair.predictor)]
     name = pair.bundle.spec.name
     with prometheus(tmp_path, [{"targets": addresses}]) as url:
-        wait_for(url, f'prediction_requests_total{{model="{name}",code="200"}}')
+        wait_for(url, f'prediction_requests_total{{model="{name}",code="200"}} > 0')
         wait_for(url, 'feature_values_bucket{le="+Inf"}')
         assert {sample.value[1] for sample in wait_for(url, "up == 1", 2)} == {1}
 

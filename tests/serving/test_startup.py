@@ -129,7 +129,8 @@ def test_a_challenger_answers_to_its_models_name_and_is_counted_under_its_own(co
             assert stub.ModelReady(pb.ModelReadyRequest(name="risk"), timeout=ANSWER).ready
             described = stub.ModelMetadata(pb.ModelMetadataRequest(name="risk"), timeout=ANSWER)
             assert described.name == "risk"
-        assert 'prediction_requests_total{code="200",model="risk-challenger"' in http.get(transformer.metrics).text
+        counted = r'^prediction_requests_total\{code="200",model="risk-challenger",protocol="v1",.*\} 1\.0$'
+        assert re.search(counted, http.get(transformer.metrics).text, re.MULTILINE)
     finally:
         predictor.end()
         transformer.end()

@@ -20,6 +20,9 @@ from healthrisk.bundle import Bundle
 from healthrisk.bundle.reference import CodeCounts, FeatureCounts, NumberCounts, by_class
 from healthrisk.serving.bins import BinCounts
 
+_PROTOCOLS = ("v1", "v2", "grpc")
+# The first error must be an increase, and Prometheus sees none in the number that a series begins with.
+_FROM_THE_START = (200, 400, 500, 503, 504)
 # What is promised is answers within 0.2.
 _SECONDS = (0.0005, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0)
 _PENDING_ROWS = 1024
@@ -86,10 +89,10 @@ class ServerMetrics:
         )
         _inform(model, bundle, registry)
         # labels() costs more than the increment, so the children in use are kept.
-        self._by_code: dict[tuple[str, int], Any] = {}
-        self._by_protocol = {
-            protocol: self._latency.labels(model, bundle.version, protocol) for protocol in ("v1", "v2", "grpc")
+        self._by_code = {
+            (protocol, code): self._of(protocol, code) for protocol in _PROTOCOLS for code in _FROM_THE_START
         }
+        self._by_protocol = {protocol: self._latency.labels(model, bundle.version, protocol) for protocol in _PROTOCOLS}
 
     def answered(self, protocol: str, code: int, seconds: float, rows: int) -> None:
         """Count one request that was answered, with an error or for so many rows."""
@@ -103,10 +106,11 @@ class ServerMetrics:
     def _count(self, protocol: str, code: int) -> None:
         counter = self._by_code.get((protocol, code))
         if counter is None:
-            counter = self._by_code[protocol, code] = self._requests.labels(
-                self._model, self._version, protocol, str(code)
-            )
+            counter = self._by_code[protocol, code] = self._of(protocol, code)
         counter.inc()
+
+    def _of(self, protocol: str, code: int) -> Any:
+        return self._requests.labels(self._model, self._version, protocol, str(code))
 
     def refused(self, protocol: str, code: int) -> None:
         """Count one request that was refused before the model was asked."""
