@@ -41,10 +41,12 @@ def _place(task: dsl.PipelineTask, size: dict[str, tuple[str, str]]) -> None:
 
 
 @dsl.pipeline(name=NAME, description="A clinical table to a registered, served risk model")  # type: ignore[untyped-decorator]
-def training(spec: str, data: str = "", seed: int = 0, level: str = "quick", namespace: str = "healthrisk") -> None:
+def training(
+    spec: str, data: str = "", seed: int = 0, level: str = "quick", rollout: str = "", namespace: str = "healthrisk"
+) -> None:
     """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register, deploy."""
-    tasks = wire(spec, data, seed, level)
-    deployed = deploy(namespace=namespace, registration=tasks[-1].outputs["registration"])
+    tasks = wire(spec, data, seed, level, rollout)
+    deployed = deploy(namespace=namespace, registration=tasks[-1].outputs["registration"], rollout=rollout)
     deployed.set_display_name(titles.DEPLOY).set_caching_options(enable_caching=False)
     for task in (*tasks, deployed):
         _place(task, _LARGE if task.name.startswith(("train", "evidence")) else _SMALL)

@@ -31,7 +31,7 @@ class StepError(Exception):
     """A step's process ended with an exit code other than 0; its argument is the task."""
 
 
-def run(spec: str, data: str, seed: int, level: str) -> Path:
+def run(spec: str, data: str, seed: int, level: str, rollout: str = "") -> Path:
     """Run the pipeline and return the folder that holds its artifacts, a sub-folder a task.
 
     A run that fails leaves nothing but the report of a refused model or, where the cause is unknown, its log; the files
@@ -49,7 +49,8 @@ def run(spec: str, data: str, seed: int, level: str) -> Path:
 
         compiled = training.pipeline_spec
         made = scratch / f"{compiled.pipeline_info.name}-{datetime.now():%Y-%m-%d-%H-%M-%S-%f}"
-        begun = Run(compiled, {"spec": spec, "data": data, "seed": seed, "level": level}, made)
+        given: dict[str, str | int] = {"spec": spec, "data": data, "seed": seed, "level": level, "rollout": rollout}
+        begun = Run(compiled, given, made)
         running = Processes(begun, scratch)
         try:
             running.run_all()

@@ -17,7 +17,7 @@ from healthrisk.steps.validate import validate
 NAME = "healthrisk-training"
 
 
-def wire(spec: str, data: str, seed: int, level: str) -> list[dsl.PipelineTask]:
+def wire(spec: str, data: str, seed: int, level: str, rollout: str) -> list[dsl.PipelineTask]:
     """Wire the steps within a pipeline; return the tasks, of which the last registers the winner."""
     table = ingest(spec=spec, data=data).set_display_name(titles.INGEST)
     read = table.outputs["dataset_spec"]
@@ -42,12 +42,12 @@ def wire(spec: str, data: str, seed: int, level: str) -> list[dsl.PipelineTask]:
     judged = evidence(seed=seed, level=level, record=record, decision=chosen.outputs["decision"], **known)
     judged.set_display_name(titles.EVIDENCE)
     written = {"decision": judged.outputs["judged"], **{name: judged.outputs[name] for name in ("page", "plots")}}
-    registered = register(record=record, **written, **known)
+    registered = register(record=record, rollout=rollout, **written, **known)
     registered.set_display_name(titles.REGISTER).set_caching_options(enable_caching=False)
     return [table, checked, parts, *trained.values(), chosen, judged, registered]
 
 
 @dsl.pipeline(name=NAME, description="A clinical table to a registered risk model")  # type: ignore[untyped-decorator]
-def training(spec: str, data: str = "", seed: int = 0, level: str = "quick") -> None:
+def training(spec: str, data: str = "", seed: int = 0, level: str = "quick", rollout: str = "") -> None:
     """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register."""
-    wire(spec, data, seed, level)
+    wire(spec, data, seed, level, rollout)

@@ -27,6 +27,7 @@ def of_run(spec: DatasetSpec, folder: Path) -> str:
         "",
         *summarize(spec, Decision.read(folder / "evidence" / "judged")),
         f"version   {registration.name} {registration.version}, {registration.alias}: {registration.reason}",
+        *_awaiting(registration),
         f"bundle    {registration.bundle}",
         f"report    {report}",
         f"table     {table}",
@@ -34,3 +35,11 @@ def of_run(spec: DatasetSpec, folder: Path) -> str:
         f"MLflow    {settings().tracking_uri}",
     ]
     return "\n".join(lines)
+
+
+def _awaiting(registration: Registration) -> list[str]:
+    """Say what a rollout is on this machine, where nothing shares requests between versions."""
+    if not registration.awaits_rollout:
+        return []
+    trial = f"python kserve/serve.py --dataset {registration.name} --challenger {registration.bundle}"
+    return [f"rollout   not on this machine, where the champion stays; a silent trial beside it: {trial}"]

@@ -1,6 +1,6 @@
 """Train on a data set: here by default, on Kubeflow Pipelines with --submit.
 
-python pipelines/train_pipeline.py [--dataset NAME|PATH.yaml] [--data FILE] [--seed N]
+python pipelines/train_pipeline.py [--dataset NAME|PATH.yaml] [--data FILE] [--seed N] [--rollout]
 python pipelines/train_pipeline.py --submit [--host URL] [--no-wait] [--schedule CRON] [--cancel RUN]
 """
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from healthrisk import spec as specs
 from healthrisk.config import LEVELS, settings
+from healthrisk.deployment.rollout_plan import Plan
+from healthrisk.errors import ConfigError
 from healthrisk.processes import command
 
 GOLDEN = Path(__file__).with_name("training.yaml")
@@ -35,7 +37,8 @@ def main() -> int:
     import summary
     from healthrisk.steps import forked
 
-    folder = local_runner.run(spec.to_json(), _absolute(spec, arguments.data), arguments.seed, arguments.evidence)
+    data = _absolute(spec, arguments.data)
+    folder = local_runner.run(spec.to_json(), data, arguments.seed, arguments.evidence, arguments.rollout)
     print(forked.call(summary.of_run, spec, folder))
     return 0
 
@@ -45,6 +48,16 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text!r} is no seed, expected a whole number from 0 to {2**32 - 1}")
     return int(text)
+
+
+def _weights(text: str) -> str:
+    """Read a rollout's weights; none, as by default, are no rollout."""
+    try:
+        if text:
+            Plan.of(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _yaml(text: str) -> Path:
@@ -75,6 +88,15 @@ def _parser() -> argparse.ArgumentParser:
         default=settings().evidence,
         choices=LEVELS,
         help="quick, or full: with nested cross-validation, robustness and downloads (default: EVIDENCE, or quick)",
+    )
+    parser.add_argument(
+        "--rollout",
+        nargs="?",
+        type=_weights,
+        const="1,10,50,100",
+        default="",
+        metavar="WEIGHTS",
+        help="a better version takes no champion's place: it comes in by these percents of requests (%(const)s)",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(

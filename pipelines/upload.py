@@ -36,6 +36,7 @@ def uploaded(client: kfp.Client, spec: DatasetSpec, arguments: argparse.Namespac
         "data": arguments.data,
         "seed": arguments.seed,
         "level": arguments.evidence,
+        "rollout": arguments.rollout,
     }
     pipeline, version = _upload(client, _image(arguments))
     return Started(params=parameters, pipeline_id=pipeline, version_id=version)

@@ -9,13 +9,15 @@ from mlflow import MlflowClient
 
 from healthrisk.bundle import Bundle
 from healthrisk.deployment import deploy, rollout
-from healthrisk.deployment.cluster import Deployed, RolloutMovedError
+from healthrisk.deployment.cluster import ClusterError, Deployed, RolloutMovedError
 from healthrisk.deployment.deploy import DeployError
 from healthrisk.deployment.rollout import Patience, RolloutError
 from healthrisk.deployment.rollout_gates import Gate, Verdict
 from healthrisk.deployment.rollout_plan import Plan, Rollout
-from healthrisk.errors import HealthriskError
+from healthrisk.deployment.rollout_waiting import step_until_over
+from healthrisk.errors import ConfigError, HealthriskError, SourceError
 from healthrisk.registry import versions
+from healthrisk.registry.registration import Registration
 from tests.support.twin_cluster import Killed, TwinCluster
 
 pytestmark = pytest.mark.slow
@@ -63,6 +65,62 @@ def test_the_weights_come_one_after_another(twin: TwinCluster) -> None:
     assert step(twin).next == "promote"
     assert twin.rollout(NAME).weight == 100
     assert aliases() == ("1", "2")
+
+
+def test_what_the_deploy_step_begins(twin: TwinCluster, registered: list[Deployed]) -> None:
+    version = registered[1]
+    registration = Registration(
+        name=NAME,
+        version="2",
+        alias="challenger",
+        reason="until it is rolled out",
+        bundle=version.bundle,
+        digest=version.digest,
+        run="",
+        awaits_rollout=True,
+    )
+    said = rollout.begin(twin, registration, "5,100")
+    assert said.startswith("version 2 has 5 % of requests, held for ")
+    assert "python -m healthrisk rollout step --wait --dataset heart-disease" in said
+    begun = twin.rollout(NAME)
+    # Its pod went with its node, and is started again.
+    assert rollout.begin(twin, registration, "5,100").startswith("version 2 has 5 % of requests, held for ")
+    assert twin.rollout(NAME) == begun
+    other = registration.model_copy(update={"version": "3", "digest": "d" * 64})
+    with pytest.raises(RolloutError, match="version 2 of heart-disease is being rolled out"):
+        rollout.begin(twin, other, "100")
+    with pytest.raises(ConfigError, match="weights '5'"):
+        rollout.begin(twin, other, "5")
+
+
+def test_who_waits_is_told_and_goes_on_to_the_end(twin: TwinCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    begin(twin)
+    away = [SourceError("Prometheus does not answer"), None, ClusterError("the cluster does not answer")]
+
+    def look() -> rollout.RolloutStatus:
+        if away and (error := away.pop()):
+            raise error
+        return step(twin)
+
+    assert step_until_over(look, 0).next == "promote"
+    assert twin.rollout(NAME).weight == 100
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(", ")[0] for line in told] == [
+        "the cluster does not answer",
+        "version 2 has 10 % of requests",
+        "Prometheus does not answer",
+        "version 2 has 50 % of requests",
+        "version 2 has 100 % of requests",
+    ]
+
+
+def test_who_waits_ends_where_it_goes_back(twin: TwinCluster) -> None:
+    begin(twin)
+    verdicts: list[Verdict] = ["failed", "inconclusive", "passed"]
+    status = step_until_over(lambda: step(twin, verdicts.pop()), 0)
+    assert (status.rollout.phase, verdicts) == ("returned", [])
+    with pytest.raises(RolloutError, match="no rollout of heart-disease is under way"):
+        step_until_over(lambda: step(twin), 0)
 
 
 def test_a_weight_is_held_for_its_time(twin: TwinCluster) -> None:

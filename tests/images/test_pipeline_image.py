@@ -27,7 +27,7 @@ def launched(
     def within(command: list[str]) -> list[str]:
         return in_image(pipeline, *command, mounts={folder: "rw", table.parent: "ro"}, options=options)
 
-    parameters = {"spec": specs.load(own[1]).to_json(), "data": str(table), "seed": 0, "level": "quick"}
+    parameters = {"spec": specs.load(own[1]).to_json(), "data": str(table), "seed": 0, "level": "quick", "rollout": ""}
     launcher = Launcher(parameters, folder, within)
     launcher.run_all()
     return launcher

@@ -49,10 +49,16 @@ def gaining(low: float) -> Comparison:
 
 
 def register(where: Path, mark: str, comparison: Comparison | str = "nothing to compare") -> versions.Registered:
+    return standing(where, mark, comparison)[0]
+
+
+def standing(
+    where: Path, mark: str, comparison: Comparison | str, *, by_rollout: bool = False
+) -> tuple[versions.Registered, versions.Standing]:
     made = built(where, mark)
     run = versions.client().create_run("0").info.run_id
     decision = sample_bundle.decision(SPEC, "random_forest", 0.4)
-    return versions.register(made, made.path.as_uri(), decision, run, comparison)[0]
+    return versions.register(made, made.path.as_uri(), decision, run, comparison, by_rollout=by_rollout)
 
 
 def test_without_a_version_there_is_no_champion(where: Path) -> None:
@@ -90,6 +96,18 @@ def test_a_better_version_or_one_of_another_spec_replaces_the_champion(
     register(where, "a")
     second = register(where, "b", comparison)
     assert versions.champion(SPEC.name) == second
+
+
+def test_a_better_version_that_is_to_be_rolled_out_is_challenger_until_then(where: Path) -> None:
+    first, stands = standing(where, "a", "nothing to compare", by_rollout=True)
+    assert (first.aliases, stands.awaits_rollout) == (("champion",), False)
+    for comparison in (gaining(0.01), "its classes differ"):
+        better, stands = standing(where, "b", comparison, by_rollout=True)
+        assert (better.aliases, stands.alias, stands.awaits_rollout) == (("challenger",), "challenger", True)
+        assert stands.reason.startswith("until it is rolled out; ")
+    _, stands = standing(where, "c", gaining(-0.01), by_rollout=True)
+    assert (stands.alias, stands.awaits_rollout) == ("challenger", False)
+    assert versions.champion(SPEC.name) == first
 
 
 def test_the_same_bundle_is_one_version(where: Path) -> None:

@@ -170,7 +170,7 @@ def launched(own: tuple[str, ...], empty_registry: Path, once: Once) -> Launcher
     """The compiled pipeline run on the invented data, task by task, as a cluster would, with models recalibrated."""
     spec = specs.load(own[1])
     recalibrated = spec.model_copy(update={"selection": spec.selection.model_copy(update={"recalibration": "platt"})})
-    parameters = {"spec": recalibrated.to_json(), "data": own[3], "seed": 0, "level": "quick"}
+    parameters = {"spec": recalibrated.to_json(), "data": own[3], "seed": 0, "level": "quick", "rollout": ""}
 
     def launch(folder: Path) -> None:
         launcher = Launcher(parameters, folder)

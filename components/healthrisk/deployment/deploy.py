@@ -88,7 +88,7 @@ def challenger(
     """
     name = challenger_name(bundle.spec.name)
     current = cluster.rollout(bundle.spec.name)
-    if current and current.is_under_way:
+    if current and current.is_under_way and current.challenger.digest != version.digest:
         reason = f"version {current.challenger.number} is being rolled out"
         raise DeployError(f"version {version.number} was not served beside the champion: {reason}")
     try:

@@ -18,6 +18,7 @@ from healthrisk.deployment.rollout_plan import WHOLE, Plan, Rollout
 from healthrisk.deployment.rollout_status import RolloutStatus, held_seconds, in_force, may_go_on, next_move, now
 from healthrisk.errors import HealthriskError, StoreError
 from healthrisk.registry import versions
+from healthrisk.registry.registration import Registration
 
 # A new pod, or one whose node has gone, is given so long before its version is sent back.
 GRACE_SECONDS = 60.0
@@ -69,6 +70,22 @@ def start(cluster: Cluster, model: str, number: str, plan: Plan, patience: Patie
     cluster.share(model, before, begun)
     _tell(model, number, f"rolling out: {begun.weight} % of requests")
     return RolloutStatus(model=model, rollout=begun, next=in_force(begun))
+
+
+def begin(cluster: Cluster, registration: Registration, weights: str) -> str:
+    """Start the rollout that a version awaits, unless it is under way already; return what was done, in words.
+
+    Raises:
+        ConfigError: the weights cannot be used.
+        RolloutError: another rollout is under way.
+        ClusterError: its servers are not ready, or the site has no gateway.
+    """
+    model, number, plan = registration.name, registration.version, Plan.of(weights)
+    current = cluster.rollout(model)
+    if current and current.is_under_way and current.challenger.digest == registration.digest:
+        return look(cluster, model, None).next
+    command = f"python -m healthrisk rollout step --wait --dataset {model} --prometheus URL"
+    return f"{start(cluster, model, number, plan).next}; what moves it on, or back, is {command}"
 
 
 def look(cluster: Cluster, model: str, judge: Look | None) -> RolloutStatus:

@@ -1,20 +1,16 @@
 """The commands of a rollout: `start`, `status`, `step`, `promote` and `abort` of `python -m healthrisk rollout`."""
 
 import argparse
-import sys
-import time
 from typing import TYPE_CHECKING
 
-from healthrisk.deployment.cluster import ClusterError
 from healthrisk.documents import Document
-from healthrisk.errors import SourceError, StoreError
 
 if TYPE_CHECKING:
     from healthrisk.deployment.cluster import Cluster
+    from healthrisk.deployment.rollout_status import RolloutStatus
 
 # Of `step`, for whoever asks in a script: the challenger was sent back.
 _RETURNED = 3
-_LOOK_SECONDS = 15.0
 
 
 def add_rollout(parser: argparse.ArgumentParser) -> None:
@@ -83,24 +79,17 @@ def _status(args: argparse.Namespace) -> Document:
 def _step(args: argparse.Namespace) -> Document:
     from healthrisk.deployment import rollout
     from healthrisk.deployment.rollout_gates import PrometheusGates
-    from healthrisk.deployment.rollout_status import PROMOTE
+    from healthrisk.deployment.rollout_waiting import step_until_over
 
     cluster, model = _site(args)
-    while True:
-        try:
-            status = rollout.step(cluster, model, PrometheusGates(args.prometheus))
-        except (ClusterError, SourceError, StoreError) as error:
-            # Whoever is away for a moment comes back; nothing moves until then.
-            if not args.wait:
-                raise
-            sys.stderr.write(f"{error}\n")
-        else:
-            if status.rollout.phase == "returned":
-                args.exit_code = _RETURNED
-            if not args.wait or status.rollout.phase == "returned" or status.next == PROMOTE:
-                return status
-            sys.stderr.write(f"{status.next}\n")
-        time.sleep(_LOOK_SECONDS)
+
+    def look() -> "RolloutStatus":
+        return rollout.step(cluster, model, PrometheusGates(args.prometheus))
+
+    status = step_until_over(look) if args.wait else look()
+    if status.rollout.phase == "returned":
+        args.exit_code = _RETURNED
+    return status
 
 
 def _promote(args: argparse.Namespace) -> Document:

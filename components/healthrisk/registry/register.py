@@ -33,10 +33,11 @@ def register_winner(
     page: str,
     plots: Path,
     models: list[Path],
+    by_rollout: bool = False,
 ) -> Registration:
     """Log every model; build, store and register the winner.
 
-    `plots` holds a folder of pictures for each family.
+    `plots` holds a folder of pictures for each family. With `by_rollout` the winner takes no champion's place yet.
 
     Raises:
         GateError: the winner fails a gate; its run is logged, nothing is registered.
@@ -58,16 +59,18 @@ def register_winner(
     with scratch_folder(settings().home / "building") as building:
         built = build.build_bundle(spec, building, folder, [train[0], test[0]], judged, decision, data)
         uri = store.put(built, settings().bundles)
-    version, reason = versions.register(built, uri, decision, runs[decision.winner], _compare(spec, judged, unseen))
+    compared = _compare(spec, judged, unseen)
+    version, standing = versions.register(built, uri, decision, runs[decision.winner], compared, by_rollout=by_rollout)
     alias = next((alias for alias in (versions.CHAMPION, versions.CHALLENGER) if alias in version.aliases), "")
     return Registration(
         name=spec.name,
         version=version.number,
         alias=alias,
-        reason=reason,
+        reason=standing.reason,
         bundle=uri,
         digest=built.digest,
         run=version.run_id,
+        awaits_rollout=standing.awaits_rollout,
     )
 
 

@@ -35,6 +35,15 @@ class Registered:
     run_id: str
 
 
+@dataclass(frozen=True)
+class Standing:
+    """The alias that a version got and why; `awaits_rollout` where it would be champion, were it not to come in so."""
+
+    alias: str
+    reason: str
+    awaits_rollout: bool = False
+
+
 def client() -> MlflowClient:
     """Return a client of the configured tracking server; an SQLite file is made ready where there is none."""
     uri = settings().tracking_uri
@@ -132,38 +141,47 @@ def _translated() -> Iterator[None]:
 
 
 def register(
-    bundle: Bundle, uri: str, decision: Decision, run_id: str, comparison: Comparison | str
-) -> tuple[Registered, str]:
+    bundle: Bundle,
+    uri: str,
+    decision: Decision,
+    run_id: str,
+    comparison: Comparison | str,
+    *,
+    by_rollout: bool = False,
+) -> tuple[Registered, Standing]:
     """Register a bundle once, and give it an alias: champion, or challenger unless it is shown to be better.
 
-    `comparison` is that with the champion, or says why there is none.
+    `comparison` is that with the champion, or says why there is none. With `by_rollout` nothing takes a champion's
+    place: a version that might is its challenger, until a rollout has brought it in.
 
     Each part can be repeated: a version is found again by its digest, so a rerun after a kill adds what is missing.
-    Returns the version, and in words why it has its alias.
+    Returns the version, and its standing.
     """
     server, name = client(), bundle.spec.name
     metric = decision.metric.name
     score = decision.winning.cross_validation.intervals[metric].mean
     tags = {"uri": uri, "digest": bundle.digest, "family": decision.winner, "metric": metric, "score": repr(score)}
     version = _find(server, name, bundle.digest) or _create(server, name, uri, run_id, tags)
-    alias, reason = _alias(bundle, version, comparison)
-    server.set_registered_model_alias(name, alias, version.number)
-    if alias == CHAMPION and CHALLENGER in version.aliases:
+    standing = _standing(bundle, version, comparison, by_rollout=by_rollout)
+    server.set_registered_model_alias(name, standing.alias, version.number)
+    if standing.alias == CHAMPION and CHALLENGER in version.aliases:
         server.delete_registered_model_alias(name, CHALLENGER)
-    return _read(server, server.get_model_version(name, version.number)), reason
+    return _read(server, server.get_model_version(name, version.number)), standing
 
 
-def _alias(bundle: Bundle, version: Registered, comparison: Comparison | str) -> tuple[str, str]:
+def _standing(bundle: Bundle, version: Registered, comparison: Comparison | str, *, by_rollout: bool) -> Standing:
     current = champion(bundle.spec.name)
     if current is None:
-        return CHAMPION, "the first version of this model"
+        return Standing(CHAMPION, "the first version of this model")
     if current.digest == version.digest:
-        return CHAMPION, "it is the champion already"
+        return Standing(CHAMPION, "it is the champion already")
     if isinstance(comparison, str):
-        return CHAMPION, f"the previous champion cannot be compared with it: {comparison}"
-    if comparison.challenger_is_better:
-        return CHAMPION, f"better: {comparison.summary}"
-    return CHALLENGER, f"not shown to be better: {comparison.summary}"
+        reason = f"the previous champion cannot be compared with it: {comparison}"
+    elif comparison.challenger_is_better:
+        reason = f"better: {comparison.summary}"
+    else:
+        return Standing(CHALLENGER, f"not shown to be better: {comparison.summary}")
+    return Standing(CHALLENGER, f"until it is rolled out; {reason}", True) if by_rollout else Standing(CHAMPION, reason)
 
 
 def _find(server: MlflowClient, name: str, digest: str) -> Registered | None:

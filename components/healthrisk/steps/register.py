@@ -18,6 +18,7 @@ def register(
     random_forest: dsl.Input[dsl.Model],
     gradient_boosting: dsl.Input[dsl.Model],
     registration: dsl.Output[dsl.Artifact],
+    rollout: str = "",
 ) -> None:
     """Log the runs, build and store the winner's bundle, register its version and give it an alias.
 
@@ -33,6 +34,7 @@ def register(
         random_forest: The trained model of that family.
         gradient_boosting: The trained model of that family.
         registration: The registered version, its alias and its bundle, as JSON.
+        rollout: The weights by which it is to come in, such as 1,10,50,100; empty: it takes the champion's place.
     """
     from pathlib import Path
 
@@ -52,6 +54,7 @@ def register(
             page=Path(page.path).read_text(),
             plots=Path(plots.path),
             models=[Path(folder.path) for folder in (logistic_regression, random_forest, gradient_boosting)],
+            by_rollout=bool(rollout),
         )
         registered.write(Path(registration.path))
         log.info("version %s is %s: %s", registered.version, registered.alias, registered.reason)
