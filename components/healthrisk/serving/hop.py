@@ -1,8 +1,8 @@
 """The hop from transformer to predictor: v2 over HTTP with binary tensors, rows of several requests in one call.
 
-Rows of requests that arrive together go together: what is asked within one turn of the event loop is one call. Under
-load the hop's cost is so shared by several requests; alone, a request waits for nothing. A request with a trace context
-goes by itself, so that its trace stays its own.
+Rows of requests that arrive together go together: what is asked within one turn of the event loop is one call, and so
+is what is asked while two calls are under way. Under load the hop's cost is so shared by several requests; alone, a
+request waits for nothing. A request with a trace context goes by itself, so that its trace stays its own.
 
 A request that reaches a predictor of another version is sent again: while predictors roll, a new connection may lead to
 an old one.
@@ -20,6 +20,10 @@ from healthrisk.serving.errors import RequestError, unavailable
 from healthrisk.serving.predictor_connections import Answer, ConnectionLostError, ConnectionPool, PredictorAddress
 
 _SHARED_ROWS = 256
+# With two calls under way the predictor always has work, and those who ask meanwhile wait for the first answer, ...
+_CALLS_UNDER_WAY = 2
+# ... but for no longer, as those two may be large, or their predictor slow.
+_WAIT_SECONDS = 0.002
 # Larger tables go in pieces, between which the predictor answers others: a forest takes 3 ms for a thousand rows.
 _CALL_ROWS = 4096
 # With half of the replicas rolled, one request in 64 meets none of its version.
@@ -55,6 +59,7 @@ class PredictorClient:
         ).encode()
         self._connections = ConnectionPool(address)
         self._waiting: list[_Waiting] = []
+        self._flushing: asyncio.Handle | None = None
         self._calls: set[asyncio.Task[None]] = set()
 
     async def probabilities(
@@ -71,7 +76,11 @@ class PredictorClient:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[NDArray[np.float32]] = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._flush)
+            self._flushing = (
+                loop.call_soon(self._flush)
+                if len(self._calls) < _CALLS_UNDER_WAY
+                else loop.call_later(_WAIT_SECONDS, self._flush)
+            )
         self._waiting.append(_Waiting(inputs, answer))
         try:
             return await answer
@@ -89,8 +98,14 @@ class PredictorClient:
                 taken += 1
             call = asyncio.ensure_future(self._send_batch(waiting[:taken]))
             self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+            call.add_done_callback(self._end_call)
             waiting = waiting[taken:]
+
+    def _end_call(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        if self._waiting and self._flushing is not None:
+            self._flushing.cancel()
+            self._flush()
 
     async def _send_batch(self, batch: list[_Waiting]) -> None:
         """Make one call for several requests, and give each its rows, or an error of its own."""
