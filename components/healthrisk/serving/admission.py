@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from healthrisk.serving import memory
 from healthrisk.serving.errors import RequestError, unavailable
+from healthrisk.serving.reading_turns import ReadingTurns
 
 Result = TypeVar("Result")
 # What is larger is worked on beside the event loop.
@@ -53,6 +54,7 @@ class AdmissionController:
         self.in_flight = 0
         self.held_bytes = 0
         self.draining = False
+        self.turns = ReadingTurns()
         self._turn = asyncio.Lock()
         # Of large requests and answers, since memory was last given back: that takes some milliseconds.
         self._worked_bytes = 0

@@ -14,6 +14,7 @@ from healthrisk.serving.admission import AdmissionController
 from healthrisk.serving.connection_table import ConnectionTable
 from healthrisk.serving.errors import RequestError
 from healthrisk.serving.http2_frames import DATA, END_STREAM, HEADERS, PREFACE, RST_STREAM, Frame, FrameReader
+from healthrisk.serving.reading_turns import PacedReading
 
 # gRPC's clients wait for the server's settings before they send more than their own and a first call.
 _EARLY_BYTES = 2**18
@@ -55,6 +56,7 @@ class GrpcFront(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept a connection if there is room, and connect it with gRPC's server."""
         self._transport = cast(asyncio.Transport, transport)
+        self._reading = PacedReading(self._transport, self._admission.turns)
         self._client = str((transport.get_extra_info("peername") or ("",))[0])
         if not self._connections.add(self._client, self):
             self._transport.abort()
@@ -84,6 +86,7 @@ class GrpcFront(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Forget the connection and what it holds."""
         self._connections.remove(self._client, self)
+        self._reading.end()
         for stream in list(self._streams):
             self._end(stream)
         if self._upstream is not None:
@@ -91,6 +94,7 @@ class GrpcFront(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what a client sends, as long as it is within the bounds."""
+        self._reading.received(len(data))
         for frame in self._frames.feed(data):
             if frame.kind == RST_STREAM:
                 self._end(frame.stream)
@@ -174,12 +178,11 @@ class GrpcFront(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Take nothing from the client while gRPC's server does not read."""
-        self._transport.pause_reading()
+        self._reading.block()
 
     def resume_reading(self) -> None:
         """Go on once gRPC's server has read."""
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._reading.unblock()
 
     def close(self) -> None:
         """Close when gRPC's server does, after what it has answered."""

@@ -28,6 +28,7 @@ from healthrisk.serving.admission import AdmissionController
 from healthrisk.serving.connection_table import ConnectionTable
 from healthrisk.serving.http2_frames import CONTINUATION, END_HEADERS, HEADERS, PREFACE, FrameReader
 from healthrisk.serving.http2_stream import Headers, Stream, scope_of
+from healthrisk.serving.reading_turns import PacedReading
 
 # What RFC 9113 advises at the least.
 _STREAMS = 100
@@ -40,6 +41,7 @@ class Http2Protocol(asyncio.Protocol):
         self._origin, self._admission, self._table = origin, admission, table
         self._limits = admission.limits
         self._transport, self._loop = origin.transport, origin.loop
+        self._reading = PacedReading(self._transport, admission.turns)
         self._client = origin.client[0] if origin.client else ""
         self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
         self._h2.local_settings = Settings(
@@ -85,6 +87,7 @@ class Http2Protocol(asyncio.Protocol):
         """Forget the connection, and tell those who answer."""
         self._origin.connections.discard(self)
         self._table.remove(self._client, self)
+        self._reading.end()
         self._unwatch_idleness()
         for number in list(self._streams):
             self._forget(number)
@@ -108,6 +111,7 @@ class Http2Protocol(asyncio.Protocol):
         """Take what a client sends; what is not HTTP/2 ends the connection."""
         if self._transport.is_closing():
             return
+        self._reading.received(len(data))
         for frame in self._frames.feed(data):
             if frame.kind in {HEADERS, CONTINUATION}:
                 self._header_bytes += frame.length
@@ -232,7 +236,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Read no more while the client does not, and not for ever."""
-        self._transport.pause_reading()
+        self._reading.block()
         self._stalled = self._loop.call_later(self._limits.request_seconds, self._transport.abort)
 
     def resume_writing(self) -> None:
@@ -240,8 +244,7 @@ class Http2Protocol(asyncio.Protocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._reading.unblock()
         self._progress.set()
 
     def _watch_idleness(self, seconds: float) -> None:
