@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from healthrisk.serving import hop
 from healthrisk.serving.errors import RequestError
 from healthrisk.serving.hop import PredictorClient
 from healthrisk.serving.predictor_connections import PredictorAddress
@@ -100,6 +101,61 @@ def test_good_answers() -> None:
             together = await asyncio.gather(*(client.probabilities(INPUTS) for _ in range(300)))
             assert {part.shape for part in together} == {(2, 2)}
         assert predictor.connections < 5
+
+    asyncio.run(run())
+
+
+async def ask_one_after_the_other(client: PredictorClient, count: int) -> list[asyncio.Task[Any]]:
+    """Ask so often, each time in a turn of the event loop of its own."""
+    asked = []
+    for _ in range(count):
+        asked.append(asyncio.ensure_future(client.probabilities(INPUTS)))
+        await asyncio.sleep(0.001)
+    return asked
+
+
+def test_what_is_asked_while_two_calls_are_under_way_goes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hop, "_WAIT_SECONDS", ANSWER)
+    calls: list[int] = []
+
+    async def run() -> None:
+        answered = asyncio.Semaphore(0)
+
+        async def answer(connection: Connection, call: str, rows: int) -> None:
+            calls.append(rows)
+            await answered.acquire()
+            connection.answer(call, [row_for(call)] * rows)
+
+        async with Predictor(answer) as client:
+            asked = await ask_one_after_the_other(client, 7)
+            answered.release()
+            await asyncio.wait(asked, timeout=ANSWER, return_when=asyncio.FIRST_COMPLETED)
+            answered.release()
+            answered.release()
+            assert {part.shape for part in await asyncio.gather(*asked)} == {(2, 2)}
+
+    asyncio.run(run())
+    assert calls == [2, 2, 10]
+
+
+def test_nobody_waits_for_calls_that_hang() -> None:
+    async def run() -> None:
+        hanging = asyncio.Event()
+        calls = 0
+
+        async def answer(connection: Connection, call: str, rows: int) -> None:
+            nonlocal calls
+            calls += 1
+            if calls <= 2:
+                await hanging.wait()
+            connection.answer(call, [row_for(call)] * rows)
+
+        async with Predictor(answer) as client:
+            *late, third = await ask_one_after_the_other(client, 3)
+            assert (await asyncio.wait_for(third, ANSWER)).shape == (2, 2)
+            assert not any(one.done() for one in late)
+            hanging.set()
+            await asyncio.gather(*late)
 
     asyncio.run(run())
 
