@@ -97,7 +97,8 @@ class LimitedProtocol(HttpToolsProtocol):
                 return
             self._opening = None
         self._unset_keepalive_if_required()
-        if self._unread or data.count(_HEAD_END) > _PIPELINED:
+        # Of a body, which holds no line end as a rule, nothing is looked at twice.
+        if self._unread or data.count(_HEAD_END, 0, data.rfind(b"\r") + 3) > _PIPELINED:
             self._unread += data
             self._read_on()
         else:
