@@ -19,8 +19,8 @@ _SETTINGS = (
     "HEALTHRISK_RETRY_SECONDS",
     "MLFLOW_TRACKING_URI",
 )
-# Who is told where a step fails; a cluster may be without.
-_TOLD = "HEALTHRISK_ALERTS"
+# Who is told where a step fails, and where it is written down who did what; a cluster may be without.
+_OPTIONAL = ("HEALTHRISK_ALERTS", "HEALTHRISK_ACTIONS")
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # The user of our image.
 _USER = 65532
@@ -34,7 +34,7 @@ def _place(task: dsl.PipelineTask, size: dict[str, tuple[str, str]]) -> None:
     kubernetes.set_timeout(task, _SECONDS)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.use_config_map_as_env(task, _CONFIG, {name: name for name in _SETTINGS})
-    kubernetes.use_config_map_as_env(task, _CONFIG, {_TOLD: _TOLD}, optional=True)
+    kubernetes.use_config_map_as_env(task, _CONFIG, {name: name for name in _OPTIONAL}, optional=True)
     # No input, which would be part of the cache's key.
     kubernetes.use_field_path_as_env(task, "HEALTHRISK_RUN", "metadata.labels['pipeline/runid']")
     kubernetes.use_secret_as_env(task, _SECRET, {name: name for name in _CREDENTIALS})
@@ -42,10 +42,17 @@ def _place(task: dsl.PipelineTask, size: dict[str, tuple[str, str]]) -> None:
 
 @dsl.pipeline(name=NAME, description="A clinical table to a registered, served risk model")  # type: ignore[untyped-decorator]
 def training(
-    spec: str, data: str = "", seed: int = 0, level: str = "quick", rollout: str = "", namespace: str = "healthrisk"
+    spec: str,
+    data: str = "",
+    seed: int = 0,
+    level: str = "quick",
+    rollout: str = "",
+    namespace: str = "healthrisk",
+    override_gate: str = "",
+    override_by: str = "",
 ) -> None:
     """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register, deploy."""
-    tasks = wire(spec, data, seed, level, rollout)
+    tasks = wire(spec, data, seed, level, rollout, override_gate, override_by)
     deployed = deploy(namespace=namespace, registration=tasks[-1].outputs["registration"], rollout=rollout)
     deployed.set_display_name(titles.DEPLOY).set_caching_options(enable_caching=False)
     for task in (*tasks, deployed):

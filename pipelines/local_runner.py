@@ -10,6 +10,7 @@ from typing import Any
 from healthrisk.atomic import scratch_folder, write_text
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError
+from healthrisk.records import actions
 from healthrisk.steps import forked
 from healthrisk.steps.events import Event
 from healthrisk.steps.forked import StepProcess
@@ -31,7 +32,7 @@ class StepError(Exception):
     """A step's process ended with an exit code other than 0; its argument is the task."""
 
 
-def run(spec: str, data: str, seed: int, level: str, rollout: str = "") -> Path:
+def run(spec: str, data: str, seed: int, level: str, rollout: str = "", override_gate: str = "") -> Path:
     """Run the pipeline and return the folder that holds its artifacts, a sub-folder a task.
 
     A run that fails leaves nothing but the report of a refused model or, where the cause is unknown, its log; the files
@@ -41,7 +42,8 @@ def run(spec: str, data: str, seed: int, level: str, rollout: str = "") -> Path:
         PipelineError: a step failed.
     """
     runs = settings().home / "runs"
-    forget_rows(runs, settings().keep_days)
+    if forgotten := forget_rows(runs, settings().keep_days):
+        actions.tell("deleted", reason=f"{forgotten} tables of runs older than {settings().keep_days:g} days")
     with scratch_folder(runs) as scratch:
         forked.start_server()
         # KFP's compiler is imported here, while the server of processes imports its own.
@@ -50,7 +52,7 @@ def run(spec: str, data: str, seed: int, level: str, rollout: str = "") -> Path:
         compiled = training.pipeline_spec
         made = scratch / f"{compiled.pipeline_info.name}-{datetime.now():%Y-%m-%d-%H-%M-%S-%f}"
         given: dict[str, str | int] = {"spec": spec, "data": data, "seed": seed, "level": level, "rollout": rollout}
-        begun = Run(compiled, given, made)
+        begun = Run(compiled, {**given, "override_gate": override_gate, "override_by": ""}, made)
         running = Processes(begun, scratch)
         try:
             running.run_all()

@@ -17,7 +17,9 @@ from healthrisk.steps.validate import validate
 NAME = "healthrisk-training"
 
 
-def wire(spec: str, data: str, seed: int, level: str, rollout: str) -> list[dsl.PipelineTask]:
+def wire(
+    spec: str, data: str, seed: int, level: str, rollout: str, override_gate: str, override_by: str
+) -> list[dsl.PipelineTask]:
     """Wire the steps within a pipeline; return the tasks, of which the last registers the winner."""
     table = ingest(spec=spec, data=data).set_display_name(titles.INGEST)
     read = table.outputs["dataset_spec"]
@@ -39,7 +41,8 @@ def wire(spec: str, data: str, seed: int, level: str, rollout: str) -> list[dsl.
     known: dict[str, Any] = {"spec": read, "train": parts.outputs["train"], "test": parts.outputs["test"], **models}
     record = table.outputs["record"]
     chosen = evaluate(seed=seed, **known).set_display_name(titles.EVALUATE)
-    judged = evidence(seed=seed, level=level, record=record, decision=chosen.outputs["decision"], **known)
+    how = {"seed": seed, "level": level, "override_gate": override_gate, "override_by": override_by}
+    judged = evidence(record=record, decision=chosen.outputs["decision"], **how, **known)
     judged.set_display_name(titles.EVIDENCE)
     written = {"decision": judged.outputs["judged"], **{name: judged.outputs[name] for name in ("page", "plots")}}
     registered = register(record=record, rollout=rollout, **written, **known)
@@ -48,6 +51,14 @@ def wire(spec: str, data: str, seed: int, level: str, rollout: str) -> list[dsl.
 
 
 @dsl.pipeline(name=NAME, description="A clinical table to a registered risk model")  # type: ignore[untyped-decorator]
-def training(spec: str, data: str = "", seed: int = 0, level: str = "quick", rollout: str = "") -> None:
+def training(
+    spec: str,
+    data: str = "",
+    seed: int = 0,
+    level: str = "quick",
+    rollout: str = "",
+    override_gate: str = "",
+    override_by: str = "",
+) -> None:
     """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register."""
-    wire(spec, data, seed, level, rollout)
+    wire(spec, data, seed, level, rollout, override_gate, override_by)

@@ -18,6 +18,7 @@ import urllib3
 import upload
 from healthrisk.errors import HealthriskError
 from healthrisk.monitoring.retrain import schedule_name
+from healthrisk.records import actions
 from healthrisk.spec import DatasetSpec
 
 NAMESPACE = "kubeflow"
@@ -41,6 +42,8 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
     """
     if arguments.data and Path(arguments.data).exists():
         raise SubmitError(f"--data {arguments.data}: the cluster cannot read a file of this machine; give an address")
+    if arguments.schedule and arguments.override_gate:
+        raise SubmitError("--override-gate is for one run that somebody has looked at, not for a schedule")
     client = connect(arguments.host, arguments.context)
     try:
         if arguments.cancel:
@@ -52,11 +55,14 @@ def submit(spec: DatasetSpec, arguments: argparse.Namespace) -> int:
             experiment = client.create_experiment(arguments.experiment or spec.name).experiment_id
             started = upload.uploaded(client, spec, arguments)
         if arguments.schedule:
-            print(_schedule(client, spec, experiment, arguments.schedule, started))
+            made = _schedule(client, spec, experiment, arguments.schedule, started)
+            actions.tell("retraining", spec.name, reason=made)
+            print(made)
             return 0
         name = f"{spec.name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
         with redirect_stdout(io.StringIO()):
             run = client.run_pipeline(experiment, name, **started).run_id
+        actions.tell("retraining", spec.name, reason=f"run {run} is submitted")
     except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError) as error:
         raise SubmitError(f"Kubeflow Pipelines refused: {upload.reason(error)}") from error
     try:

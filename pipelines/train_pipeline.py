@@ -1,6 +1,7 @@
 """Train on a data set: here by default, on Kubeflow Pipelines with --submit.
 
 python pipelines/train_pipeline.py [--dataset NAME|PATH.yaml] [--data FILE] [--seed N] [--rollout]
+    [--override-gate REASON]
 python pipelines/train_pipeline.py --submit [--host URL] [--no-wait] [--schedule CRON] [--cancel RUN]
 """
 
@@ -13,6 +14,7 @@ from healthrisk.config import LEVELS, settings
 from healthrisk.deployment.rollout_plan import Plan
 from healthrisk.errors import ConfigError
 from healthrisk.processes import command
+from healthrisk.training.override import read_reason
 
 GOLDEN = Path(__file__).with_name("training.yaml")
 
@@ -20,6 +22,8 @@ GOLDEN = Path(__file__).with_name("training.yaml")
 def main() -> int:
     """Do what the command line says; return the exit code."""
     arguments = _parser().parse_args()
+    if arguments.override_gate is not None:
+        arguments.override_gate = read_reason(arguments.override_gate)
     if arguments.compile:
         from kfp import compiler
 
@@ -38,7 +42,8 @@ def main() -> int:
     from healthrisk.steps import forked
 
     data = _absolute(spec, arguments.data)
-    folder = local_runner.run(spec.to_json(), data, arguments.seed, arguments.evidence, arguments.rollout)
+    given = arguments.evidence, arguments.rollout, arguments.override_gate or ""
+    folder = local_runner.run(spec.to_json(), data, arguments.seed, *given)
     print(forked.call(summary.of_run, spec, folder))
     return 0
 
@@ -97,6 +102,13 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="WEIGHTS",
         help="a better version takes no champion's place: it comes in by these percents of requests (%(const)s)",
+    )
+    parser.add_argument(
+        "--override-gate",
+        nargs="?",
+        const="",
+        metavar="REASON",
+        help="register the winner although a gate fails: the reason goes into the record, the report and the registry",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(

@@ -15,6 +15,7 @@ import kubernetes
 import urllib3
 
 from healthrisk.deployment.cluster import NAMESPACE
+from healthrisk.records import actor
 from healthrisk.spec import DatasetSpec
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,8 @@ def uploaded(client: kfp.Client, spec: DatasetSpec, arguments: argparse.Namespac
         "level": arguments.evidence,
         "rollout": arguments.rollout,
     }
+    if arguments.override_gate:
+        parameters |= {"override_gate": arguments.override_gate, "override_by": actor.current()}
     pipeline, version = _upload(client, _image(arguments))
     return Started(params=parameters, pipeline_id=pipeline, version_id=version)
 

@@ -43,6 +43,7 @@ class Settings:
     records: Path | None
     record_keys: tuple[bytes, ...] = field(repr=False)
     when_unrecorded: WhenUnrecorded
+    actions: str
 
 
 def settings() -> Settings:
@@ -56,14 +57,16 @@ def settings() -> Settings:
     outcomes), HEALTHRISK_ALERTS (the Alertmanager that is told of a run that fails), HEALTHRISK_RUN (the id by which
     Kubeflow Pipelines knows the run), HEALTHRISK_RECEIPT_KEY (what signs receipts: one key or several, with white
     space between them; the first signs, all are believed), HEALTHRISK_RECORDS (the folder of the record of use),
-    HEALTHRISK_RECORD_KEY (of the digests in it: one key or several; the first is used, all are searched by) and
-    HEALTHRISK_UNRECORDED (what becomes of a request that cannot be written down).
+    HEALTHRISK_RECORD_KEY (of the digests in it: one key or several; the first is used, all are searched by),
+    HEALTHRISK_UNRECORDED (what becomes of a request that cannot be written down) and HEALTHRISK_ACTIONS (where it is
+    written down who did what: file:///FOLDER or s3://BUCKET/PREFIX; else that folder, else one of HEALTHRISK_HOME).
 
     Raises:
         ConfigError: EVIDENCE is no level, HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time, a key too short,
             or HEALTHRISK_UNRECORDED none of its words.
     """
     home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
+    records = Path(folder).absolute() if (folder := os.environ.get("HEALTHRISK_RECORDS")) else None
     return Settings(
         home=home,
         data=Path(data) if (data := os.environ.get("HEALTHRISK_DATA")) else None,
@@ -80,9 +83,10 @@ def settings() -> Settings:
         alerts=os.environ.get("HEALTHRISK_ALERTS", ""),
         run=os.environ.get("HEALTHRISK_RUN", ""),
         receipt_keys=_keys("HEALTHRISK_RECEIPT_KEY"),
-        records=Path(records).absolute() if (records := os.environ.get("HEALTHRISK_RECORDS")) else None,
+        records=records,
         record_keys=_keys("HEALTHRISK_RECORD_KEY"),
         when_unrecorded=_when_unrecorded(os.environ.get("HEALTHRISK_UNRECORDED") or WHEN_UNRECORDED[0]),
+        actions=os.environ.get("HEALTHRISK_ACTIONS") or (records or home / "records").as_uri(),
     )
 
 

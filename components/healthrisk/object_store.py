@@ -32,10 +32,15 @@ def s3_client(where: Settings) -> Minio:
     if endpoint.scheme not in {"http", "https"} or not endpoint.netloc:
         raise StoreError(f"AWS_ENDPOINT_URL {where.s3_endpoint!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")
     secure = endpoint.scheme == "https"
-    # As the client's own, but for what is tried again.
-    pool = urllib3.PoolManager(
+    return Minio(
+        endpoint.netloc, credentials=EnvAWSProvider(), secure=secure, region=where.s3_region, http_client=s3_pool()
+    )
+
+
+def s3_pool() -> urllib3.PoolManager:
+    """Return connections as the client's own, but for what is tried again."""
+    return urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
         retries=http_retries(),
         ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
     )
-    return Minio(endpoint.netloc, credentials=EnvAWSProvider(), secure=secure, region=where.s3_region, http_client=pool)

@@ -8,7 +8,9 @@ from healthrisk.bundle import Bundle
 from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.deployment.deploy import DeployError
+from healthrisk.records import actor
 from healthrisk.registry import versions
+from tests.support.records import done_to
 from tests.support.twin_cluster import TwinCluster
 
 pytestmark = pytest.mark.slow
@@ -127,5 +129,7 @@ def test_roll_back(registered: list[Deployed]) -> None:
     assert cluster.services[NAME] == (registered[0], None)
     assert cluster.routes == {NAME}
     assert champion() == "1"
+    assert (done_to("2"), done_to("1")) == ([("rolled-back", "rolled back: by hand")], [("deployed", "serving")])
+    assert versions.client().get_model_version(NAME, "2").tags["deployment.by"] == actor.current()
     with pytest.raises(DeployError, match="there is no previous version to go back to"):
         deploy.rollback(cluster, NAME)

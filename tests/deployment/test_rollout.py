@@ -18,6 +18,7 @@ from healthrisk.deployment.rollout_waiting import step_until_over
 from healthrisk.errors import ConfigError, HealthriskError, SourceError
 from healthrisk.registry import versions
 from healthrisk.registry.registration import Registration
+from tests.support.records import done_to
 from tests.support.twin_cluster import Killed, TwinCluster
 
 pytestmark = pytest.mark.slow
@@ -246,6 +247,10 @@ def test_promote_moves_alias_and_requests(twin: TwinCluster, registered: list[De
     assert twin.routes == {NAME}
     assert aliases() == ("2", None)
     assert told() == "serving"
+    assert done_to("2") == [
+        *(("rollout", f"rolling out: {weight} % of requests") for weight in (1, 10, 50, 100)),
+        ("promoted", "serving"),
+    ]
     assert deploy.rollback(twin, NAME) == (registered[1], registered[0])
     assert aliases() == ("1", None)
 

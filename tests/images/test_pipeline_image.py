@@ -28,6 +28,7 @@ def launched(
         return in_image(pipeline, *command, mounts={folder: "rw", table.parent: "ro"}, options=options)
 
     parameters = {"spec": specs.load(own[1]).to_json(), "data": str(table), "seed": 0, "level": "quick", "rollout": ""}
+    parameters |= {"override_gate": "", "override_by": ""}
     launcher = Launcher(parameters, folder, within)
     launcher.run_all()
     return launcher

@@ -2,11 +2,13 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from healthrisk.monitoring.retrain import RetrainError, retrain
 from tests.support.listening import Handler, listening
+from tests.support.records import done_to
 from tests.support.servers import free_ports
 
 
@@ -36,3 +38,18 @@ def test_a_server_that_never_comes_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     (port,) = free_ports(1)
     with pytest.raises(RetrainError, match=f"http://127.0.0.1:{port} does not answer"):
         retrain(f"http://127.0.0.1:{port}", "heart-disease", "v1")
+
+
+class _Scheduled(Handler):
+    """Has a schedule and no run yet."""
+
+    def respond(self) -> None:
+        schedule = b'{"experiment_id": "e", "pipeline_version_reference": {}, "runtime_config": {}}'
+        self.answer(body=b'{"recurringRuns": [%b]}' % schedule if "recurringruns" in self.path else b"{}")
+
+
+def test_a_retraining_is_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path))
+    with listening(_Scheduled) as url:
+        retrain(url, "heart-disease", "v1")
+    assert done_to("") == [("retraining", "retrain heart-disease: drift of v1")]

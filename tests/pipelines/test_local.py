@@ -1,5 +1,6 @@
 """A run on this machine: what it prints, what it leaves, and that it says the same twice."""
 
+import html
 import json
 import os
 import shutil
@@ -14,6 +15,10 @@ import mlflow.sklearn
 import numpy as np
 import pytest
 
+from healthrisk.records import actor
+from healthrisk.records.lines import Action
+from healthrisk.records.places import open_place
+from healthrisk.records.search import find_actions
 from tests.support import patience
 from tests.support.runs import Pipeline
 
@@ -92,6 +97,48 @@ def test_a_failed_gate_fails_the_run_and_registers_nothing(
     assert "A gate failed: nothing is registered." in report.read_text()
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
     assert client.search_registered_models() == []
+
+
+def test_a_failed_gate_is_overridden_with_a_reason_that_everyone_sees(
+    own: tuple[str, ...], empty_registry: Path, tmp_path: Path, pipeline: Pipeline
+) -> None:
+    home, reason = tmp_path / "home", "the board allows it for the silent trial"
+    home.mkdir()
+    shutil.copy(empty_registry, home)
+    spec = tmp_path / "strict.yaml"
+    spec.write_text(Path(own[1]).read_text().replace("min: 0.6", "min: 0.999"))
+    done = pipeline(home, "--dataset", str(spec), *own[2:], "--override-gate", reason)
+    assert done.returncode == 0, done.stderr
+    assert "version   readmission 1, champion" in done.stdout
+    (said,) = (line.strip() for line in done.stdout.splitlines() if "overridden by" in line)
+    assert said.startswith(f"gates overridden by {actor.current()} at 20")
+    assert said.endswith(reason)
+    for pattern in ("*[0-9a-f].html", "*-model-card.xml", "*-source-attributes.json"):
+        page = html.unescape(the(f"reports/readmission-{pattern}", home).read_text())
+        assert reason in page, pattern
+        assert actor.current() in page, pattern
+    assert "failed, overridden" in the("reports/*[0-9a-f].html", home).read_text()
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    version = client.get_model_version("readmission", "1")
+    assert (version.tags["override.reason"], version.tags["override.by"]) == (reason, actor.current())
+    assert version.tags["override.gates"].startswith("ROC AUC 0.")
+    assert version.description == f"Gates {said.removeprefix('gates ')}"
+    found = find_actions(open_place(str(home / "records"))).found
+    lines = [one.entry for one in found if isinstance(one.entry, Action)]
+    assert [line.event for line in lines] == ["gate-overridden", "registered", "promoted"]
+    assert {line.digest for line in lines} == {version.tags["digest"]}
+    assert all(reason in line.reason for line in lines[:2])
+
+
+@pytest.mark.parametrize("reason", [[], [""], ["because"]])
+def test_an_override_that_says_no_reason_is_refused_in_one_line(
+    reason: list[str], tmp_path: Path, pipeline: Pipeline
+) -> None:
+    done: subprocess.CompletedProcess[str] = pipeline(tmp_path, "--override-gate", *reason)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --override-gate '")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,14 @@ from pathlib import Path
 
 import orjson
 
+from healthrisk.config import settings
+from healthrisk.records import actor
 from healthrisk.records.chain import Chain, now
 from healthrisk.records.disk import DiskThread
 from healthrisk.records.keyed_digest import KeyedDigest
+from healthrisk.records.lines import Action
+from healthrisk.records.places import open_place
+from healthrisk.records.search import find_actions
 
 KEY = KeyedDigest(b"the record's key, of 32 letters or more")
 
@@ -40,6 +45,13 @@ def write_chain(folder: Path, numbers: range, a_segment: int = 5) -> None:
             chain.seal()
     chain.release()
     disk.close()
+
+
+def done_to(version: str, model: str = "heart-disease") -> list[tuple[str, str]]:
+    """Return what is on record as done to a version here, in order: what, and why or how; the last of a chain last."""
+    actions = find_actions(open_place(settings().actions), model=model, version=version).found
+    assert {one.entry.by for one in actions if isinstance(one.entry, Action)} <= {actor.current()}
+    return [(one.entry.event, one.entry.reason) for one in actions if isinstance(one.entry, Action)]
 
 
 def _raise(error: OSError) -> None:

@@ -171,6 +171,7 @@ def launched(own: tuple[str, ...], empty_registry: Path, once: Once) -> Launcher
     spec = specs.load(own[1])
     recalibrated = spec.model_copy(update={"selection": spec.selection.model_copy(update={"recalibration": "platt"})})
     parameters = {"spec": recalibrated.to_json(), "data": own[3], "seed": 0, "level": "quick", "rollout": ""}
+    parameters |= {"override_gate": "", "override_by": ""}
 
     def launch(folder: Path) -> None:
         launcher = Launcher(parameters, folder)

@@ -17,6 +17,8 @@ from healthrisk.deployment.cluster import Cluster, Deployed, challenger_name
 from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 from healthrisk.errors import HealthriskError, StoreError
 from healthrisk.inference.scorer import golden_matrix, risk_levels
+from healthrisk.records import actions, actor
+from healthrisk.records.lines import ActionEvent
 from healthrisk.registry import versions
 from healthrisk.registry.registration import Registration
 from healthrisk.serving.client import ServedModel
@@ -72,7 +74,7 @@ def champion(cluster: Cluster, bundle: Bundle, version: Deployed, url: str, seco
         _roll_back(cluster, name, version, previous, str(error), seconds)
         outcome = f"version {previous.number} serves again" if previous else "nothing is served"
         raise DeployError(f"version {version.number} of {name} was taken back: {error}; {outcome}") from error
-    record(name, version.number, "serving")
+    record(name, version.number, "serving", "deployed")
 
 
 def challenger(
@@ -97,7 +99,7 @@ def challenger(
         other = _ask(urls["champion"], bundle.spec, _golden_rows(bundle))
     except HealthriskError as error:
         cluster.delete(name)
-        record(bundle.spec.name, version.number, f"removed: {error}")
+        record(bundle.spec.name, version.number, f"removed: {error}", "rolled-back")
         raise DeployError(f"version {version.number} was not served beside the champion: {error}") from error
     difference = np.abs(own - other)
     levels = np.array(risk_levels(bundle.spec, own)) != np.array(risk_levels(bundle.spec, other))
@@ -106,7 +108,7 @@ def challenger(
         "mean_difference": float(difference.mean()),
         "other_risk_level": float(levels.mean()),
     }
-    record(bundle.spec.name, version.number, "serving beside the champion", comparison)
+    record(bundle.spec.name, version.number, "serving beside the champion", "deployed", comparison)
     return comparison
 
 
@@ -168,23 +170,25 @@ def _roll_back(
     cluster: Cluster, name: str, version: Deployed, previous: Deployed | None, reason: str, seconds: float
 ) -> None:
     # The registry first: should the previous version not come up either, it must not be called the champion's rival.
-    record(name, version.number, f"rolled back: {reason}")
+    record(name, version.number, f"rolled back: {reason}", "rolled-back")
     if previous is None:
         versions.client().delete_registered_model_alias(name, versions.CHAMPION)
         cluster.delete(name)
         return
     versions.client().set_registered_model_alias(name, versions.CHAMPION, previous.number)
     serve(cluster, name, previous, None, seconds)
-    record(name, previous.number, "serving")
+    record(name, previous.number, "serving", "deployed")
 
 
-def record(name: str, number: str, what: str, figures: dict[str, float] | None = None) -> None:
-    """Write on the registered version what became of it.
+def record(name: str, number: str, what: str, event: ActionEvent, figures: dict[str, float] | None = None) -> None:
+    """Write into the record and on the registered version what became of it, and who did it.
 
     Raises:
         StoreError: the registry does not answer.
     """
+    # First: the registry may be what is away.
+    actions.tell(event, name, number, reason=what)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     # MLflow takes at most 5,000 characters in a tag.
-    tags = {"deployment": what[:4000], "deployment.at": now, **(figures or {})}
+    tags = {"deployment": what[:4000], "deployment.at": now, "deployment.by": actor.current(), **(figures or {})}
     versions.tag(name, number, {key: str(value) for key, value in tags.items()})

@@ -17,6 +17,7 @@ from healthrisk.deployment.rollout_gates import Gate
 from healthrisk.deployment.rollout_plan import WHOLE, Plan, Rollout
 from healthrisk.deployment.rollout_status import RolloutStatus, held_seconds, in_force, may_go_on, next_move, now
 from healthrisk.errors import HealthriskError, StoreError
+from healthrisk.records.lines import ActionEvent
 from healthrisk.registry import versions
 from healthrisk.registry.registration import Registration
 
@@ -171,7 +172,7 @@ def promote(cluster: Cluster, model: str, judge: Look, url: str, patience: Patie
     time.sleep(patience.settled)
     cluster.delete(challenger_name(model))
     cluster.open_route(model)
-    _tell(model, number, "serving")
+    _tell(model, number, "serving", "promoted")
     return RolloutStatus(model=model, rollout=current, next=f"version {number} is the champion, and has all requests")
 
 
@@ -188,10 +189,10 @@ def _require_whole(cluster: Cluster, model: str, current: Rollout, judge: Look, 
         raise RolloutError(f"version {number} of {model} is not promoted: {next_move(current, gates)}")
 
 
-def _tell(model: str, number: str, what: str) -> None:
+def _tell(model: str, number: str, what: str, event: ActionEvent = "rollout") -> None:
     """Write on the registered version what became of it; the requests go where they go whether that succeeds or not."""
     try:
-        deploy.record(model, number, what)
+        deploy.record(model, number, what, event)
     except StoreError as error:
         _log.warning("the registry was not told that version %s is %s: %s", number, what, error)
 
@@ -200,7 +201,7 @@ def _return(cluster: Cluster, model: str, current: Rollout, reason: str, gates: 
     # The way in first: the registry only tells of it.
     returned = current.entering("returned", now(), reason)
     cluster.share(model, current, returned)
-    _tell(model, current.challenger.number, f"rolled back: {reason}")
+    _tell(model, current.challenger.number, f"rolled back: {reason}", "rolled-back")
     return RolloutStatus(model=model, rollout=returned, gates=gates, next=next_move(returned, gates))
 
 

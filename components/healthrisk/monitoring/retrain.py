@@ -11,6 +11,7 @@ import httpx
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from healthrisk.errors import HealthriskError
+from healthrisk.records import actions
 from healthrisk.retry import waits
 
 TIMEOUT = httpx.Timeout(30, connect=5)
@@ -61,6 +62,7 @@ def retrain(url: str, model: str, version: str) -> str:
     if not listed.schedules:
         raise RetrainError(f"{url} has no schedule {schedule_name(model)!r}: make one with --submit --schedule CRON")
     _call(url, "POST", "runs", json={"display_name": name, **listed.schedules[0].model_dump()})
+    actions.tell("retraining", model, reason=name)
     return f"run {name!r} is started"
 
 

@@ -14,7 +14,7 @@ from healthrisk.operations.backup import BackupError
 
 _DATABASES = ("mlflow.db", "outcomes.db")
 # What a database names was there before it did, so the databases come first.
-_FOLDERS = ("artifacts", "bundles", "reports")
+_FOLDERS = ("artifacts", "bundles", "reports", "records")
 
 
 def save(home: Path, to: Path, keep: int = 0) -> Path:

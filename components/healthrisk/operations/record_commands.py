@@ -4,10 +4,12 @@ import argparse
 import datetime
 import os
 from pathlib import Path
+from typing import get_args
 
 from healthrisk.config import settings
 from healthrisk.documents import Document
 from healthrisk.errors import ConfigError
+from healthrisk.records.lines import ActionEvent
 
 # Six months of at most 31 days are 184 days: Regulation (EU) 2024/1689, Article 26(6).
 KEEP_DAYS = 184.0
@@ -21,7 +23,7 @@ def add_records(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     _add_carry(actions.add_parser("carry", help="sign finished segments and take them to where they are kept"))
     _add_verify(actions.add_parser("verify", help="check chain, signatures and gaps; name the first place at fault"))
-    _add_find(actions.add_parser("find", help="the entries of a given input, or of a receipt"))
+    _add_find(actions.add_parser("find", help="entries by input or receipt, or what was done by kind or version"))
     public = actions.add_parser("public-key", help=f"the public key of {_SIGNING_KEY}")
     public.set_defaults(run=_public_key)
 
@@ -46,7 +48,7 @@ def _days(text: str) -> float:
 
 def _carry(args: argparse.Namespace) -> Document:
     from healthrisk.operations import freshness
-    from healthrisk.records import carrier, places, signature
+    from healthrisk.records import actions, carrier, places, signature
 
     folder = args.folder or settings().records
     if folder is None:
@@ -54,6 +56,8 @@ def _carry(args: argparse.Namespace) -> Document:
     key = signature.signing_key(os.environ.get(_SIGNING_KEY, ""))
     keep, to = datetime.timedelta(days=args.keep_days), places.open_place(args.to)
     carried = carrier.carry(folder, to, key, keep)
+    if carried.removed:
+        actions.tell("deleted", reason=f"{carried.removed} segments of the record, older than {args.keep_days:g} days")
     if carried.faults:
         args.exit_code = _AT_FAULT
     elif args.push:
@@ -103,6 +107,8 @@ def _add_find(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--receipt", help="a receipt of an answer")
     what.add_argument("--rows", type=Path, metavar="FILE", help="what was asked: a table, or a request's JSON")
+    what.add_argument("--event", choices=get_args(ActionEvent), help="what was done: by whom, when and why")
+    what.add_argument("--version", metavar="NUMBER", help="all that was done to this version of the data set's model")
     parser.add_argument("--dataset", default="heart-disease", help="the rows' spec: a name, or the path of one")
     parser.set_defaults(run=_find)
 
@@ -113,7 +119,11 @@ def _find(args: argparse.Namespace) -> Document:
     from healthrisk.receipts.token import number_of
     from healthrisk.records import places, search
     from healthrisk.records.keyed_digest import KeyedDigest
+    from healthrisk.spec import name_of
 
+    if args.event or args.version:
+        model = name_of(args.dataset) if args.version else None
+        return search.find_actions(places.open_place(args.address), args.event, model, args.version)
     if args.receipt:
         digests = [number_of(args.receipt).hex()]
     elif not (keys := settings().record_keys):

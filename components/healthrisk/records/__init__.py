@@ -1,4 +1,5 @@
-"""The record of use: a line for each request in a chain that shows what was altered, and never a value of a patient.
+"""The record of use and of who did what: lines in chains that show what was altered, and never a value of a patient.
 
-Imports the root alone. The servers write it; operations carries it to the object store, verifies and searches it.
+Imports the root alone. Servers write it, and whoever acts; operations carries it to the object store, verifies and
+searches it.
 """

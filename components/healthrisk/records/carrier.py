@@ -45,6 +45,12 @@ def carry(folder: Path, to: Place, key: Ed25519PrivateKey, keep: timedelta) -> C
         except RecordError as error:
             faults.append(str(error))
         _forget(chain, keep)
+    signer = _Carrier(to, key, keep)
+    for segments in stored.segments(to.names(), to).values():
+        try:
+            carried += sum(1 for _ in signer.sign(segments))
+        except RecordError as error:
+            faults.append(str(error))
     return Carried(carried=carried, removed=_remove_old(to, keep), faults=tuple(faults))
 
 
@@ -71,6 +77,19 @@ class _Carrier:
             atomic.write_text(folder / CARRIED, last.to_json())
             path.unlink()
             yield number
+
+    def sign(self, chain: list[StoredSegment]) -> Iterator[int]:
+        """Yield the number of each segment that a process wrote to the place itself, once it is signed."""
+        last: Tail | None = None
+        for own in chain:
+            plain, signed = (file_name(own.chain, own.number, suffix) for suffix in (PLAIN, SIGNED))
+            if signed in self._kept:
+                last = signature.read_signed(self._to.read(signed)).statement.tail
+            else:
+                last = self._segment(own, own.data(), last)
+                yield own.number
+            if plain in self._kept:
+                self._to.remove(plain)
 
     def _segment(self, own: StoredSegment, data: bytes, after: Tail | None) -> Tail:
         try:

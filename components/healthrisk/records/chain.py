@@ -14,7 +14,7 @@ import orjson
 from healthrisk.errors import ConfigError
 from healthrisk.records import segment
 from healthrisk.records.disk import DiskThread
-from healthrisk.records.lines import FORMAT, START, RecordError, Tail, chained, tail_of
+from healthrisk.records.lines import START, RecordError, Tail, chained, opening, tail_of
 from healthrisk.records.segment import Segment
 
 LOCK = "lock"
@@ -102,15 +102,8 @@ class Chain:
     def _open(self) -> Segment:
         tail = self._tail
         number = 1 + max([*segment.numbers(self._folder), tail.segment if tail else 0])
-        opening = {
-            "format": FORMAT,
-            "chain": self._folder.name,
-            "segment": number,
-            "time": now(),
-            "key": self._key_id,
-            "after": tail.model_dump() if tail else None,
-        }
-        line, self._last = chained(orjson.dumps(opening), tail.digest if tail else START)
+        opened = opening(self._folder.name, number, now(), self._key_id, tail)
+        line, self._last = chained(opened, tail.digest if tail else START)
         return Segment(self._folder, number, line)
 
 

@@ -63,6 +63,24 @@ class Entry(Document):
     previous: str
 
 
+ActionEvent = Literal[
+    "registered", "gate-overridden", "promoted", "deployed", "rolled-back", "rollout", "retraining", "deleted"
+]
+
+
+class Action(Document):
+    """Something that was done to a model or its data: `by` whom, and why or how. What is not known is empty."""
+
+    time: str
+    event: ActionEvent
+    by: str
+    model: str
+    version: str
+    digest: str
+    reason: str
+    previous: str
+
+
 class Seal(Document):
     """A segment's last line, unless its process was killed: how many lines are before it."""
 
@@ -71,7 +89,7 @@ class Seal(Document):
     previous: str
 
 
-Line = Opening | Entry | Seal
+Line = Opening | Entry | Action | Seal
 
 
 def chained(body: bytes, previous: str) -> tuple[bytes, str]:
@@ -118,8 +136,21 @@ def parse(line: bytes) -> Line:
     """
     try:
         given = orjson.loads(line)
-        kind = Opening if "format" in given else Seal if "sealed" in given else Entry
-        return kind.model_validate(given)
+        return _kind(given).model_validate(given)
     except (orjson.JSONDecodeError, TypeError, ValidationError):
         # Not the line itself: who altered it may have written anything.
         raise RecordError("not a line of a record") from None
+
+
+def _kind(given: dict[str, object]) -> type[Line]:
+    if "format" in given:
+        return Opening
+    if "sealed" in given:
+        return Seal
+    return Action if "event" in given else Entry
+
+
+def opening(chain: str, segment: int, time: str, key: str, after: Tail | None) -> bytes:
+    """Return the object of a segment's first line."""
+    given = {"format": FORMAT, "chain": chain, "segment": segment, "time": time, "key": key}
+    return orjson.dumps({**given, "after": after.model_dump() if after else None})

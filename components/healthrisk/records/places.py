@@ -1,8 +1,11 @@
 """Where segments are kept: a folder, or below an address of the object store, under the same names in both."""
 
 import io
+import os
+import tempfile
 import urllib.parse
-from datetime import datetime
+from datetime import datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
 
@@ -14,14 +17,16 @@ from urllib3.exceptions import HTTPError
 
 from healthrisk.config import settings
 from healthrisk.errors import StoreError
-from healthrisk.object_store import path_of, s3_client
+from healthrisk.object_store import path_of, s3_client, s3_pool
+
+_OTHERS_WERE_FASTER = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT)
 
 
 class Place(Protocol):
     """Files by name, as `CHAIN/NUMBER.SUFFIX`."""
 
-    def names(self) -> list[str]:
-        """Return the names of all files."""
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the names of all files of the chains whose names begin so."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -30,6 +35,10 @@ class Place(Protocol):
 
     def write(self, name: str, data: bytes, keep_until: datetime) -> None:
         """Write a file, which nobody can remove before that time where the place can see to it."""
+        ...
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file that is not there yet, whole; return False where it is there."""
         ...
 
     def remove(self, name: str) -> None:
@@ -57,8 +66,9 @@ class _Folder:
             raise StoreError(f"record {str(folder)!r}: no such folder")
         self._folder = folder
 
-    def names(self) -> list[str]:
-        return [f"{path.parent.name}/{path.name}" for path in self._folder.glob("*/*") if path.is_file()]
+    def names(self, prefix: str = "") -> list[str]:
+        files = (path for path in self._folder.glob("*/*") if path.is_file())
+        return [f"{path.parent.name}/{path.name}" for path in files if path.parent.name.startswith(prefix)]
 
     def read(self, name: str) -> bytes:
         try:
@@ -72,6 +82,22 @@ class _Folder:
         temporary = path.with_name(f".{path.name}")
         temporary.write_bytes(data)
         temporary.replace(path)
+
+    def create(self, name: str, data: bytes) -> bool:
+        path = self._folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".new") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                # Unlike a rename it takes no other's place.
+                path.hardlink_to(file.name)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StoreError(f"record: {path} cannot be written: {error.strerror}") from error
+        return True
 
     def remove(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
@@ -100,9 +126,10 @@ class _Bucket:
             return True
         return True
 
-    def names(self) -> list[str]:
+    def names(self, prefix: str = "") -> list[str]:
+        begin = self._prefix + prefix
         try:
-            listed = self._client.list_objects(bucket_name=self._bucket, prefix=self._prefix, recursive=True)
+            listed = self._client.list_objects(bucket_name=self._bucket, prefix=begin, recursive=True)
             return [str(item.object_name).removeprefix(self._prefix) for item in listed]
         except (MinioException, HTTPError, ValueError) as error:
             raise StoreError(f"record: bucket {self._bucket} cannot be listed: {error}") from error
@@ -130,6 +157,21 @@ class _Bucket:
             )
         except (MinioException, HTTPError, ValueError) as error:
             raise StoreError(f"record: {self._prefix}{name} cannot be written: {error}") from error
+
+    def create(self, name: str, data: bytes) -> bool:
+        # The client's own call knows no condition; what is signed here is the address alone.
+        try:
+            address = self._client.presigned_put_object(
+                bucket_name=self._bucket, object_name=self._prefix + name, expires=timedelta(minutes=5)
+            )
+            answer = s3_pool().request("PUT", address, body=data, headers={"If-None-Match": "*"})
+        except (MinioException, HTTPError, ValueError) as error:
+            raise StoreError(f"record: {self._prefix}{name} cannot be written: {error}") from error
+        if answer.status in _OTHERS_WERE_FASTER:
+            return False
+        if answer.status != HTTPStatus.OK:
+            raise StoreError(f"record: {self._prefix}{name} cannot be written: the store answers {answer.status}")
+        return True
 
     def remove(self, name: str) -> None:
         try:

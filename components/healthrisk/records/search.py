@@ -1,25 +1,25 @@
-"""Entries of a record by a digest: of the values that were asked about, or of a receipt."""
+"""Entries of a record by a digest, of the values that were asked about or of a receipt; and what was done, by whom."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from healthrisk.documents import Document
 from healthrisk.records import stored
-from healthrisk.records.lines import Entry, RecordError, parse
+from healthrisk.records.lines import Action, ActionEvent, Entry, RecordError, parse
 from healthrisk.records.places import Place
 from healthrisk.records.stored import StoredSegment
 
 
 class Found(Document):
-    """An entry, and where it is."""
+    """An entry or an action, and where it is."""
 
     chain: str
     segment: int
     line: int
-    entry: Entry
+    entry: Entry | Action
 
 
 class FoundEntries(Document):
-    """The entries that were looked for."""
+    """What was looked for."""
 
     found: tuple[Found, ...]
 
@@ -31,10 +31,30 @@ def find(place: Place, digests: Sequence[str]) -> FoundEntries:
         RecordError: a segment or a line cannot be read.
         StoreError: the place does not answer.
     """
-    return FoundEntries(found=tuple(_search(place, [digest.encode() for digest in digests])))
+    wanted = [digest.encode() for digest in digests]
+    lines = _search(place, lambda line: any(digest in line for digest in wanted))
+    return FoundEntries(found=tuple(found for found in lines if isinstance(found.entry, Entry)))
 
 
-def _search(place: Place, wanted: list[bytes]) -> Iterator[Found]:
+def find_actions(
+    place: Place, event: ActionEvent | None = None, model: str | None = None, version: str | None = None
+) -> FoundEntries:
+    """Return what was done: of one kind, or to one version of a model; None is any.
+
+    Raises:
+        RecordError, StoreError: as for `find`.
+    """
+    wanted = {"event": event, "model": model, "version": version}
+
+    def matches(found: Found) -> bool:
+        return isinstance(found.entry, Action) and all(
+            value is None or getattr(found.entry, name) == value for name, value in wanted.items()
+        )
+
+    return FoundEntries(found=tuple(filter(matches, _search(place, lambda line: b'"event":' in line))))
+
+
+def _search(place: Place, wanted: Callable[[bytes], bool]) -> Iterator[Found]:
     for chain in stored.segments(place.names(), place).values():
         for segment in chain:
             try:
@@ -43,7 +63,7 @@ def _search(place: Place, wanted: list[bytes]) -> Iterator[Found]:
                 raise RecordError(f"{segment.name}: {error}") from None
 
 
-def _search_segment(segment: StoredSegment, wanted: list[bytes]) -> Iterator[Found]:
+def _search_segment(segment: StoredSegment, wanted: Callable[[bytes], bool]) -> Iterator[Found]:
     for number, line in enumerate(segment.data().split(b"\n")[:-1], 1):
-        if any(digest in line for digest in wanted) and isinstance(entry := parse(line), Entry):
+        if wanted(line) and isinstance(entry := parse(line), Entry | Action):
             yield Found(chain=segment.chain, segment=segment.number, line=number, entry=entry)

@@ -12,6 +12,7 @@ from healthrisk.bundle.manifest import DataOrigin
 from healthrisk.config import settings
 from healthrisk.data.ingest import IngestRecord
 from healthrisk.errors import BundleError, GateError, SpecError
+from healthrisk.records import actions
 from healthrisk.registry import build, tracking, versions
 from healthrisk.registry.comparison import Comparison, IncomparableError, compare
 from healthrisk.registry.provenance import git_revision
@@ -40,7 +41,8 @@ def register_winner(
     `plots` holds a folder of pictures for each family. With `by_rollout` the winner takes no champion's place yet.
 
     Raises:
-        GateError: the winner fails a gate; its run is logged, nothing is registered.
+        GateError: the winner fails a gate that nobody overrides; its run is logged, nothing is registered.
+        StoreError: an override cannot be put on record; nothing is registered.
         BundleError: the serving form disagrees with scikit-learn.
     """
     # Not where it came from: the same bytes under another name are the same data, and make the same bundle.
@@ -58,9 +60,14 @@ def register_winner(
     unseen = np.vstack([model.out_of_fold, model.probabilities(spec, held_out[0])])
     with scratch_folder(settings().home / "building") as building:
         built = build.build_bundle(spec, building, folder, [train[0], test[0]], judged, decision, data)
+        if override := decision.override:
+            # An override that is not on record is none.
+            said = f"{override.statement}; {'; '.join(override.gates)}"
+            actions.note("gate-overridden", spec.name, digest=built.digest, reason=said)
         uri = store.put(built, settings().bundles)
     compared = _compare(spec, judged, unseen)
     version, standing = versions.register(built, uri, decision, runs[decision.winner], compared, by_rollout=by_rollout)
+    _tell(spec.name, version, standing.reason, decision)
     alias = next((alias for alias in (versions.CHAMPION, versions.CHALLENGER) if alias in version.aliases), "")
     return Registration(
         name=spec.name,
@@ -74,8 +81,16 @@ def register_winner(
     )
 
 
+def _tell(name: str, version: versions.Registered, reason: str, decision: Decision) -> None:
+    """Put the version on record, and its promotion where it is one."""
+    overridden = f"; gates {decision.override.statement}" if decision.override else ""
+    actions.tell("registered", name, version.number, version.digest, reason + overridden)
+    if versions.CHAMPION in version.aliases and reason != versions.ALREADY:
+        actions.tell("promoted", name, version.number, version.digest, reason)
+
+
 def _check_gates(decision: Decision) -> None:
-    if not decision.passed:
+    if not decision.may_register:
         failed = "; ".join(gate.summary for gate in decision.gates if gate.verdict is Verdict.FAILED)
         raise GateError(f"{decision.winner} fails its gates: {failed}; nothing was registered")
 

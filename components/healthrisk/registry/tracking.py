@@ -49,6 +49,7 @@ def log_runs(
             MLFLOW_RUN_NAME: model.family,
             "winner": str(model.family == decision.winner).lower(),
             "gates.passed": str(decision.passed).lower(),
+            **({"gates.override": decision.override.statement} if decision.override else {}),
         }
         run = client.create_run(experiment, tags=tags).info.run_id
         now = int(time.time() * 1000)

@@ -19,6 +19,11 @@ from healthrisk.training.decision import Decision
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+ALREADY = "it is the champion already"
+
+
+# MLflow takes at most 5,000 in a tag.
+_TAG_LETTERS = 4000
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,12 @@ def register(
     metric = decision.metric.name
     score = decision.winning.cross_validation.intervals[metric].mean
     tags = {"uri": uri, "digest": bundle.digest, "family": decision.winner, "metric": metric, "score": repr(score)}
+    if override := decision.override:
+        tags |= {"override.reason": override.reason, "override.by": override.by, "override.at": override.at}
+        tags["override.gates"] = "; ".join(override.gates)[:_TAG_LETTERS]
     version = _find(server, name, bundle.digest) or _create(server, name, uri, run_id, tags)
+    if override:
+        server.update_model_version(name, version.number, f"Gates {override.statement}")
     standing = _standing(bundle, version, comparison, by_rollout=by_rollout)
     server.set_registered_model_alias(name, standing.alias, version.number)
     if standing.alias == CHAMPION and CHALLENGER in version.aliases:
@@ -174,7 +184,7 @@ def _standing(bundle: Bundle, version: Registered, comparison: Comparison | str,
     if current is None:
         return Standing(CHAMPION, "the first version of this model")
     if current.digest == version.digest:
-        return Standing(CHAMPION, "it is the champion already")
+        return Standing(CHAMPION, ALREADY)
     if isinstance(comparison, str):
         reason = f"the previous champion cannot be compared with it: {comparison}"
     elif comparison.challenger_is_better:

@@ -35,10 +35,10 @@ def describe(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) ->
         2: _purpose(spec),
         3: [
             ("Cautioned tasks, situations, populations", " ".join(spec.caveats)),
-            ("Known risks and limitations", LIMIT),
+            ("Known risks and limitations", limits(decision)),
         ],
         4: _development(spec, decision, evidence),
-        5: _process(spec),
+        5: _process(spec, decision),
         6: _external_process(evidence),
         7: _performance(decision, evidence),
         8: _maintenance(),
@@ -64,6 +64,12 @@ def describe(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) ->
 LIMIT = "The model shows how a risk model is built, checked and served. No decision about a patient may rest on it."
 _ROMAN = ("i", "ii", "iii", "iv", "v")
 Listed = list[tuple[str, str | None]]
+
+
+def limits(decision: Decision) -> str:
+    """Return what is known to be wrong with a model, with the gates that were overridden."""
+    override = decision.override
+    return LIMIT if override is None else f"{LIMIT} Gates {override.statement} ({'; '.join(override.gates)})."
 
 
 def _details(spec: DatasetSpec, decision: Decision) -> Listed:
@@ -99,11 +105,12 @@ def _development(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord
     ]
 
 
-def _process(spec: DatasetSpec) -> Listed:
+def _process(spec: DatasetSpec, decision: Decision) -> Listed:
     gates = [_gate(spec, gate) for gate in spec.all_gates]
+    rule = "nothing is registered that fails a gate" + (", but for this model" if decision.override else "")
     bias = "sensitivity and calibration are compared between groups, with intervals; nothing is weighted by group"
     return [
-        ("Approach to fair outputs", f"nothing is registered that fails a gate: {'; '.join(gates)}"),
+        ("Approach to fair outputs", f"{rule}: {'; '.join(gates)}"),
         ("Approach to manage bias", bias if spec.sensitive else None),
     ]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from healthrisk.bundle.manifest import CodeOrigin
 from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.reports import attributes
-from healthrisk.reports.attributes import LIMIT
 from healthrisk.spec import DatasetSpec, GateResult
 from healthrisk.spec.policies import family_name
 from healthrisk.training.decision import Decision
@@ -36,7 +35,7 @@ def render(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord, revi
     """Return the card of an evaluated winner."""
     fields: Fields = [
         *_identity(spec, decision, revision, today),
-        *_use(spec, evidence),
+        *_use(spec, decision, evidence),
         ("TrustIngredients", _trust(spec, decision)),
         ("KeyMetrics", _metrics(spec, decision, evidence)),
         (
@@ -71,7 +70,7 @@ def _identity(spec: DatasetSpec, decision: Decision, revision: str, today: date)
     return [("BasicInfo", developer), ("ReleaseInfo", release), ("ModelSummary", summary)]
 
 
-def _use(spec: DatasetSpec, evidence: EvidenceRecord) -> Fields:
+def _use(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -> Fields:
     """For whom the model is meant and how it is used, and what to beware of."""
     study = spec.study
     directions: Fields = [
@@ -82,7 +81,7 @@ def _use(spec: DatasetSpec, evidence: EvidenceRecord) -> Fields:
         ("CautionedOutOfScopeSettings", " ".join(spec.caveats)),
     ]
     warnings: Fields = [
-        ("KnownRisksAndLimitations", LIMIT),
+        ("KnownRisksAndLimitations", attributes.limits(decision)),
         ("KnownBiasesOrEthicalConsiderations", _biases(evidence)),
         ("ClinicalRiskLevel", ""),
     ]

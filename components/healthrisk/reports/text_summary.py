@@ -29,4 +29,6 @@ def _models(decision: Decision) -> list[str]:
 
 
 def _gates(decision: Decision) -> list[str]:
-    return [f"{'' if place else 'gates':<10}{gate.summary}" for place, gate in enumerate(decision.gates)]
+    said = [f"gates {decision.override.statement}"] if decision.override else []
+    lines = [gate.summary for gate in decision.gates] + said
+    return [f"{'' if place else 'gates':<10}{line}" for place, line in enumerate(lines)]

@@ -8,10 +8,12 @@ from healthrisk.config import level as read_level
 from healthrisk.data.ingest import IngestRecord
 from healthrisk.evidence.gather import add_gates, gather
 from healthrisk.evidence.record import EvidenceRecord
+from healthrisk.records import actor
 from healthrisk.reports.evidence_files import write_report
 from healthrisk.spec import DatasetSpec
 from healthrisk.steps.artifacts import Artifact, read_parts, read_spec
 from healthrisk.training.decision import Decision
+from healthrisk.training.override import override_gates, read_reason
 from healthrisk.training.split import read_common
 from healthrisk.training.train import Trained
 
@@ -45,14 +47,20 @@ def judge_winner(
     test: Artifact,
     seed: int,
     level: str,
+    override: tuple[str, str] = ("", ""),
 ) -> JudgedWinner:
-    """Gather the evidence on the winner that a decision names, and add its gates.
+    """Gather the evidence on the winner that a decision names, and add its gates; `override` is a reason, and whose.
 
     Raises:
-        ConfigError: there is no such level.
+        ConfigError: there is no such level, or the reason is none.
     """
+    reason, by = override
+    if reason:
+        # Before minutes of work, not after them.
+        read_reason(reason)
     parsed, decided = read_spec(spec), Decision.read(Path(decision.path))
     common = read_common(Path(train.path), Path(test.path))
     parts = read_parts(parsed, train, test)
     evidence = gather(parsed, models, decided.winner, *parts, seed, read_level(level), *common)
-    return JudgedWinner(parsed, add_gates(parsed, decided, evidence), evidence)
+    judged = override_gates(add_gates(parsed, decided, evidence), reason, by or actor.current())
+    return JudgedWinner(parsed, judged, evidence)

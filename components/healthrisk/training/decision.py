@@ -83,6 +83,20 @@ class SplitRows(Document):
     test: int
 
 
+class Override(Document):
+    """Who let a model be registered that fails these gates, given in words, when (ISO 8601, UTC) and why."""
+
+    reason: str
+    by: str
+    at: str
+    gates: tuple[str, ...]
+
+    @property
+    def statement(self) -> str:
+        """The override in a sentence."""
+        return f"overridden by {self.by} at {self.at}: {self.reason}"
+
+
 class Decision(Document):
     """The choice among the trained families by the selection metric, and the winner's gates."""
 
@@ -95,11 +109,17 @@ class Decision(Document):
     winner: Family
     gates: tuple[GateResult, ...]
     models: dict[Family, ModelFigures]
+    override: Override | None = None
 
     @property
     def passed(self) -> bool:
         """True if no gate failed; one that is inconclusive did not."""
         return all(gate.verdict is not Verdict.FAILED for gate in self.gates)
+
+    @property
+    def may_register(self) -> bool:
+        """True if no gate failed, or those that did are overridden."""
+        return self.passed or self.override is not None
 
     @property
     def winning(self) -> ModelFigures:
