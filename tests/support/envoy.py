@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ TEMPLATE = ROOT / "manifests" / "gateway" / "route" / "http-route.yaml"
 _TYPES = "type.googleapis.com/envoy."
 _HTTP = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 Document = dict[str, Any]
+Rank = tuple[bool, int, bool, int]
 
 
 @dataclass
@@ -42,7 +43,11 @@ class Envoy:
 
     def share(self, route: Document) -> None:
         """Route as an HTTPRoute says, once Envoy has taken it in."""
-        virtual = {"name": "model", "domains": ["*"], "routes": routes(route)}
+        self.serve(routes(route))
+
+    def serve(self, made: list[Document]) -> None:
+        """Route by Envoy's own routes, once it has taken them in."""
+        virtual = {"name": "model", "domains": ["*"], "routes": made}
         self._write(
             "routes", f"{_TYPES}config.route.v3.RouteConfiguration", {"name": "routes", "virtual_hosts": [virtual]}
         )
@@ -72,15 +77,15 @@ class Envoy:
 
 
 @contextmanager
-def envoy(folder: Path, backends: dict[str, str]) -> Iterator[Envoy]:
-    """Run an Envoy whose backends lead to these addresses; it has no route yet."""
+def envoy(folder: Path, backends: dict[str, str], filters: Sequence[Document] = ()) -> Iterator[Envoy]:
+    """Run an Envoy whose backends lead to these addresses, with filters before its router; it has no route yet."""
     if not BINARY.exists():
         pytest.skip("there is no Envoy here: make test-tools")
     proxy = Envoy(folder, *free_ports(2))
     for name, url in backends.items():
         proxy.lead(name, url)
     proxy.share({"spec": {"rules": []}})
-    (folder / "bootstrap.json").write_text(json.dumps(_bootstrap(proxy, list(backends))))
+    (folder / "bootstrap.json").write_text(json.dumps(_bootstrap(proxy, list(backends), filters)))
     command = [BINARY, "--config-path", folder / "bootstrap.json", "--log-level", "warning", "--concurrency", "1"]
     command += ["--disable-hot-restart", "--log-path", folder / "log"]
     with subprocess.Popen(command, start_new_session=True) as process:
@@ -95,24 +100,30 @@ def envoy(folder: Path, backends: dict[str, str]) -> Iterator[Envoy]:
 
 def routes(route: Document) -> list[Document]:
     """Return what an HTTPRoute's rules are to Envoy, in the order that Gateway API gives them."""
-    made = [
+    return [one for _, one in sorted(ranked(route), key=lambda pair: pair[0])]
+
+
+def ranked(route: Document) -> list[tuple[Rank, Document]]:
+    """Return what an HTTPRoute's rules are to Envoy, each with its rank among those of all routes."""
+    return [
         (_rank(match), {"match": _match(match), "route": _route(rule)})
         for rule in route["spec"]["rules"]
         for match in rule["matches"]
     ]
-    return [one for _, one in sorted(made, key=lambda pair: pair[0])]
 
 
-def _rank(match: Document) -> tuple[bool, int, int]:
-    """An exact path first, then the longer prefix, then who asks for more headers; of equals the first."""
+def _rank(match: Document) -> Rank:
+    """An exact path first, then the longer prefix, a method, then who asks for more headers; of equals the first."""
     path = match["path"]
-    return path["type"] != "Exact", -len(path["value"]), -len(match.get("headers", []))
+    return path["type"] != "Exact", -len(path["value"]), "method" not in match, -len(match.get("headers", []))
 
 
 def _match(match: Document) -> Document:
-    path, headers = match["path"], match.get("headers", [])
-    kind = "path" if path["type"] == "Exact" else "path_separated_prefix"
-    return {kind: path["value"], "headers": [_header(header) for header in headers]}
+    path, headers = match["path"], [_header(header) for header in match.get("headers", [])]
+    if method := match.get("method"):
+        headers.append(_header({"name": ":method", "type": "Exact", "value": method}))
+    kind = "path" if path["type"] == "Exact" else "prefix" if path["value"] == "/" else "path_separated_prefix"
+    return {kind: path["value"], "headers": headers}
 
 
 def _header(header: Document) -> Document:
@@ -134,7 +145,7 @@ def _route(rule: Document) -> Document:
     }
 
 
-def _bootstrap(proxy: Envoy, backends: list[str]) -> Document:
+def _bootstrap(proxy: Envoy, backends: list[str], filters: Sequence[Document]) -> Document:
     def file(name: str) -> Document:
         path = {"path": str(proxy.folder / f"{name}.json"), "watched_directory": {"path": str(proxy.folder)}}
         return {"resource_api_version": "V3", "path_config_source": path}
@@ -144,7 +155,7 @@ def _bootstrap(proxy: Envoy, backends: list[str]) -> Document:
 
     router = {"name": "router", "typed_config": {"@type": f"{_TYPES}extensions.filters.http.router.v3.Router"}}
     manager = {"stat_prefix": "in", "rds": {"route_config_name": "routes", "config_source": file("routes")}}
-    config = {"@type": f"{_TYPES}{_HTTP}", **manager, "http_filters": [router]}
+    config = {"@type": f"{_TYPES}{_HTTP}", **manager, "http_filters": [*filters, router]}
     listener = {"name": "http", "address": address(proxy.port)}
     clusters = [
         {
