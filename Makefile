@@ -17,7 +17,7 @@ DURATION ?= 30
 WORKERS ?= $(shell $(PYTHON) -c "import os; print(2 * os.cpu_count())")
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load backup restore benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture
+.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load backup restore drill benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture data-table
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -83,6 +83,9 @@ pin: ## write the pins of images and of upstream's manifests from kind/versions.
 network-picture: $(READY) ## draw manifests/network.svg anew from the network policies
 	@python manifests/draw.py
 
+data-table: $(READY) ## write the table of manifests/data-protection.md anew from the manifests
+	@python manifests/kept.py
+
 mirror: ## gather in OUT=FOLDER all that MIRROR=FOLDER of kind-up and platform needs of the network
 	@manifests/mirror $(OUT)
 	@kind/save $(OUT)
@@ -112,6 +115,9 @@ backup: $(READY) ## back up HEALTHRISK_HOME to TO=FOLDER while it may be in use;
 restore: $(READY) ## make HEALTHRISK_HOME, which is empty, of FROM=BACKUP, or of the newest in a folder of them
 	@test -n "$(FROM)" || { echo "error: make restore FROM=BACKUP"; exit 1; }
 	@python -m healthrisk restore "$(FROM)"
+
+drill: $(READY) ## lose a PostgreSQL, an S3 server and a home, and have them answer again; refuse backups that are altered or cut
+	@pytest --verbose --durations=0 tests/operations/test_cluster_backup.py tests/operations/test_backup.py
 
 pictures: $(READY) ## take the README's pictures of the newest report; then look at them
 	@python tests/take_pictures.py .github/pictures
