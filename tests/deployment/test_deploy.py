@@ -129,7 +129,7 @@ def test_roll_back(registered: list[Deployed]) -> None:
     assert cluster.services[NAME] == (registered[0], None)
     assert cluster.routes == {NAME}
     assert champion() == "1"
-    assert (done_to("2"), done_to("1")) == ([("rolled-back", "rolled back: by hand")], [("deployed", "serving")])
+    assert (done_to("2"), done_to("1")) == ([("rolled-back", "by hand")], [("deployed", "serving")])
     assert versions.client().get_model_version(NAME, "2").tags["deployment.by"] == actor.current()
     with pytest.raises(DeployError, match="there is no previous version to go back to"):
         deploy.rollback(cluster, NAME)

@@ -169,25 +169,34 @@ def serve(cluster: Cluster, name: str, version: Deployed, previous: Deployed | N
 def _roll_back(
     cluster: Cluster, name: str, version: Deployed, previous: Deployed | None, reason: str, seconds: float
 ) -> None:
-    # The registry first: should the previous version not come up either, it must not be called the champion's rival.
-    record(name, version.number, f"rolled back: {reason}", "rolled-back")
-    if previous is None:
-        versions.client().delete_registered_model_alias(name, versions.CHAMPION)
-        cluster.delete(name)
-        return
-    versions.client().set_registered_model_alias(name, versions.CHAMPION, previous.number)
-    serve(cluster, name, previous, None, seconds)
-    record(name, previous.number, "serving", "deployed")
+    try:
+        # The registry first: should the previous version not come up either, it must not be called the rival.
+        _tag(name, version.number, f"rolled back: {reason}")
+        if previous is None:
+            versions.client().delete_registered_model_alias(name, versions.CHAMPION)
+            cluster.delete(name)
+            return
+        versions.client().set_registered_model_alias(name, versions.CHAMPION, previous.number)
+        serve(cluster, name, previous, None, seconds)
+        record(name, previous.number, "serving", "deployed")
+    finally:
+        # Last: the place of the record may be what is away, and is tried for minutes.
+        actions.tell("rolled-back", name, version.number, version.digest, reason)
 
 
 def record(name: str, number: str, what: str, event: ActionEvent, figures: dict[str, float] | None = None) -> None:
-    """Write into the record and on the registered version what became of it, and who did it.
+    """Write on the registered version and into the record what became of it, and who did it.
 
     Raises:
         StoreError: the registry does not answer.
     """
-    # First: the registry may be what is away.
-    actions.tell(event, name, number, reason=what)
+    try:
+        _tag(name, number, what, figures)
+    finally:
+        actions.tell(event, name, number, reason=what)
+
+
+def _tag(name: str, number: str, what: str, figures: dict[str, float] | None = None) -> None:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     # MLflow takes at most 5,000 characters in a tag.
     tags = {"deployment": what[:4000], "deployment.at": now, "deployment.by": actor.current(), **(figures or {})}

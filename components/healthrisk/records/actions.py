@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime
 
 import orjson
+from pydantic import ValidationError
 
 from healthrisk.config import settings
 from healthrisk.errors import HealthriskError, StoreError
@@ -78,7 +79,12 @@ def _tail(place: Place, chain: str, names: list[str]) -> Tail | None:
             return tail
         raise RecordError(f"{last.name}: it has no line")
     carried = stored.carried_name(chain)
-    return Tail.model_validate_json(place.read(carried)) if carried in names else None
+    if carried not in names:
+        return None
+    try:
+        return Tail.model_validate_json(place.read(carried))
+    except ValidationError:
+        raise RecordError(f"{carried} does not say how the chain ends") from None
 
 
 def _segment(chain: str, number: int, tail: Tail | None, body: bytes) -> bytes:
