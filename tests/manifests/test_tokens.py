@@ -163,6 +163,7 @@ def test_no_token_but_the_issuer_s_own_lets_anybody_in(door: Envoy, issuers: tup
         assert answer.status_code == 401, name
         assert said in answer.text, (name, answer.text)
     assert ask(door, "POST", f"{MODEL}/infer", good).status_code == 200
+    assert ask(door, "POST", f"{MODEL}/infer?access_token={good}", None).status_code == 401
 
 
 def test_the_listener_is_beside_the_one_with_api_keys(documents: list[Document]) -> None:

@@ -39,6 +39,9 @@ def _provider(provider: Document, issuer: str) -> Document:
         "issuer": provider["issuer"],
         "audiences": provider["audiences"],
         "forward": True,
+        "from_headers": [
+            {"name": one["name"], "value_prefix": one["valuePrefix"]} for one in provider["extractFrom"]["headers"]
+        ],
         "payload_in_metadata": provider["name"],
         "claim_to_headers": [
             {"claim_name": one["claim"], "header_name": one["header"]} for one in provider["claimToHeaders"]
