@@ -41,7 +41,7 @@ def wire(
     known: dict[str, Any] = {"spec": read, "train": parts.outputs["train"], "test": parts.outputs["test"], **models}
     record = table.outputs["record"]
     chosen = evaluate(seed=seed, **known).set_display_name(titles.EVALUATE)
-    how = {"seed": seed, "level": level, "override_gate": override_gate, "override_by": override_by}
+    how: dict[str, Any] = {"seed": seed, "level": level, "override_gate": override_gate, "override_by": override_by}
     judged = evidence(record=record, decision=chosen.outputs["decision"], **how, **known)
     judged.set_display_name(titles.EVIDENCE)
     written = {"decision": judged.outputs["judged"], **{name: judged.outputs[name] for name in ("page", "plots")}}

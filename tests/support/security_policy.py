@@ -14,7 +14,8 @@ _ACTIONS = {"Allow": "ALLOW", "Deny": "DENY"}
 
 def filters(policies: list[Document], issuer: str) -> list[Document]:
     """Return the filters of a listener with these policies; `issuer` is the cluster that the keys come from."""
-    providers, requirements = {}, {}
+    providers: Document = {}
+    requirements: Document = {}
     for policy in policies:
         name = policy["metadata"]["name"]
         (provider,) = policy["spec"]["jwt"]["providers"]
@@ -94,7 +95,7 @@ def _claim(rule: Document) -> Any:
 
 
 def _value(claim: Document, value: str) -> Document:
-    said = {"string_match": {"exact": value}}
+    said: Document = {"string_match": {"exact": value}}
     if claim["valueType"] == "StringArray":
         said = {"list_match": {"one_of": said}}
     kind = {"@type": f"{_TYPES}extensions.matching.input_matchers.metadata.v3.Metadata", "value": said}
