@@ -80,16 +80,21 @@ class _Carrier:
 
     def sign(self, chain: list[StoredSegment]) -> Iterator[int]:
         """Yield the number of each segment that a process wrote to the place itself, once it is signed."""
-        last: Tail | None = None
+        before: StoredSegment | None = None
         for own in chain:
             plain, signed = (file_name(own.chain, own.number, suffix) for suffix in (PLAIN, SIGNED))
-            if signed in self._kept:
-                last = signature.read_signed(self._to.read(signed)).statement.tail
-            else:
-                last = self._segment(own, own.data(), last)
-                yield own.number
             if plain in self._kept:
+                if signed not in self._kept:
+                    self._segment(own, own.data(), self._tail(before))
+                    yield own.number
                 self._to.remove(plain)
+            before = own
+
+    def _tail(self, segment: StoredSegment | None) -> Tail | None:
+        if segment is None:
+            return None
+        signed = self._to.read(file_name(segment.chain, segment.number, SIGNED))
+        return signature.read_signed(signed).statement.tail
 
     def _segment(self, own: StoredSegment, data: bytes, after: Tail | None) -> Tail:
         try:

@@ -87,7 +87,7 @@ class _Folder:
         path = self._folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".new") as file:
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
