@@ -129,8 +129,15 @@ def test_a_challenger_answers_to_its_models_name_and_is_counted_under_its_own(co
             assert stub.ModelReady(pb.ModelReadyRequest(name="risk"), timeout=ANSWER).ready
             described = stub.ModelMetadata(pb.ModelMetadataRequest(name="risk"), timeout=ANSWER)
             assert described.name == "risk"
+        page = http.get(transformer.metrics).text
         counted = r'^prediction_requests_total\{code="200",model="risk-challenger",protocol="v1",.*\} 1\.0$'
-        assert re.search(counted, http.get(transformer.metrics).text, re.MULTILINE)
+        assert re.search(counted, page, re.MULTILINE)
+        # By which a rollout sees drift: its rows are not the champion's.
+        own = re.findall(
+            r'^predictions_by_class_total\{class="\d",model="(.*?)",version=".*"\} (.*)$', page, re.MULTILINE
+        )
+        assert {name for name, _ in own} == {"risk-challenger"}
+        assert sum(float(count) for _, count in own) == len(rows)
     finally:
         predictor.end()
         transformer.end()

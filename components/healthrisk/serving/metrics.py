@@ -56,7 +56,7 @@ class ServerMetrics:
     """Requests, latency, rejections and the hop to the predictor, for one model and version."""
 
     def __init__(self, model: str, bundle: Bundle, registry: CollectorRegistry = REGISTRY) -> None:
-        self._model, self._version = model, bundle.version
+        self.model, self._version = model, bundle.version
         self.tally = Tally()
         self._requests = Counter(
             "prediction_requests_total",
@@ -110,7 +110,7 @@ class ServerMetrics:
         counter.inc()
 
     def _of(self, protocol: str, code: int) -> Any:
-        return self._requests.labels(self._model, self._version, protocol, str(code))
+        return self._requests.labels(self.model, self._version, protocol, str(code))
 
     def refused(self, protocol: str, code: int) -> None:
         """Count one request that was refused before the model was asked."""
@@ -118,11 +118,11 @@ class ServerMetrics:
 
     def rejected(self, reason: str) -> None:
         """Count one request that got no prediction."""
-        self._rejected.labels(self._model, reason).inc()
+        self._rejected.labels(self.model, reason).inc()
 
     def hop_failed(self, reason: str) -> None:
         """Count one failed call of the predictor."""
-        self._hop_errors.labels(self._model, reason).inc()
+        self._hop_errors.labels(self.model, reason).inc()
 
 
 class Distributions(Collector):

@@ -42,7 +42,7 @@ class Transformer(RowModel):
         self._issuer, self._trial = issuer, trial
         self._predictor = predictor
         self._metrics = metrics
-        self._distributions = Distributions(name, bundle)
+        self._distributions = Distributions(metrics.model, bundle)
         # A row as it waits for the predictor: its values, its model inputs, and room for its probabilities.
         self._row_bytes = 8 * len(bundle.spec.features) + 4 * len(bundle.preprocessor.outputs) + 64
         if issuer:
