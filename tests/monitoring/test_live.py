@@ -17,7 +17,7 @@ from healthrisk.monitoring import live_section, served_predictions
 from healthrisk.monitoring.estimate import BLIND
 from healthrisk.monitoring.live_gauges import LiveGauges
 from healthrisk.monitoring.outcome_intake import OutcomeIntake, Returned
-from healthrisk.monitoring.outcome_store import OutcomeStore, ServedCell
+from healthrisk.monitoring.outcome_store import Cell, OutcomeStore, ServedCell
 from healthrisk.monitoring.performance import LivePerformance, assess
 from healthrisk.monitoring.performance_table import lines
 from healthrisk.monitoring.version_comparison import Difference
@@ -128,29 +128,65 @@ def test_versions_stand_side_by_side(store: OutcomeStore, bundle: Bundle, bundle
     bundles = {one.digest: one for one in (bundle, forest)}
     intake = OutcomeIntake(store, (KEY.encode(),), lambda _, digest: bundles[digest])
 
+    def known_now() -> LivePerformance:
+        return assess(store.counts("heart-disease"), {}, lambda _, digest: bundles[digest])
+
     def pair() -> tuple[Difference, ...]:
-        known = assess(store.counts("heart-disease"), {}, lambda _, digest: bundles[digest])
-        return known.differences
+        return known_now().differences
 
     intake.take([Returned(**one) for one in outcomes_of(bundle)])
     intake.take([Returned(**one) for one in outcomes_of(forest)[:20]])
-    assert pair() == (), "twenty outcomes are too few to be judged"
+    (begun,) = pair()
+    assert (begun.roc_auc, begun.outcomes) == (None, (20, 303)), "twenty outcomes are too few to be judged"
+    assert "too few outcomes yet, each by its own patients of 20" in "\n".join(lines(known_now()))
     intake.take([Returned(**one) for one in outcomes_of(forest)[:150]])
     (before,) = pair()
     assert (before.version, before.other) == (forest.version, bundle.version)
-    known = assess(store.counts("heart-disease"), {}, lambda _, digest: bundles[digest])
+    known = known_now()
     areas = {
         version.version: next(one.live.roc_auc.mean for one in version.slices if not one.month)
         for version in known.versions
     }
     assert before.roc_auc.mean == pytest.approx(areas[forest.version] - areas[bundle.version])
     assert before.roc_auc.low < before.roc_auc.mean < before.roc_auc.high
-    # What has come back need not come again.
-    assert before.needed > 0
+    # What has come back need not come again; and how they vary is about what validation has said.
+    assert 0 < before.needed < begun.needed
     intake.take([Returned(**one) for one in outcomes_of(forest)[:250]])
     assert pair()[0].needed < before.needed
     shown = "\n".join(lines(known))
     assert f"version {forest.version} less {bundle.version}: ROC AUC" in shown
+
+
+def test_versions_are_compared_by_months_in_which_both_answered(
+    store: OutcomeStore, bundle: Bundle, bundle_of: Callable[..., Bundle]
+) -> None:
+    forest = bundle_of("heart-disease", "random_forest")
+    bundles = {one.digest: one for one in (bundle, forest)}
+    OutcomeIntake(store, (KEY.encode(),), lambda _, digest: bundles[digest]).take(
+        [Returned(**one) for own in bundles.values() for one in outcomes_of(own)]
+    )
+    counts = store.counts("heart-disease")
+
+    def compared(counts: dict[Cell, int], served: dict[ServedCell, int] | None = None) -> tuple[Difference, ...]:
+        return assess(counts, served or {}, lambda _, digest: bundles[digest]).differences
+
+    (same,) = compared(counts)
+    earlier = {
+        cell._replace(month="2020-01", happened=not cell.happened): 2 * count
+        for cell, count in counts.items()
+        if cell.digest == bundle.digest
+    }
+    (beside,) = compared(counts | earlier)
+    assert (beside.version, beside.other) == (forest.version, bundle.version), "it has the most outcomes now"
+    sign = 1 if same.version == forest.version else -1
+    assert beside.roc_auc.mean == pytest.approx(sign * same.roc_auc.mean), "what was before is nobody's fault"
+    assert beside.outcomes == (303, 303)
+    assert compared({cell: count for cell, count in counts.items() if cell.digest == forest.digest} | earlier) == ()
+    # Served in the same month, and none of its outcomes has come back.
+    none_yet = {cell: count for cell, count in counts.items() if cell.digest == bundle.digest}
+    (waiting,) = compared(none_yet, served_counts(forest))
+    assert (waiting.outcomes, waiting.roc_auc) == ((0, 303), None)
+    assert waiting.needed > 0
 
 
 def test_gauges_are_the_figures(store: OutcomeStore, bundle: Bundle) -> None:

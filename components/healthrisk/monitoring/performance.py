@@ -14,7 +14,7 @@ from healthrisk.monitoring.alarm import AlarmState
 from healthrisk.monitoring.estimate import Estimated, estimate
 from healthrisk.monitoring.figures import Bins, Counts, Performance, Within, measure
 from healthrisk.monitoring.outcome_store import Cell, ServedCell
-from healthrisk.monitoring.version_comparison import Difference, differences
+from healthrisk.monitoring.version_comparison import Difference, Side, differences
 from healthrisk.receipts import probability_bins
 from healthrisk.receipts.validation_bins import MIDDLES
 from healthrisk.spec import DatasetSpec
@@ -65,7 +65,7 @@ class VersionPerformance(Document):
 
 
 class LivePerformance(Document):
-    """What outcomes say of each version of a model, and of versions side by side where there are enough."""
+    """What outcomes say of each version of a model, and of versions side by side that answered in the same months."""
 
     versions: tuple[VersionPerformance, ...]
     differences: tuple[Difference, ...] = ()
@@ -87,10 +87,10 @@ def assess(
         predicted[one.model, one.digest][one] = count
     known = sorted(versions.keys() | predicted.keys())
     bundles = {version: open_version(*version) for version in known}
-    everybody = {bundle.version: _everybody(bundle, versions[version]) for version, bundle in bundles.items()}
+    sides = {bundle.version: _side(bundle, versions[key], predicted[key]) for key, bundle in bundles.items()}
     return LivePerformance(
         versions=tuple(_assess(bundle, versions[version], predicted[version]) for version, bundle in bundles.items()),
-        differences=differences({name: bins for name, bins in everybody.items() if bins is not None}),
+        differences=differences(sides),
     )
 
 
@@ -108,13 +108,15 @@ def validated_bins(bundle: Bundle, label: str) -> Groups:
     }
 
 
-def _everybody(bundle: Bundle, cells: Mapping[Cell, int]) -> Bins | None:
-    """Return the counts of the event in all months, or None where they are too few to be judged."""
-    counted = [
-        (cell, count) for cell, count in cells.items() if cell.label == probability_bins.EVENT and not cell.grouping
-    ]
-    bins = _bins(counted, validated_bins(bundle, probability_bins.EVENT).get(("", ""), _NOTHING))
-    return bins if min(bins.events.sum(), bins.others.sum()) >= max(bundle.spec.evidence.min_cases, 1) else None
+def _side(bundle: Bundle, cells: Mapping[Cell, int], served: Mapping[ServedCell, int]) -> Side:
+    """Return everybody's outcomes of the event, by each month in which the version is known to have answered."""
+    known = validated_bins(bundle, probability_bins.EVENT).get(("", ""), _NOTHING)
+    months: dict[str, list[tuple[Cell, int]]] = {f"{cell.day:%Y-%m}": [] for cell in served}
+    for cell, count in cells.items():
+        if cell.label == probability_bins.EVENT and not cell.grouping:
+            months.setdefault(cell.month, []).append((cell, count))
+    by_month = {month: _bins(counted, known) for month, counted in months.items()}
+    return Side(by_month, known, bundle.spec.evidence.min_cases)
 
 
 def _assess(bundle: Bundle, cells: Mapping[Cell, int], served: Mapping[ServedCell, int]) -> VersionPerformance:

@@ -34,9 +34,16 @@ def lines(performance: LivePerformance) -> Iterator[str]:
             yield from _predictions(one)
     for pair in performance.differences:
         yield ""
-        area = _interval(pair.roc_auc, 3)
-        yield f"version {pair.version} less {pair.other}: ROC AUC {area}, each by its own patients"
-        yield f"  a difference of .05 takes {pair.needed} more outcomes of each, for a power of .8"
+        area = f"ROC AUC {_interval(pair.roc_auc, 3)}" if pair.roc_auc else "too few outcomes yet"
+        yield f"version {pair.version} less {pair.other}: {area}, each by its own patients of {_months(pair.months)}"
+        needed = (
+            "" if pair.needed is None else f"; a difference of .05 takes {pair.needed} more of each, for a power of .8"
+        )
+        yield f"  {pair.outcomes[0]} and {pair.outcomes[1]} outcomes{needed}"
+
+
+def _months(months: tuple[str, ...]) -> str:
+    return months[0] if len(months) == 1 else f"{len(months)} months from {months[0]} to {months[-1]}"
 
 
 def _alarm(state: AlarmState | None) -> str:

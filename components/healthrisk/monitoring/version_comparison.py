@@ -1,12 +1,15 @@
 """Versions side by side, each by the outcomes of its own patients: how far their areas lie apart.
 
-Fair where chance decided who met which version, as a route's weights do. An interval is that of one look: who looks
-every day and stops at the first that leaves out 0 finds differences where there are none.
+Fair where chance decided who met which version, as a route's weights do; so it is of the months in which both answered.
+An interval is that of one look: who looks every day and stops at the first that leaves out 0 finds differences where
+there are none.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 
 from healthrisk.documents import Document
@@ -18,34 +21,85 @@ SMALLEST = 0.05
 
 
 class Difference(Document):
-    """The area of `version` less that of `other`, by their short names.
+    """The area of `version` less that of `other`, by their short names, of predictions of the months that both share.
 
-    `needed` is how many more outcomes of each it takes until a difference of .05 is found with a power of .8.
+    `outcomes` are those of each. `roc_auc` is None where they are too few to be judged. `needed` is how many more of
+    each it takes until a difference of .05 is found with a power of .8, by how outcomes vary so far or, where they are
+    too few, varied in validation; None where that is not known either.
     """
 
     version: str
     other: str
-    roc_auc: Estimate
-    needed: int
+    months: tuple[str, ...]
+    outcomes: tuple[int, int]
+    roc_auc: Estimate | None
+    needed: int | None
 
 
-def differences(versions: Mapping[str, Bins]) -> tuple[Difference, ...]:
-    """Return how versions, by short name, differ from the one with the most outcomes; both outcomes must occur."""
+@dataclass(frozen=True)
+class Side:
+    """A version: its outcomes by each month of prediction in which it answered, validation's, and how few are none."""
+
+    months: Mapping[str, Bins]
+    validated: Bins
+    least: int
+
+    def within(self, months: Sequence[str]) -> Bins:
+        """Return the outcomes of some months together."""
+        chosen = [self.months[month] for month in months]
+        counts = np.sum([[one.events, one.others] for one in chosen], axis=0)
+        return self.validated.of(counts[0], counts[1])
+
+    def is_enough(self, bins: Bins) -> bool:
+        """Say whether figures of these outcomes may be judged."""
+        return _scarcer(bins) >= max(self.least, 1)
+
+    def variance(self, bins: Bins) -> float | None:
+        """Return the variance of the area of one outcome, or None where too little is known."""
+        known = bins if self.is_enough(bins) else self.validated
+        return area_and_error(known)[1] ** 2 * float(known.rows.sum()) if _scarcer(known) > 1 else None
+
+
+def differences(versions: Mapping[str, Side]) -> tuple[Difference, ...]:
+    """Return how versions, by short name, differ from the one with the most outcomes, where they share a month."""
     if not versions:
         return ()
-    most = max(versions, key=lambda name: float(versions[name].rows.sum()))
-    return tuple(_difference(name, most, versions[name], versions[most]) for name in versions if name != most)
+    most = max(versions, key=lambda name: sum(float(bins.rows.sum()) for bins in versions[name].months.values()))
+    pairs = [(name, sorted(versions[name].months.keys() & versions[most].months.keys())) for name in versions]
+    return tuple(
+        _difference(name, most, versions[name], versions[most], months)
+        for name, months in pairs
+        if months and name != most
+    )
 
 
-def _difference(version: str, other: str, own: Bins, others: Bins) -> Difference:
-    errors = [area_and_error(bins)[1] for bins in (own, others)]
-    outcomes = [float(bins.rows.sum()) for bins in (own, others)]
-    # The variance of the difference, were there one outcome of each.
-    variance = sum(error**2 * count for error, count in zip(errors, outcomes, strict=True))
+def _difference(version: str, other: str, own: Side, others: Side, months: Sequence[str]) -> Difference:
+    pair = [(side, side.within(months)) for side in (own, others)]
+    outcomes = [round(float(bins.rows.sum())) for _, bins in pair]
+    estimate = None
+    if all(side.is_enough(bins) for side, bins in pair):
+        areas, errors = ([of(bins) for _, bins in pair] for of in (_area, _error))
+        estimate = wald(areas[0] - areas[1], math.hypot(*errors))
+    variances = [variance for side, bins in pair if (variance := side.variance(bins)) is not None]
     z = float(stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(POWER))
+    whole = math.ceil(sum(variances) * (z / SMALLEST) ** 2) if len(variances) == len(pair) else None
     return Difference(
         version=version,
         other=other,
-        roc_auc=wald(area(own).mean - area(others).mean, math.hypot(*errors)),
-        needed=max(0, math.ceil(variance * (z / SMALLEST) ** 2) - int(min(outcomes))),
+        months=tuple(months),
+        outcomes=(outcomes[0], outcomes[1]),
+        roc_auc=estimate,
+        needed=None if whole is None else max(0, whole - min(outcomes)),
     )
+
+
+def _area(bins: Bins) -> float:
+    return area(bins).mean
+
+
+def _error(bins: Bins) -> float:
+    return area_and_error(bins)[1]
+
+
+def _scarcer(bins: Bins) -> float:
+    return min(float(bins.events.sum()), float(bins.others.sum()))

@@ -30,6 +30,10 @@ class SensitiveGroups:
 
     def places(self, matrix: NDArray[np.float64]) -> list[tuple[int, ...]]:
         """Return, for each row of an encoded matrix [rows, features], its place in each column's groups."""
+        if len(matrix) == 1:
+            # Of one row a slice of each column costs more than the whole row as a list.
+            (row,) = matrix.tolist()
+            return [tuple([places[row[feature]] for feature, places in self._places])]
         columns = [[places[value] for value in matrix[:, feature].tolist()] for feature, places in self._places]
         return list(zip(*columns, strict=True)) if columns else [()] * len(matrix)
 
