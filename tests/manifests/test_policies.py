@@ -115,13 +115,15 @@ def test_metrics_have_a_port_that_prometheus_alone_reaches(part: str, render: Re
 @pytest.mark.parametrize("part", OVERLAYS)
 def test_everything_has_a_namespace_or_is_cluster_wide(part: str, render: Render) -> None:
     wide = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+    # Where runs are: what their pods read, and who of the staff may start them.
+    beside_runs = {("ConfigMap", "healthrisk"), ("Role", "trainer"), ("RoleBinding", "trainer")}
     for document in render(part):
         namespace = document["metadata"].get("namespace")
         name = (document["kind"], document["metadata"]["name"])
         if document["kind"] in wide:
             assert namespace is None, name
         else:
-            assert namespace == "healthrisk" or (name == ("ConfigMap", "healthrisk") and namespace == "kubeflow"), name
+            assert namespace == "healthrisk" or (name in beside_runs and namespace == "kubeflow"), name
 
 
 def test_overlays_differ(render: Render) -> None:
