@@ -1,23 +1,39 @@
-"""OpenMP's threads: one on small tables, and on large ones those that the machine has to spare."""
+"""Threads of BLAS and OpenMP: one on small tables, and on large ones those that the machine has to spare."""
+
+from collections.abc import Iterator
 
 import joblib
-from threadpoolctl import threadpool_info
+import pytest
+
+# What brings BLAS and OpenMP.
+import sklearn.ensemble  # noqa: F401
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from healthrisk.training import threads
 
 
-def openmp() -> set[int]:
-    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"}
+def threads_of(api: str) -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == api}
 
 
-def test_a_small_table_has_one_thread() -> None:
+@pytest.fixture(autouse=True)
+def _all_threads() -> Iterator[None]:
+    """As in a process that nobody limits."""
+    with threadpool_limits(2 * joblib.cpu_count()):
+        yield
+
+
+@pytest.mark.parametrize("api", ["blas", "openmp"])
+def test_a_small_table_has_one_thread(api: str) -> None:
+    assert threads_of(api) - {1}
     with threads.for_rows(1000):
-        assert openmp() <= {1}
+        assert threads_of(api) == {1}
 
 
-def test_a_large_table_has_no_more_than_the_idle_cores() -> None:
+@pytest.mark.parametrize("api", ["blas", "openmp"])
+def test_a_large_table_has_no_more_than_the_idle_cores(api: str) -> None:
     cores = joblib.cpu_count()
     assert threads.idle_cores(0) == cores
     assert threads.idle_cores(cores) == threads.idle_cores(20 * cores) == 1
     with threads.for_rows(threads.ROWS_WORTH_A_THREAD):
-        assert openmp() <= set(range(1, cores + 1))
+        assert threads_of(api) <= set(range(1, cores + 1))

@@ -34,7 +34,7 @@ from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.evidence.scale_documents import RungSize, Sampled
 from healthrisk.spec import DatasetSpec, Family, GateResult
 from healthrisk.spec.metric import SITE_ROC_AUC, SUSPECT_LABELS
-from healthrisk.training import sampling
+from healthrisk.training import sampling, threads
 from healthrisk.training.decision import Decision
 from healthrisk.training.grouping import Groups
 from healthrisk.training.intervals import Estimate, proportion
@@ -77,8 +77,9 @@ def gather(
         None if groups is None else groups[rows],
         None if places is None else places[rows],
     )
-    record = _gather_quick(case, train, test, {model.family: model.record.search for model in models})
-    return _add_full(case, [model.family for model in models], record) if level == "full" else record
+    with threads.for_rows(len(rows)):
+        record = _gather_quick(case, train, test, {model.family: model.record.search for model in models})
+        return _add_full(case, [model.family for model in models], record) if level == "full" else record
 
 
 @dataclass(frozen=True)
