@@ -34,6 +34,7 @@ def test_body_mass_index_alone_scores_919(obesity: tuple[DatasetSpec, Part]) -> 
     assert figures.everywhere.low < 0.919 < figures.everywhere.high
 
 
+@pytest.mark.slow
 def test_without_height_and_weight_obesity_is_harder(obesity: tuple[DatasetSpec, Part]) -> None:
     spec, part = obesity
     (core,) = spec.evidence.ablations

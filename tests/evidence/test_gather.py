@@ -1,6 +1,5 @@
 """All evidence together on a real winner, and gates that a poisoned training set does not pass."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from healthrisk import spec as specs
-from healthrisk.bundle.manifest import CodeOrigin
 from healthrisk.data import encoding, hospital
 from healthrisk.data.ingest import IngestRecord, ingest
 from healthrisk.evidence import gather, robustness
 from healthrisk.evidence.record import EvidenceRecord
-from healthrisk.reports import model_report
 from healthrisk.spec import DatasetSpec, Verdict
 from healthrisk.spec.metric import SUSPECT_LABELS
 from healthrisk.spec.study import Study
 from healthrisk.training import preprocessing, split, train
 from healthrisk.training.decision import Decision
 from healthrisk.training.evaluate import evaluate
+from tests.support.report_text import text_of
 
 Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 RECORD: dict[str, Any] = {"source": "uci", "uri": "https://host/table", "sha256": "0" * 64, "rows": 1, "columns": ()}
@@ -111,11 +109,8 @@ def test_the_explained_patient_adds_up(full: tuple[Decision, EvidenceRecord]) ->
 
 
 def words(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -> str:
-    """The report's text without marks, a cell or a line apart by one blank."""
-    record = IngestRecord(**RECORD, missing=dict.fromkeys(spec.features, 0))
-    plots = model_report.model_plots(spec, decision, decision.winner)
-    page = model_report.render(spec, decision, evidence, record, CodeOrigin(git_revision="0" * 40, versions={}), plots)
-    return " ".join(re.sub("<[^>]+>", " ", re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)).split())
+    """The report's text, whatever its table."""
+    return text_of(spec, decision, evidence, IngestRecord(**RECORD, missing=dict.fromkeys(spec.features, 0)))
 
 
 def test_the_full_report_tells_what_only_full_evidence_knows(

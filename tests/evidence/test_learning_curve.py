@@ -1,24 +1,25 @@
 """Whether more rows would help, where it is known; and a large table's run, which says what it left out."""
 
-import re
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from healthrisk.bundle.manifest import CodeOrigin, DataOrigin
+from healthrisk.bundle.manifest import DataOrigin
 from healthrisk.data.ingest import IngestRecord
 from healthrisk.evidence import gather, learning_curve
 from healthrisk.evidence.scale_documents import LearningCurve
 from healthrisk.registry.build import build_bundle
-from healthrisk.reports import model_report
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import estimators, preprocessing, sampling, train
 from healthrisk.training.evaluate import evaluate
 from healthrisk.training.train import Trained
+from tests.support.report_text import text_of
 
 Part = tuple[np.ndarray, np.ndarray]
+
+pytestmark = pytest.mark.slow
 
 
 def make_spec(columns: int, **changes: Any) -> DatasetSpec:
@@ -140,9 +141,7 @@ def test_the_report_of_a_large_table_says_what_was_left_out(large: dict[str, Any
         columns=(),
         missing=dict.fromkeys(spec.features, 0),
     )
-    plots = model_report.model_plots(spec, decision, decision.winner)
-    page = model_report.render(spec, decision, evidence, record, CodeOrigin(git_revision="0" * 40, versions={}), plots)
-    text = " ".join(re.sub("<[^>]+>", " ", re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)).split())
+    text = text_of(spec, decision, evidence, record)
     judged, held_out = evidence.sampled.judged_train, evidence.sampled.judged_test
     assert f"Judged were {judged} of 3000 training rows and {held_out} of 1200 held out" in text
     assert (

@@ -2,6 +2,7 @@
 
 import importlib.resources
 import math
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -9,6 +10,11 @@ import jinja2
 
 def render(template: str, **values: Any) -> str:
     """Return a page made from a template of the package; a name that the template lacks a value for is an error."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
     folder = importlib.resources.files("healthrisk.reports") / "templates"
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text("utf-8")),
@@ -19,4 +25,4 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters["exp"] = math.exp
     environment.filters["figure"] = lambda value: f"{value:.3f}"
-    return environment.get_template(template).render(**values)
+    return environment
