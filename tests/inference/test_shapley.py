@@ -35,8 +35,10 @@ def test_base_and_values_add_up_to_the_served_probability(bundle_of: Make, datas
 @pytest.mark.filterwarnings("ignore:The set_:PendingDeprecationWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_values_are_those_of_the_shap_package(
-    bundle_of: Make, heart: tuple[object, np.ndarray, np.ndarray], family: str
+    bundle_of: Make, heart: tuple[object, np.ndarray, np.ndarray], family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Compiling its loops takes twelve seconds, running them as they stand less than one.
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     import shap
 
     bundle, patients = bundle_of("heart-disease", family), heart[1][[0, 100, 200]]
