@@ -24,7 +24,7 @@ from tests.support.traced import Traced
 SPEC = ROOT / "tests" / "support" / "readmission.yaml"
 # As the README has them.
 TRAIN_OWN = "python pipelines/train_pipeline.py --dataset my-spec.yaml --data my-table.csv"
-TRAIN_AGAIN = "python pipelines/train_pipeline.py --dataset heart-disease --seed 1"
+TRAIN_AGAIN = f"{TRAIN_OWN} --seed 1"
 Pipeline = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -63,25 +63,16 @@ def kill_while_it_trains(home: Path, *arguments: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def used_home(once: Once) -> Path:
-    """A HEALTHRISK_HOME in which `make run` has run first; tests/pipelines/test_second_run.py adds to it."""
+def home(once: Once) -> Path:
+    """A HEALTHRISK_HOME in which `make run` has run once; summary.txt and errors.txt hold what it printed."""
 
     def first_run(folder: Path) -> None:
-        home = folder / "home"
-        home.mkdir()
-        done = make(home, "run", f"PORT={free_ports(12)[0]}")
+        done = make(folder, "run", f"PORT={free_ports(12)[0]}")
         assert done.returncode == 0, done.stdout + done.stderr
-        (home / "summary.txt").write_text(done.stdout)
-        (home / "errors.txt").write_text(done.stderr)
-        shutil.copytree(home, folder / "kept")
+        (folder / "summary.txt").write_text(done.stdout)
+        (folder / "errors.txt").write_text(done.stderr)
 
-    return once("run", first_run) / "home"
-
-
-@pytest.fixture(scope="session")
-def home(used_home: Path) -> Path:
-    """What `make run` has left; summary.txt and errors.txt hold what it printed. Nobody adds to it."""
-    return used_home.parent / "kept"
+    return once("home", first_run)
 
 
 def check_whole(home: Path) -> None:
