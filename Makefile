@@ -13,8 +13,9 @@ DATASET ?= heart-disease
 URL ?= http://127.0.0.1:$(PORT)
 USERS ?= 32
 DURATION ?= 30
-# Twice as many as cores: many tests wait for what they have sent, or for a limit of time to pass.
-WORKERS ?= $(shell $(PYTHON) -c "import os; print(2 * os.cpu_count())")
+# Twice as many as cores: many tests wait for what they have sent, or for a limit of time to pass. The fast ones do not,
+# and each worker's imports take longer than they do.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print($(if $(FAST),1,2) * os.cpu_count())")
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
 .PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load backup restore drill benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture data-table

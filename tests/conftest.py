@@ -1,9 +1,12 @@
 """Which fixtures all rooms share, and which tests take longer than a person who edits wants to wait."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+# Threads of BLAS and OpenMP wait for one another by spinning, and tests that run side by side leave them no core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[1]
 FIXTURES = ("once", "runs", "bundles", "outcomes", "pairs", "postgres", "prometheus", "registry", "s3", "unseen")
 # Whatever starts the pipeline, servers, MLflow or a Prometheus.
@@ -13,6 +16,7 @@ SLOW = {
     "own_home",
     "empty_registry",
     "launched",
+    "unseen",
     "start_pair",
     "start_outcomes",
     "gateway",

@@ -123,6 +123,7 @@ def test_without_any_outcome_there_is_the_estimate(store: OutcomeStore, bundle: 
     assert version.alarm.raised is None
 
 
+@pytest.mark.slow
 def test_versions_stand_side_by_side(store: OutcomeStore, bundle: Bundle, bundle_of: Callable[..., Bundle]) -> None:
     forest = bundle_of("heart-disease", "random_forest")
     bundles = {one.digest: one for one in (bundle, forest)}

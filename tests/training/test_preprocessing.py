@@ -108,7 +108,7 @@ def test_what_cannot_be_split_is_refused(target: list[int], message: str) -> Non
 
 
 @pytest.mark.parametrize("name", specs.builtin_names())
-def test_coding_and_decoding_are_inverse(name: str) -> None:
+def test_encoding_and_decoding_are_inverse(name: str) -> None:
     spec = specs.load(name)
     matrix = generated(spec, 200)
     rows = encoding.decode(spec, matrix)

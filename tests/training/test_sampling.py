@@ -84,6 +84,7 @@ def test_no_rung_is_without_the_scarcest_class() -> None:
     assert rungs == [(8, 200_000)]
 
 
+@pytest.mark.slow
 def test_a_large_table_is_searched_by_halving_and_a_small_one_as_by_scikit_learn() -> None:
     matrix, y = invented(3000)
     whole = search.Search(make_spec(), "logistic_regression", 3).fit(matrix, y)
@@ -104,6 +105,7 @@ def test_a_large_table_is_searched_by_halving_and_a_small_one_as_by_scikit_learn
     assert halved.best_parameters["C"] >= 0.1
 
 
+@pytest.mark.slow
 def test_a_halved_search_keeps_patients_together() -> None:
     """Patients who come five times, with outcomes that nothing foretells: a forest knows them again."""
     rng = np.random.default_rng(0)

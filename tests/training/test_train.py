@@ -52,6 +52,7 @@ def test_heart_disease_searched_by_log_loss_has_risks_as_far_apart_as_they_are(h
     assert slope(spec, y, by_area).mean > slope(spec, y, by_loss).mean + 0.1
 
 
+@pytest.mark.slow
 def test_a_class_of_two_in_a_hundred_is_not_smoothed_away(tmp_path: Path) -> None:
     """Two thousand visits, three outcomes: the risks of the rare one lie as far apart as they are."""
     spec = searched_by(LOG_LOSS, specs.load("hospital"))
@@ -67,6 +68,7 @@ def test_a_class_of_two_in_a_hundred_is_not_smoothed_away(tmp_path: Path) -> Non
     assert slope(spec, y, trained).low < 1 < slope(spec, y, trained).high
 
 
+@pytest.mark.slow
 def test_the_out_of_fold_probabilities_are_those_of_one_cross_validation_and_no_ensemble(heart: Heart) -> None:
     spec, matrix, y = heart
     one = spec.model_copy(update={"search": {"logistic_regression": {"C": (0.3,)}}})
@@ -79,6 +81,7 @@ def test_the_out_of_fold_probabilities_are_those_of_one_cross_validation_and_no_
     assert trained.out_of_fold == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_an_area_from_few_events_has_no_interval_and_no_verdict(heart: Heart) -> None:
     spec, matrix, y = heart
     small = spec.model_copy(update={"search": {"logistic_regression": {"C": (0.3,)}}})
