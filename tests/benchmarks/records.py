@@ -1,8 +1,6 @@
 """What the record of use costs: the transformer's CPU a request and requests a second, with and without, in one run.
 
 python -m tests.benchmarks.records BUNDLE [--rounds 7] [--requests 3000] [--connections 16] [--folder FOLDER]
-
-Both pairs run all the time and are asked in turns, so that other work on the machine meets both alike.
 """
 
 import argparse
@@ -13,10 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import orjson
-
-from healthrisk.bundle import Bundle, parity
-from tests.benchmarks.receipts import cpu, pair
+from healthrisk.bundle import Bundle
+from tests.benchmarks.paired import cpu, pair, ratio_of, request_of
 
 KEY = "k" * 32
 
@@ -46,12 +42,8 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--folder", type=Path, help="where the record goes (default: a temporary folder)")
     args = parser.parse_args()
-    bundle = Bundle.open(args.bundle)
-    matrix = parity.generate_rows(bundle.spec, 1, 1)
-    values = [[None if value != value else value for value in row] for row in matrix.tolist()]  # noqa: PLR0124 - NaN
-    tensor = {"name": "features", "datatype": "FP64", "shape": list(matrix.shape), "data": values}
-    body = orjson.dumps({"inputs": [tensor]})
-    head = f"POST /v2/models/{bundle.spec.name}/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    path, body = request_of(Bundle.open(args.bundle), 1)
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
     with tempfile.TemporaryDirectory(dir=args.folder) as folder, contextlib.ExitStack() as stack:
         recorded = {"HEALTHRISK_RECORDS": folder, "HEALTHRISK_RECORD_KEY": KEY}
         pairs = {}
@@ -71,10 +63,7 @@ def main() -> None:
         rate, used = statistics.median(rates[name][1:]), statistics.median(spent[name][1:])
         print(f"{name:<8} {rate:.0f} requests a second, {used:.0f} us of the transformer's CPU a request")
     for what, figures in (("throughput", rates), ("CPU", spent)):
-        ratios = [b / a for a, b in list(zip(figures["without"], figures["with"], strict=True))[1:]]
-        print(
-            f"ratio of {what:<11} {statistics.median(ratios):.3f} (rounds from {min(ratios):.3f} to {max(ratios):.3f})"
-        )
+        print(f"ratio of {what:<11} {ratio_of(figures['without'][1:], figures['with'][1:])}")
 
 
 if __name__ == "__main__":

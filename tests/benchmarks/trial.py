@@ -1,8 +1,6 @@
 """What a silent trial costs whoever is answered: times and CPU of a request, with one and without, side by side.
 
 python -m tests.benchmarks.trial BUNDLE CHALLENGER [--rounds 9] [--requests 1500]
-
-Both pairs run all the time and are asked in turns, so that other work on the machine meets both alike.
 """
 
 import argparse
@@ -12,10 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import orjson
-
-from healthrisk.bundle import Bundle, parity
-from tests.benchmarks.receipts import ask, cpu, pair
+from healthrisk.bundle import Bundle
+from tests.benchmarks.paired import ask, cpu, pair, ratio_of, request_of
 from tests.support.servers import Server
 
 
@@ -27,10 +23,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--requests", type=int, default=1500)
     args = parser.parse_args()
-    bundle = Bundle.open(args.bundle)
-    row = [None if value != value else value for value in parity.generate_rows(bundle.spec, 1, 1)[0].tolist()]  # noqa: PLR0124 - NaN
-    tensor = {"name": "features", "datatype": "FP64", "shape": [1, len(row)], "data": row}
-    body, path = orjson.dumps({"inputs": [tensor]}), f"/v2/models/{bundle.spec.name}/infer"
+    path, body = request_of(Bundle.open(args.bundle), 1)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         tried = Server("predictor.py", args.challenger, Path(folder) / "challenger.log").start().wait()
         stack.callback(tried.end)
@@ -51,9 +44,8 @@ def main() -> None:
     for place, what in enumerate(("p50", "p99", "CPU")):
         # The first round warms both.
         without, with_trial = ([one[place] for one in figures[name][1:]] for name in ("without", "with"))
-        ratios = [b / a for a, b in zip(without, with_trial, strict=True)]
         shown = f"{statistics.median(without) * 1e6:.0f} and {statistics.median(with_trial) * 1e6:.0f} us"
-        print(f"{what}  {shown}, ratio {statistics.median(ratios):.3f} (rounds {min(ratios):.3f} to {max(ratios):.3f})")
+        print(f"{what}  {shown}, ratio {ratio_of(without, with_trial)}")
 
 
 if __name__ == "__main__":
