@@ -9,11 +9,13 @@ import pytest
 from prometheus_client import CollectorRegistry, start_http_server
 
 from healthrisk.bundle import Bundle
+from healthrisk.bundle.reference import recount
 from healthrisk.deployment.cluster import Deployed
-from healthrisk.deployment.rollout_gates import Gate, PrometheusGates, judge
+from healthrisk.deployment.rollout_gates import Gate, PrometheusGates, judge, judge_drift
 from healthrisk.deployment.rollout_plan import Plan, Rollout
 from healthrisk.errors import SourceError
 from healthrisk.inference.scorer import Scorer
+from healthrisk.monitoring.drift import compare
 from healthrisk.monitoring.service_health import ServiceHealth
 from healthrisk.serving.metrics import Distributions, ServerMetrics
 from tests.support import sample_bundle
@@ -148,6 +150,19 @@ def test_errors_are_told_from_chance(failed: int, requests: int, verdict: str) -
     own = ServiceHealth(requests=requests, failed=failed, slow=0)
     judged = {gate.name: gate for gate in judge(own, ServiceHealth(requests=0, failed=0, slow=0), Plan())}
     assert judged["errors"].verdict == verdict
+
+
+def test_drift_that_chance_makes_of_few_patients_is_waited_for(bundle: Bundle) -> None:
+    """Of 100 times sixty of the same patients, held against the others, some look strongly drifted."""
+    matrix, _ = sample_bundle.rows_of(bundle.spec, 7)
+    scored, rng, verdicts = Scorer(bundle).probabilities(matrix), np.random.default_rng(60), list[str]()
+    for _ in range(100):
+        order = rng.permutation(len(matrix))
+        sides = [
+            recount(bundle.spec, bundle.reference, matrix[rows], scored[rows]) for rows in (order[60:], order[:60])
+        ]
+        verdicts.append(judge_drift(compare(*sides)).verdict)
+    assert set(verdicts) == {"passed", "inconclusive"}
 
 
 def test_how_often_a_good_challenger_is_sent_back() -> None:

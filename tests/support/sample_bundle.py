@@ -99,7 +99,13 @@ def decision(spec: DatasetSpec, family: Family, score: float, seed: int = 0) -> 
 def build(dataset: str, family: Any, folder: Path, seed: int = 7) -> Path:
     """Fit one family without a search, and write its bundle below `folder`."""
     chosen = spec.load(dataset)
-    matrix, target = rows_of(chosen, seed)
+    return fit(chosen, family, folder, *rows_of(chosen, seed), seed)
+
+
+def fit(
+    chosen: DatasetSpec, family: Any, folder: Path, matrix: NDArray[np.float64], target: NDArray[np.int64], seed: int
+) -> Path:
+    """Fit one family on encoded rows [rows, features] and class positions [rows], and write its bundle."""
     fitted, preprocessor = preprocessing.fit(chosen, matrix)
     classifier = estimators.make_classifier(family, seed).fit(preprocessor.transform(matrix), target)
     record = training_record(chosen, family, seed, len(matrix))

@@ -154,6 +154,12 @@ class Pair:
     def logs(self) -> str:
         return self.transformer.log.read_text() + self.predictor.log.read_text()
 
+    def wait(self) -> "Pair":
+        """Wait until both are ready."""
+        for server in (self.predictor, self.transformer):
+            server.wait()
+        return self
+
     def end(self) -> None:
         for server in (self.transformer, self.predictor):
             server.end()

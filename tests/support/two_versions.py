@@ -8,7 +8,7 @@ from healthrisk.bundle import Bundle, store
 from healthrisk.config import settings
 from healthrisk.deployment.cluster import Deployed, challenger_name
 from healthrisk.registry import versions
-from tests.support.servers import PATIENT, Pair, Server
+from tests.support.servers import PATIENT, Pair, Server, free_ports
 
 NAME = "heart-disease"
 
@@ -23,15 +23,25 @@ def served(bundles: Sequence[Bundle], folder: Path) -> Iterator[dict[str, Pair]]
             ("second", bundles[1], NAME),
             ("beside", bundles[1], challenger_name(NAME)),
         ):
-            options = (f"--model_name={name}", *PATIENT)
-            predictor = Server("predictor.py", bundle.path, folder / f"{key}-predictor", options).fork().wait()
-            options += (f"--public_name={NAME}", f"--predictor_host=127.0.0.1:{predictor.ports[0]}")
-            transformer = Server("transformer.py", bundle.path, folder / f"{key}-transformer", options).fork()
-            pairs[key] = Pair(transformer.wait(), predictor, bundle)
+            pairs[key] = start(bundle, name, folder / key)
+            pairs[key].wait()
         yield pairs
     finally:
         for pair in pairs.values():
             pair.end()
+
+
+def start(bundle: Bundle, name: str, log: Path, ports: list[int] | None = None, **environment: str) -> Pair:
+    """Start a version's predictor and transformer under the name of an inference service.
+
+    Callers know both by the model's name; `ports` are the transformer's, and the logs' names begin with `log`.
+    """
+    options = (f"--model_name={name}", *PATIENT)
+    predictor = Server("predictor.py", bundle.path, log.with_name(f"{log.name}-predictor"), options).fork()
+    options += (f"--public_name={NAME}", f"--predictor_host=127.0.0.1:{predictor.ports[0]}")
+    place = log.with_name(f"{log.name}-transformer")
+    transformer = Server("transformer.py", bundle.path, place, options, environment, ports or free_ports(3)).fork()
+    return Pair(transformer, predictor, bundle)
 
 
 def register(bundles: Sequence[Bundle]) -> list[Deployed]:

@@ -11,6 +11,7 @@ from healthrisk.deployment.cluster import challenger_name
 from healthrisk.deployment.rollout_plan import Plan, Rollout
 from healthrisk.documents import Document
 from healthrisk.monitoring import service_health, traffic
+from healthrisk.monitoring.drift import DriftReport
 from healthrisk.monitoring.service_health import ServiceHealth
 
 # How often a challenger that keeps to a limit is sent back for it, at each look.
@@ -44,12 +45,10 @@ class PrometheusGates:
         own = service_health.read(self.prometheus, service, seconds, bundle.version)
         every = service_health.read(self.prometheus, model, seconds)
         try:
-            verdict, features = service_health.drifting(bundle, self.prometheus, service, seconds)
+            report = service_health.drift_of(bundle, self.prometheus, service, seconds)
         except traffic.NoTrafficError:
             return judge(own, every, rollout.plan)
-        seen = ": ".join(filter(None, (verdict, ", ".join(features))))
-        drift = Gate(name="drift", verdict="failed" if verdict == "strong" else "passed", seen=seen)
-        return *judge(own, every, rollout.plan), drift
+        return *judge(own, every, rollout.plan), judge_drift(report)
 
 
 def judge(challenger: ServiceHealth, champion: ServiceHealth, plan: Plan) -> tuple[Gate, ...]:
@@ -64,6 +63,16 @@ def judge(challenger: ServiceHealth, champion: ServiceHealth, plan: Plan) -> tup
         _share("errors", challenger.failed, asked, max(plan.failed, _of(champion.failed, champion))),
         _share("latency", challenger.slow, asked, max(plan.slow, _of(champion.slow, champion))),
     )
+
+
+def judge_drift(report: DriftReport) -> Gate:
+    """Return the gate on a challenger's rows and answers; strong drift that chance may have made is waited for."""
+    strong = [shift.adjusted for shift in report.shifts if shift.verdict == "strong"]
+    verdict: Verdict = "passed"
+    if strong:
+        verdict = "failed" if min(strong) < FALSE_ALARMS else "inconclusive"
+    seen = ": ".join(filter(None, (report.verdict, ", ".join(report.drifting))))
+    return Gate(name="drift", verdict=verdict, seen=seen)
 
 
 def _of(bad: int, health: ServiceHealth) -> float:

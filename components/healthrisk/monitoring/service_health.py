@@ -6,6 +6,7 @@ A challenger is counted under its inference service's name, so that it is told f
 from healthrisk.bundle import Bundle
 from healthrisk.documents import Document
 from healthrisk.monitoring import drift, traffic
+from healthrisk.monitoring.drift import DriftReport
 
 # What is promised is answers within this time, which is an edge of the histogram.
 SLOW_SECONDS = 0.2
@@ -44,13 +45,12 @@ def read(prometheus: str, service: str, seconds: float, version: str = "") -> Se
     return ServiceHealth(requests=requests, failed=failed, slow=max(0, timed - fast))
 
 
-def drifting(bundle: Bundle, prometheus: str, service: str, seconds: float) -> tuple[drift.Verdict, tuple[str, ...]]:
-    """Return how far the rows and answers of a service lie from its training data's, and which features moved.
+def drift_of(bundle: Bundle, prometheus: str, service: str, seconds: float) -> DriftReport:
+    """Return how far the rows and answers of a service lie from its training data's.
 
     Raises:
         SourceError: Prometheus does not answer.
         NoTrafficError: it holds no prediction of this service within the time.
     """
     counted = traffic.counts(bundle, prometheus, service, f"{max(1, round(seconds))}s")
-    report = drift.compare(bundle.reference, counted)
-    return report.verdict, report.drifting
+    return drift.compare(bundle.reference, counted)
