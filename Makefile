@@ -18,7 +18,7 @@ DURATION ?= 30
 WORKERS ?= $(shell $(PYTHON) -c "import os; print($(if $(FAST),1,2) * os.cpu_count())")
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load backup restore drill benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture data-table
+.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load story backup restore drill benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture data-table
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -156,6 +156,9 @@ load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION
 
 fuzz: $(READY) ## attack the servers in their containers' memory with 50,000 hostile requests, and outcomes with 5,000; takes root
 	@python -m tests.fuzz $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(HEAVY),--heavy $(HEAVY)) $(if $(SEED),--seed $(SEED))
+
+story: $(READY) ## live through a model's life here, an alarm and a rollout in it, and draw it into OUT=FOLDER; takes make test-tools
+	@python -m tests.story $(if $(OUT),--out "$(OUT)")
 
 benchmark-pipeline: $(READY) ## time the pipeline against the same work in one process
 	@python tests/benchmarks/pipeline.py
