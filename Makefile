@@ -10,6 +10,7 @@ READY := $(VENV)/.ready
 PORT ?= 8080
 MLFLOW_PORT ?= 5000
 DATASET ?= heart-disease
+VERSION ?= 1
 URL ?= http://127.0.0.1:$(PORT)
 USERS ?= 32
 DURATION ?= 30
@@ -18,7 +19,7 @@ DURATION ?= 30
 WORKERS ?= $(shell $(PYTHON) -c "import os; print($(if $(FAST),1,2) * os.cpu_count())")
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 
-.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback lock fuzz load story backup restore drill benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture data-table
+.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback promote test-images verify lock fuzz load story backup restore drill benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture data-table
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -38,6 +39,10 @@ train: $(READY) ## train on DATASET=heart-disease, or the path of a spec, and DA
 serve: $(READY) ## serve the champion of DATASET: REST on PORT=8080, gRPC on PORT+1, explanations on PORT+6, outcomes on PORT+8
 	@python kserve/serve.py --dataset $(DATASET) --port $(PORT)
 
+promote: $(READY) ## carry VERSION=1 of DATASET on: FROM= and TO= are contexts, or folders of a HEALTHRISK_HOME
+	@test -n "$(FROM)" -a -n "$(TO)" || { echo "error: make promote FROM=CONTEXT TO=CONTEXT"; exit 1; }
+	@python -m healthrisk promote $(VERSION) --dataset $(DATASET) --from "$(FROM)" --to "$(TO)"
+
 mlflow: $(READY) ## browse runs, metrics and versions on http://127.0.0.1:5000; MLFLOW_PORT= moves it
 	@python pipelines/mlflow_ui.py --port $(MLFLOW_PORT)
 
@@ -45,7 +50,7 @@ test: lint ## check style and types, then run every test; FAST=1 without those t
 	@pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
 	@test -z "$(FAST)" || echo "FAST=1 left out what starts runs, servers, browsers or MLflow, and long simulations: make test runs them"
 
-test-tools: .tools/load/.ready .tools/clients/.ready .tools/envoy/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
+test-tools: .tools/load/.ready .tools/clients/.ready .tools/envoy/.ready .tools/model-signing/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
 	@tests/install-tools
 
 lint: $(READY) ## check style, types, which room imports which, declared imports, and that nothing lies unused
@@ -63,7 +68,8 @@ format: $(READY) ## rewrite the code in the house's style
 compile: $(READY) ## write the pipeline's YAML anew
 	@python pipelines/train_pipeline.py --compile
 
-images: ## build healthrisk/pipeline and healthrisk/serving; PUSH=REGISTRY pushes them, BASE_IMAGE= replaces the public base
+images: ## build healthrisk/pipeline and healthrisk/serving; PUSH=REGISTRY pushes them and writes their digests to images.env, BASE_IMAGE= replaces the public base
+	@rm -f images.env
 	@for target in $(or $(TARGETS),pipeline serving); do \
 	  docker build $(DOCKER_BUILD) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 	    --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || true) \
@@ -72,8 +78,17 @@ images: ## build healthrisk/pipeline and healthrisk/serving; PUSH=REGISTRY pushe
 	    image=$$(REGISTRY=$(PUSH) kind/image-tag $$target); \
 	    docker tag healthrisk/$$target $$image; \
 	    docker push $$image; \
+	    digest=$$(docker inspect --format '{{index .RepoDigests 0}}' $$image); \
+	    echo "$${target^^}_IMAGE=$$image@$${digest#*@}" >>images.env; \
 	  fi; \
 	done
+
+test-images: $(READY) ## run what `make images` has built as a cluster would; TARGETS=pipeline or serving alone
+	@pytest tests/images $(if $(TARGETS),-k "$(TARGETS)")
+
+verify: $(READY) ## prove the platform in KUBE_CONTEXT=: models deployed, replayed, watched and rolled back, faults borne
+	@test -n "$(KUBE_CONTEXT)" || { echo "error: make verify KUBE_CONTEXT=NAME"; exit 1; }
+	@pytest tests/e2e
 
 images-list: ## print every image the platform needs; REGISTRY= points all of them at one registry
 	@manifests/list-images
@@ -103,8 +118,8 @@ kind-down: ## remove the cluster and all that was in it
 kind-status: ## say what is healthy and how to reach it
 	@kind/status
 
-platform: ## install the platform into KUBE_CONTEXT= (OVERLAY=production); REGISTRY= and MIRROR= as in kind-up
-	@manifests/install
+platform: ## install the platform into KUBE_CONTEXT= (OVERLAY=production); REGISTRY= and MIRROR= as in kind-up, IMAGES=images.env names ours by digest
+	@$(if $(IMAGES),set -a; . "./$(IMAGES)"; )manifests/install
 
 rollback: $(READY) ## put back the version of DATASET that was served before, in KUBE_CONTEXT=
 	@python pipelines/rollback.py --dataset $(DATASET) $(if $(KUBE_CONTEXT),--context $(KUBE_CONTEXT))

@@ -22,6 +22,8 @@ _SETTINGS = (
 # Who is told where a step fails, and where it is written down who did what; a cluster may be without.
 _OPTIONAL = ("HEALTHRISK_ALERTS", "HEALTHRISK_ACTIONS")
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+# Who is believed to have signed a bundle, for every step, and what signs it, for the one that makes it.
+_BELIEVED, _SIGNING = "bundle-keys", "bundle-signing"
 # The user of our image.
 _USER = 65532
 
@@ -35,6 +37,7 @@ def _place(task: dsl.PipelineTask, size: dict[str, tuple[str, str]]) -> None:
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.use_config_map_as_env(task, _CONFIG, {name: name for name in _SETTINGS})
     kubernetes.use_config_map_as_env(task, _CONFIG, {name: name for name in _OPTIONAL}, optional=True)
+    kubernetes.use_config_map_as_env(task, _BELIEVED, {"public.pem": "HEALTHRISK_BUNDLE_PUBLIC_KEY"}, optional=True)
     # No input, which would be part of the cache's key.
     kubernetes.use_field_path_as_env(task, "HEALTHRISK_RUN", "metadata.labels['pipeline/runid']")
     kubernetes.use_secret_as_env(task, _SECRET, {name: name for name in _CREDENTIALS})
@@ -53,7 +56,9 @@ def training(
 ) -> None:
     """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register, deploy."""
     tasks = wire(spec, data, seed, level, rollout, override_gate, override_by)
-    deployed = deploy(namespace=namespace, registration=tasks[-1].outputs["registration"], rollout=rollout)
+    register = tasks[-1]
+    kubernetes.use_secret_as_env(register, _SIGNING, {"key.pem": "HEALTHRISK_BUNDLE_SIGNING_KEY"}, optional=True)
+    deployed = deploy(namespace=namespace, registration=register.outputs["registration"], rollout=rollout)
     deployed.set_display_name(titles.DEPLOY).set_caching_options(enable_caching=False)
     for task in (*tasks, deployed):
         _place(task, _LARGE if task.name.startswith(("train", "evidence")) else _SMALL)

@@ -14,6 +14,8 @@ from tests.support.patience import PROCESS
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
+STAGES = ["lint", "test", "train", "promote", "build", "test image", "deploy", "verify"]
+
 
 def test_actionlint_finds_nothing() -> None:
     actionlint = shutil.which("actionlint")
@@ -44,6 +46,23 @@ def test_every_make_target_they_run_exists(workflow: Path) -> None:
     run = set(re.findall(r"\bmake ([a-z-]+)", workflow.read_text()))
     assert run
     assert run <= declared
+
+
+def test_both_systems_run_the_same_stages_by_the_same_targets() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+    steps = [step for job in jobs for step in job["steps"] if step.get("name") in STAGES]
+    on_github = {step["name"]: targets(step["run"]) for step in steps}
+    jenkins = re.split(r"stage\('([a-z ]+)'\)", (ROOT / ".ci" / "Jenkinsfile").read_text())[1:]
+    at_a_site = {stage: targets(body) for stage, body in zip(jenkins[::2], jenkins[1::2], strict=True)}
+    assert list(on_github) == list(at_a_site) == STAGES
+    assert on_github == at_a_site
+    declared = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert all(run and set(run) <= declared for run in at_a_site.values())
+
+
+def targets(script: str) -> list[str]:
+    """Return the targets that a script makes, in order."""
+    return re.findall(r"\bmake ([a-z-]+)", script)
 
 
 @pytest.mark.parametrize("target", ["pipeline", "serving"])

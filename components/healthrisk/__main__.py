@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from healthrisk.deployment.rollout_commands import add_rollout
+from healthrisk.deployment.version_commands import add_versions
 from healthrisk.documents import Document
 from healthrisk.errors import HealthriskError
 from healthrisk.operations.commands import add_operations
@@ -30,6 +31,7 @@ def main() -> int:
     _add_outcome_service(commands.add_parser("outcome-service", help="take outcomes over HTTP, and show what they say"))
     add_rollout(commands.add_parser("rollout", help="bring the next version in: tried in silence, by weights, or back"))
     _add_performance(commands.add_parser("performance", help="what outcomes say of each version, and the alarm"))
+    add_versions(commands)
     add_operations(commands)
     args = parser.parse_args()
     try:
@@ -128,7 +130,7 @@ def _predict(args: argparse.Namespace) -> Document:
         bundle = find_bundle(args.bundle, args.dataset, Path(cache))
         scorer = Scorer(bundle, args.threads)
     summary = batch.predict(job, bundle.spec, scorer.probabilities)
-    return summary.model_copy(update={"version": bundle.version})
+    return summary.model_copy(update={"version": bundle.version, "signature": bundle.signature})
 
 
 def _add_drift(parser: argparse.ArgumentParser) -> None:

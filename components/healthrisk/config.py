@@ -44,6 +44,8 @@ class Settings:
     record_keys: tuple[bytes, ...] = field(repr=False)
     when_unrecorded: WhenUnrecorded
     actions: str
+    bundle_signing_key: str = field(repr=False)
+    bundle_public_keys: str
 
 
 def settings() -> Settings:
@@ -58,8 +60,10 @@ def settings() -> Settings:
     Kubeflow Pipelines knows the run), HEALTHRISK_RECEIPT_KEY (what signs receipts: one key or several, with white
     space between them; the first signs, all are believed), HEALTHRISK_RECORDS (the folder of the record of use),
     HEALTHRISK_RECORD_KEY (of the digests in it: one key or several; the first is used, all are searched by),
-    HEALTHRISK_UNRECORDED (what becomes of a request that cannot be written down) and HEALTHRISK_ACTIONS (where it is
-    written down who did what: file:///FOLDER or s3://BUCKET/PREFIX; else that folder, else one of HEALTHRISK_HOME).
+    HEALTHRISK_UNRECORDED (what becomes of a request that cannot be written down), HEALTHRISK_ACTIONS (where it is
+    written down who did what: file:///FOLDER or s3://BUCKET/PREFIX; else that folder, else one of HEALTHRISK_HOME),
+    HEALTHRISK_BUNDLE_SIGNING_KEY (what signs bundles) and HEALTHRISK_BUNDLE_PUBLIC_KEY (who is believed to have signed
+    them: one key or several), both in PEM or the path of a file of it.
 
     Raises:
         ConfigError: EVIDENCE is no level, HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time, a key too short,
@@ -87,6 +91,8 @@ def settings() -> Settings:
         record_keys=_keys("HEALTHRISK_RECORD_KEY"),
         when_unrecorded=_when_unrecorded(os.environ.get("HEALTHRISK_UNRECORDED") or WHEN_UNRECORDED[0]),
         actions=os.environ.get("HEALTHRISK_ACTIONS") or (records or home / "records").as_uri(),
+        bundle_signing_key=os.environ.get("HEALTHRISK_BUNDLE_SIGNING_KEY", "").strip(),
+        bundle_public_keys=os.environ.get("HEALTHRISK_BUNDLE_PUBLIC_KEY", "").strip(),
     )
 
 

@@ -16,8 +16,9 @@ from healthrisk.deployment.rollout_gates import Gate, Verdict
 from healthrisk.deployment.rollout_plan import Plan, Rollout
 from healthrisk.deployment.rollout_waiting import step_until_over
 from healthrisk.errors import ConfigError, HealthriskError, SourceError
-from healthrisk.registry import versions
+from healthrisk.registry import retirement, versions
 from healthrisk.registry.registration import Registration
+from healthrisk.registry.retirement import RetiredError
 from tests.support.records import done_to
 from tests.support.twin_cluster import Killed, TwinCluster
 
@@ -414,6 +415,21 @@ def test_what_cannot_be_begun(twin: TwinCluster, registered: list[Deployed]) -> 
     del twin.services[NAME]
     with pytest.raises(RolloutError, match="no version of heart-disease is served: the first is deployed"):
         begin(twin)
+
+
+def test_a_retired_version_comes_in_and_back_by_no_command(twin: TwinCluster, registered: list[Deployed]) -> None:
+    first, second = registered
+    retirement.retire(NAME, "2", "wrong for women", "somebody")
+    says = "version 2 of heart-disease is retired: wrong for women"
+    with pytest.raises(RetiredError, match=says):
+        begin(twin)
+    what = {"name": NAME, "version": "2", "bundle": second.bundle, "digest": second.digest, "run": "", "reason": ""}
+    with pytest.raises(RetiredError, match=says):
+        deploy.deploy(Registration(alias="champion", **what), "healthrisk")
+    twin.services = {NAME: (first, second)}
+    with pytest.raises(RetiredError, match=says):
+        deploy.rollback(twin, NAME)
+    assert twin.services == {NAME: (first, second)}
 
 
 def test_one_rollout_at_a_time(twin: TwinCluster) -> None:

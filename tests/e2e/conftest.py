@@ -90,6 +90,11 @@ def platform(kubectl: Kubectl, forward: Callable[[str, int], str], tmp_path_fact
     """Point this process at the cluster's MLflow and object store."""
     secret = json.loads(kubectl("--namespace", NAMESPACE, "get", "secret", "object-store", "--output", "json"))["data"]
     os.environ |= {name: base64.b64decode(value).decode() for name, value in secret.items()}
+    signing = kubectl(
+        "--namespace", "kubeflow", "get", "secret", "bundle-signing", "--ignore-not-found", "--output=json"
+    )
+    if signing:
+        os.environ["HEALTHRISK_BUNDLE_SIGNING_KEY"] = base64.b64decode(json.loads(signing)["data"]["key.pem"]).decode()
     os.environ |= {
         "HEALTHRISK_HOME": str(tmp_path_factory.mktemp("home")),
         "MLFLOW_TRACKING_URI": f"http://{forward('mlflow', 5000)}",

@@ -1,5 +1,6 @@
 """Rules of this house that no schema says."""
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -136,11 +137,29 @@ def test_overlays_differ(render: Render) -> None:
     assert set(small) < set(kind)
     assert {name for name, *_ in set(production) - set(kind)} >= {"SecurityPolicy", "BackendTrafficPolicy"}
     assert {name for _, name, _ in set(kind) - set(production)} >= {"object-store"}
-    services = [_one(render(part), "InferenceService")["spec"] for part in ("small/model", "production/model")]
+    services = [
+        _one(render(f"{part}/model"), "InferenceService")["spec"] for part in ("small", "staging", "production")
+    ]
     assert [[spec[server]["minReplicas"] for server in ("predictor", "transformer")] for spec in services] == [
+        [1, 1],
         [1, 1],
         [2, 2],
     ]
+
+
+def test_staging_is_production_at_another_place(render: Render) -> None:
+    """What is tried there is what will serve: the same documents, but for the store's address and the host's name."""
+    staging, production = json.dumps(render("staging")), json.dumps(render("production"))
+    assert staging != production
+    places = {
+        "https://s3.staging.hospital": "https://s3.hospital",
+        "staging.healthrisk.hospital": "healthrisk.hospital",
+    }
+    for own, other in places.items():
+        assert own in staging
+        assert own not in production
+        staging = staging.replace(own, other)
+    assert staging == production
 
 
 def test_a_cluster_can_be_given_another_overlay(render: Render) -> None:
@@ -157,7 +176,7 @@ def test_a_cluster_can_be_given_another_overlay(render: Render) -> None:
 
 def test_a_model_has_a_way_in_where_there_is_a_gateway(render: Render) -> None:
     assert {one["kind"] for one in render("small/model")} == {"InferenceService"}
-    for overlay in ("kind", "production"):
+    for overlay in ("kind", "staging", "production"):
         route, gateway = _one(render(f"{overlay}/model"), "HTTPRoute"), _one(render(overlay), "Gateway")
         assert route["spec"]["hostnames"] == [gateway["spec"]["listeners"][0]["hostname"]]
         # No model has one before it serves; outcomes have theirs from the beginning, at one path of the same host.
@@ -235,6 +254,15 @@ def test_one_rule_names_every_image_under_a_registry(render: Render, stage: Call
 def test_a_staged_copy_names_our_images_by_their_content(render: Render, stage: Callable[..., Path]) -> None:
     (image,) = {container["image"] for _, container, _ in containers(render("small/model", stage()))}
     assert image == script("kind/image-tag", "serving").stdout.strip()
+
+
+def test_a_staged_copy_names_our_images_by_the_digests_that_they_were_pushed_with(
+    render: Render, stage: Callable[..., Path]
+) -> None:
+    pushed = "registry.hospital.example:5000/healthrisk/serving"
+    staged = stage(SERVING_IMAGE=f"{pushed}:python3.11-0.2@sha256:{'1' * 64}")
+    (image,) = {container["image"] for _, container, _ in containers(render("small/model", staged))}
+    assert image == f"{pushed}@sha256:{'1' * 64}"
 
 
 def test_the_pins_in_git_follow_from_the_versions(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from healthrisk.config import LEAST_KEY
 from healthrisk.records import signature
 from healthrisk.serving.headers import CALLER
-from tests.support.manifest_rules import ROOT, Document, build, containers, script
+from tests.support.manifest_rules import PARTS, ROOT, Document, build, containers, script
 
 SERVERS = ("transformer", "explainer")
 
@@ -43,7 +43,7 @@ def add(folder: Path, component: str) -> None:
 
 
 def test_it_is_off_until_it_is_turned_on(render: Callable[..., list[Document]]) -> None:
-    for part in ("small", "kind", "production", "small/model", "production/model"):
+    for part in PARTS:
         assert "HEALTHRISK_RECORD" not in json.dumps(render(part)), part
 
 

@@ -19,10 +19,11 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from healthrisk.bundle import MANIFEST
+from healthrisk.bundle import MANIFEST, Bundle, bundle
 from tests.support import http
 from tests.support.patience import ANSWER, run
 from tests.support.servers import ROOT, Server
+from tests.support.signing import key_pair
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +70,29 @@ def test_bad_bundle_is_never_ready(copy: Path, tmp_path: Path, damage: str, scri
     assert code == 1
     assert word in message
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("script", ["predictor.py", "transformer.py", "explainer.py"])
+def test_what_nobody_signed_is_refused_before_a_server_is_ready(copy: Path, tmp_path: Path, script: str) -> None:
+    hop = ("--predictor_host=127.0.0.1:1",)
+    server = Server(script, copy, tmp_path / "log", hop, key_pair().believes).fork()
+    assert wait_for_end(server) == 1
+    message = server.log.read_text()
+    assert "is unsigned: expected model.sig" in message
+    assert "Traceback" not in message
+
+
+def test_a_server_says_how_its_bundle_is_signed(copy: Path, tmp_path: Path) -> None:
+    said = []
+    for believed in ({}, key_pair().believes):
+        server = Server("predictor.py", copy, tmp_path / "log", (), believed).fork().wait()
+        server.end()
+        lines = map(json.loads, server.log.read_text().splitlines())
+        said += [line["signature"] for line in lines if line["message"] == "serving"]
+        bundle.sign(Bundle.open(copy), key_pair().private)
+    assert said[0] == "unsigned"
+    assert said[1].startswith("signed by ")
+    assert len(said) == 2
 
 
 def wait_for_end(server: Server) -> int:

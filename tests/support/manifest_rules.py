@@ -11,8 +11,8 @@ import yaml
 from tests.support.patience import run
 
 ROOT = Path(__file__).parents[2]
-OVERLAYS = ("small", "kind", "production")
-MODELS = ("small/model", "kind/model", "production/model")
+OVERLAYS = ("small", "kind", "staging", "production")
+MODELS = tuple(f"{overlay}/model" for overlay in OVERLAYS)
 PARTS = (*OVERLAYS, *MODELS)
 Document = dict[str, Any]
 

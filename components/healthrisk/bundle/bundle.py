@@ -14,25 +14,31 @@ from typing import Self
 
 from healthrisk.atomic import scratch_folder
 from healthrisk.bundle import manifest as manifests
+from healthrisk.bundle import signature as signatures
 from healthrisk.bundle.classifier import FORMS, Classifier, ServingForm
 from healthrisk.bundle.golden import Golden
 from healthrisk.bundle.manifest import FILES, FORMAT, MANIFEST, Manifest, Provenance
 from healthrisk.bundle.preprocessor import Preprocessor
 from healthrisk.bundle.reference import Reference
 from healthrisk.bundle.trees import TREES
+from healthrisk.config import settings
 from healthrisk.errors import BundleError
 from healthrisk.spec import DatasetSpec
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle. `digest` is the SHA-256 of its manifest, `version` its first twelve digits."""
+    """An opened bundle. `digest` is the SHA-256 of its manifest, `version` its first twelve digits.
+
+    `signature` says for people how it is signed, if it is.
+    """
 
     path: Path
     digest: str
     manifest: Manifest
     spec: DatasetSpec
     preprocessor: Preprocessor
+    signature: str
 
     @property
     def version(self) -> str:
@@ -56,23 +62,31 @@ class Bundle:
         return ServingForm(form, (self.path / form).read_bytes(), trees).load(threads)
 
     @classmethod
-    def open(cls, path: Path, digest: str | None = None) -> Self:
+    def open(cls, path: Path, digest: str | None = None, believed: str | None = None) -> Self:
         """Open a folder after checking every file against the manifest, and the manifest against `digest` if given.
 
+        Where HEALTHRISK_BUNDLE_PUBLIC_KEY, or `believed` in its place, names public keys, the folder holds what one of
+        them has signed, and no more.
+
         Raises:
-            BundleError: a file is missing, unlisted or altered, or the format is another one; the message names it.
+            BundleError: a file is missing or altered, or the format is another one; the message names it.
+            SignatureError: it is unsigned, signed by another key, or differs from what was signed.
         """
         manifest, own_digest = read_manifest(path, digest)
         for name, expected in manifest.files.items():
             actual = hashlib.sha256(_read(path / name)).hexdigest()
             if actual != expected:
                 raise BundleError(f"bundle {path}: {name} has digest {actual}, {MANIFEST} says {expected}")
+        # Before anything is read of what these files say.
+        keys = settings().bundle_public_keys if believed is None else believed
+        signature = signatures.check(path, manifest.files | {MANIFEST: own_digest}, keys)
         return cls(
             path=path,
             digest=own_digest,
             manifest=manifest,
             spec=DatasetSpec.parse((path / "spec.json").read_text("utf-8")),
             preprocessor=Preprocessor.from_json((path / "preprocessor.json").read_text("utf-8")),
+            signature=signature,
         )
 
 
@@ -93,7 +107,8 @@ def write(folder: Path, fill: Callable[[Path], Provenance]) -> Bundle:
     """Make a bundle below `folder`, in a sub-folder named by its digest, and return it opened.
 
     `fill(path)` writes every file of `FILES` and one of `FORMS` into a scratch folder and returns the provenance. It
-    becomes the bundle by one rename, so a kill at any point leaves no half-written bundle under its final name.
+    becomes the bundle by one rename, so a kill at any point leaves no half-written bundle under its final name. With
+    HEALTHRISK_BUNDLE_SIGNING_KEY it is signed before that.
     """
     with scratch_folder(folder) as scratch:
         provenance = fill(scratch)
@@ -103,9 +118,21 @@ def write(folder: Path, fill: Callable[[Path], Provenance]) -> Bundle:
         (scratch / MANIFEST).write_text(text, "utf-8")
         digest = hashlib.sha256(text.encode()).hexdigest()
         final = folder / digest
-        if not final.exists():
+        where = final if final.exists() else scratch
+        if key := settings().bundle_signing_key:
+            signatures.sign(where, digest, files | {MANIFEST: digest}, key)
+        if where is scratch:
             scratch.replace(final)
         return Bundle.open(final, digest)
+
+
+def sign(bundle: Bundle, key: str) -> None:
+    """Sign a bundle where it lies, in place of who signed it before; `key` is PEM or a path.
+
+    Raises:
+        ConfigError: the key cannot be read, or is none of ECDSA on P-256.
+    """
+    signatures.sign(bundle.path, bundle.digest, bundle.manifest.files | {MANIFEST: bundle.digest}, key)
 
 
 def _read(path: Path) -> bytes:

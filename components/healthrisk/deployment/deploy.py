@@ -19,7 +19,7 @@ from healthrisk.errors import HealthriskError, StoreError
 from healthrisk.inference.scorer import golden_matrix, risk_levels
 from healthrisk.records import actions, actor
 from healthrisk.records.lines import ActionEvent
-from healthrisk.registry import versions
+from healthrisk.registry import retirement, versions
 from healthrisk.registry.registration import Registration
 from healthrisk.serving.client import ServedModel
 from healthrisk.spec import DatasetSpec
@@ -39,20 +39,22 @@ def deploy(registration: Registration, namespace: str) -> str:
 
     Raises:
         DeployError: it failed, and was taken back.
+        RetiredError: it was retired, and nothing was touched.
     """
+    retirement.refuse_number(registration.name, registration.version)
     bundle = store.fetch(registration.bundle, registration.digest, settings().home / "cache")
     version = Deployed(registration.version, registration.bundle, registration.digest)
     cluster, name = KubernetesCluster(namespace), bundle.spec.name
     url = f"http://{name}-transformer.{namespace}"
     if registration.alias == versions.CHAMPION:
         champion(cluster, bundle, version, url)
-        return f"version {version.number} is served as {name}"
+        return f"version {version.number} is served as {name}; it is {bundle.signature}"
     beside = challenger_name(name)
     comparison = challenger(
         cluster, bundle, version, {"champion": url, "challenger": f"http://{beside}-transformer.{namespace}"}
     )
     figures = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in comparison.items())
-    return f"version {version.number} is served beside the champion as {beside}: {figures}"
+    return f"version {version.number} is served beside the champion as {beside}; it is {bundle.signature}: {figures}"
 
 
 def champion(cluster: Cluster, bundle: Bundle, version: Deployed, url: str, seconds: float = READY_SECONDS) -> None:
@@ -117,11 +119,13 @@ def rollback(cluster: Cluster, name: str, seconds: float = READY_SECONDS) -> tup
 
     Raises:
         DeployError: nothing was served before.
+        RetiredError: what was has been retired since.
         ClusterError: the previous version did not come up.
     """
     current, previous = cluster.deployed(name), cluster.previous(name)
     if current is None or previous is None:
         raise DeployError(f"{name}: there is no previous version to go back to")
+    retirement.refuse_number(name, previous.number)
     _roll_back(cluster, name, current, previous, "by hand", seconds)
     return current, previous
 

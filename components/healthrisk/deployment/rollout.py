@@ -18,7 +18,7 @@ from healthrisk.deployment.rollout_plan import WHOLE, Plan, Rollout
 from healthrisk.deployment.rollout_status import RolloutStatus, held_seconds, in_force, may_go_on, next_move, now
 from healthrisk.errors import HealthriskError, StoreError
 from healthrisk.records.lines import ActionEvent
-from healthrisk.registry import versions
+from healthrisk.registry import retirement, versions
 from healthrisk.registry.registration import Registration
 
 # A new pod, or one whose node has gone, is given so long before its version is sent back.
@@ -66,6 +66,7 @@ def start(cluster: Cluster, model: str, number: str, plan: Plan, patience: Patie
         )
     if challenger.digest == champion.digest:
         raise RolloutError(f"version {number} of {model} is the champion already")
+    retirement.refuse_number(model, number)
     cluster.wait(challenger_name(model), challenger, patience.grace)
     begun = Rollout(champion=champion, challenger=challenger, plan=plan, since=now())
     cluster.share(model, before, begun)
@@ -182,6 +183,7 @@ def _require_whole(cluster: Cluster, model: str, current: Rollout, judge: Look, 
         raise RolloutError(
             f"version {number} of {model} has {current.weight} % of requests: promote takes one that has all"
         )
+    retirement.refuse_number(model, number)
     if fault := _fault(cluster, model, current, patience):
         raise RolloutError(f"version {number} of {model} is not promoted: {fault}")
     gates = judge(model, current, held_seconds(current))

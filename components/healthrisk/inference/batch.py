@@ -41,7 +41,8 @@ class Job:
 class Summary(Document):
     """What a job did: its rows, how many of them were rejected, its time, and the files it wrote.
 
-    `version` is the bundle's that scored the rows, or `served` what their server took: requests, and milliseconds.
+    `version` and `signature` are the bundle's that scored the rows, or `served` is what their server took: requests,
+    and milliseconds.
     """
 
     rows: int
@@ -51,6 +52,7 @@ class Summary(Document):
     out: Path
     rejects: Path | None = None
     version: str | None = None
+    signature: str | None = None
     served: dict[str, float] | None = None
 
 

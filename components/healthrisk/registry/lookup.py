@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from healthrisk.bundle import Bundle, store
+from healthrisk.config import settings
 from healthrisk.errors import StoreError
 from healthrisk.spec import name_of
 
@@ -13,14 +14,14 @@ def find_bundle(address: str | None, dataset: str, cache: Path) -> Bundle:
     `dataset` is a data set's name or the path of its spec.
 
     Raises:
-        StoreError: there is no such bundle or no champion, or the registry or the store does not answer.
+        StoreError: there is no such bundle or no champion, it is retired, or the registry or store does not answer.
         BundleError: the bundle is not whole.
         SpecError: the path holds no spec.
     """
     if address:
         return store.fetch(address, None, cache)
     # Imports MLflow, which takes seconds that an address saves.
-    from healthrisk.registry import versions
+    from healthrisk.registry import retirement, versions
 
     champion = versions.champion(name_of(dataset))
     if champion is None:
@@ -28,4 +29,20 @@ def find_bundle(address: str | None, dataset: str, cache: Path) -> Bundle:
             f"{dataset!r} has no champion yet: run `python pipelines/train_pipeline.py --dataset {dataset}`, "
             "or give the address of a bundle"
         )
+    retirement.refuse(name_of(dataset), champion)
     return store.fetch(champion.uri, champion.digest, cache)
+
+
+def refuse_retired(bundle: Bundle) -> None:
+    """Make sure that the registry, where there is one, has not retired a bundle that is to be served.
+
+    Raises:
+        StoreError: it has, or does not answer.
+    """
+    uri = settings().tracking_uri
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return
+    # Imports MLflow, which takes seconds that a machine without a registry saves.
+    from healthrisk.registry import retirement
+
+    retirement.refuse_digest(bundle.spec.name, bundle.digest)

@@ -40,7 +40,7 @@ def log_runs(
 
     `plots` holds a folder of pictures for each family.
     """
-    client, experiment = tracking_client(), _experiment(spec.name)
+    client, own_experiment = tracking_client(), experiment(spec.name)
     runs: dict[str, str] = {}
     common = {"dataset": spec.name, "data.sha256": data.sha256, "data.rows": str(data.rows), "git.revision": revision}
     for model in models:
@@ -51,7 +51,7 @@ def log_runs(
             "gates.passed": str(decision.passed).lower(),
             **({"gates.override": decision.override.statement} if decision.override else {}),
         }
-        run = client.create_run(experiment, tags=tags).info.run_id
+        run = client.create_run(own_experiment, tags=tags).info.run_id
         now = int(time.time() * 1000)
         client.log_batch(
             run,
@@ -67,11 +67,12 @@ def log_runs(
     return runs
 
 
-def _experiment(name: str) -> str:
+def experiment(name: str) -> str:
+    """Return the id of a data set's experiment, made if there is none."""
     client, where = tracking_client(), settings()
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None:
-        return str(experiment.experiment_id)
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
     local = where.tracking_uri.startswith("sqlite:")
     return str(client.create_experiment(name, artifact_location=(where.home / "artifacts").as_uri() if local else None))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,15 @@ ALREADY = "it is the champion already"
 
 # MLflow takes at most 5,000 in a tag.
 _TAG_LETTERS = 4000
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A registered version: where its bundle lies, its cross-validated score, and the aliases that point at it."""
+    """A registered version: where its bundle lies, its cross-validated score, and the aliases that point at it.
+
+    `retired` says why it was retired, if it was.
+    """
 
     number: str
     uri: str
@@ -38,6 +43,7 @@ class Registered:
     score: float
     aliases: tuple[str, ...]
     run_id: str
+    retired: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,53 @@ def by_alias(name: str, alias: str) -> Registered | None:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
         raise StoreError(f"model registry {settings().tracking_uri}: {error.message}") from error
+
+
+def by_number(name: str, number: str) -> Registered:
+    """Return a version of a model.
+
+    Raises:
+        StoreError: the registry does not answer, or has no such version.
+    """
+    database = _sqlite_file(settings().tracking_uri)
+    if not _NUMBER.fullmatch(number) or (database and not database.exists()):
+        raise StoreError(f"model registry {settings().tracking_uri}: there is no version {number!r} of {name}")
+    with _translated():
+        server = client()
+        version = server.get_model_version(name, number)
+        if not {"uri", "digest"} <= version.tags.keys():
+            raise StoreError(f"version {number} of {name} has no bundle: healthrisk did not register it")
+        return _read(server, version)
+
+
+def by_digest(name: str, digest: str) -> Registered | None:
+    """Return the version of a model with a bundle's digest, or None.
+
+    Raises:
+        StoreError: the registry does not answer.
+    """
+    with _translated():
+        return _find(client(), name, digest)
+
+
+def tags_of(name: str, number: str) -> dict[str, str]:
+    """Return what is written on a version.
+
+    Raises:
+        StoreError: the registry does not answer, or has no such version.
+    """
+    with _translated():
+        return dict(client().get_model_version(name, number).tags)
+
+
+def remove_alias(name: str, alias: str) -> None:
+    """Let an alias point at no version.
+
+    Raises:
+        StoreError: the registry does not answer.
+    """
+    with _translated():
+        client().delete_registered_model_alias(name, alias)
 
 
 def make_champion(name: str, number: str) -> None:
@@ -169,7 +222,9 @@ def register(
     if override := decision.override:
         tags |= {"override.reason": override.reason, "override.by": override.by, "override.at": override.at}
         tags["override.gates"] = "; ".join(override.gates)[:_TAG_LETTERS]
-    version = _find(server, name, bundle.digest) or _create(server, name, uri, run_id, tags)
+    version = _find(server, name, bundle.digest) or create(name, uri, run_id, tags)
+    if version.retired:
+        return version, Standing("", f"it is retired: {version.retired}")
     if override:
         server.update_model_version(name, version.number, f"Gates {override.statement}")
     standing = _standing(bundle, version, comparison, by_rollout=by_rollout)
@@ -199,7 +254,13 @@ def _find(server: MlflowClient, name: str, digest: str) -> Registered | None:
     return _read(server, same[0]) if same else None
 
 
-def _create(server: MlflowClient, name: str, uri: str, run_id: str, tags: dict[str, str]) -> Registered:
+def create(name: str, uri: str, run_id: str, tags: dict[str, str]) -> Registered:
+    """Register a version of a model, which is made if it is the first.
+
+    Raises:
+        StoreError: the model cannot be made.
+    """
+    server = client()
     try:
         server.create_registered_model(name)
     except MlflowException as error:
@@ -221,4 +282,5 @@ def _read(server: MlflowClient, version: ModelVersion) -> Registered:
         score=float(tags["score"]),
         aliases=tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(version.version))),
         run_id=version.run_id or "",
+        retired=tags.get("retired", ""),
     )

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 REQUESTS = logging.getLogger("healthrisk.requests")
 _WAITING_LINES = 1000
 _FLUSH_SECONDS = 1.0
-_FIELDS = ("request_id", "trace_id", "model", "version", "protocol", "code", "reason", "ms", "dropped")
+_FIELDS = ("request_id", "trace_id", "model", "version", "signature", "protocol", "code", "reason", "ms", "dropped")
 
 
 class LogFields(TypedDict, total=False):

@@ -98,7 +98,8 @@ class BundleServer(kserve.ModelServer):
         (model,) = models
         self.register_model(model)
         with contextlib.closing(self.reader):
-            _log.info("serving", extra={"model": self.model_name, "version": self.bundle.version})
+            said = {"model": self.model_name, "version": self.bundle.version, "signature": self.bundle.signature}
+            _log.info("serving", extra=said)
             tracer = tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
             data_plane = DataPlane(model, self.admission, self.metrics, tracer, self.reader, self.recorder)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
