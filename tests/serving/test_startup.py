@@ -85,7 +85,7 @@ def test_what_nobody_signed_is_refused_before_a_server_is_ready(copy: Path, tmp_
 def test_a_server_says_how_its_bundle_is_signed(copy: Path, tmp_path: Path) -> None:
     said = []
     for believed in ({}, key_pair().believes):
-        server = Server("predictor.py", copy, tmp_path / "log", (), believed).fork().wait()
+        server = Server("predictor.py", copy, tmp_path / f"log-{len(said)}", (), believed).fork().wait()
         server.end()
         lines = map(json.loads, server.log.read_text().splitlines())
         said += [line["signature"] for line in lines if line["message"] == "serving"]
