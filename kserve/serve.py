@@ -13,7 +13,7 @@ from healthrisk import processes
 from healthrisk.config import settings
 from healthrisk.deployment import local
 from healthrisk.errors import HealthriskError
-from healthrisk.registry.lookup import find_bundle, refuse_retired
+from healthrisk.registry.lookup import find_bundle
 
 
 def main() -> int:
@@ -25,8 +25,6 @@ def main() -> int:
         processes.require_free_ports(where.host, where.port, local.PORTS)
         cache = settings().home / "cache"
         bundle = find_bundle(args.bundle, args.dataset, cache)
-        if args.bundle:
-            refuse_retired(bundle)
         # A stop is an exception from here on, wherever it arrives.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         scripts = Path(__file__).resolve().parent

@@ -150,12 +150,17 @@ def _add_drift(parser: argparse.ArgumentParser) -> None:
 
 
 def _drift(args: argparse.Namespace) -> Document:
+    from healthrisk.bundle import store
     from healthrisk.monitoring import drift, gauges, traffic
     from healthrisk.monitoring.table_counts import counts
     from healthrisk.registry.lookup import find_bundle
 
     with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
-        bundle = find_bundle(args.reference, args.dataset, Path(cache))
+        if args.reference:
+            # A retired version's, too: nobody is told a risk.
+            bundle = store.fetch(args.reference, None, Path(cache))
+        else:
+            bundle = find_bundle(None, args.dataset, Path(cache))
         model = args.model or bundle.spec.name
         if args.prometheus:
             current = traffic.counts(bundle, args.prometheus, model, args.window)

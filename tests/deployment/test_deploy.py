@@ -9,7 +9,7 @@ from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.deployment.deploy import DeployError
 from healthrisk.records import actor
-from healthrisk.registry import versions
+from healthrisk.registry import retirement, versions
 from tests.support.records import done_to
 from tests.support.twin_cluster import TwinCluster
 
@@ -62,6 +62,19 @@ def test_a_version_that_never_comes_up_gives_way_to_the_one_before(
     assert cluster.routes == {NAME}
     assert champion() == "1"
     assert (deployment_of("1"), deployment_of("2")[:11]) == ("serving", "rolled back")
+
+
+def test_a_retired_version_takes_no_place_back(
+    bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed]
+) -> None:
+    cluster = TwinCluster({NAME: (registered[0], None)}, {NAME}, broken={"2"})
+    retirement.retire(NAME, "1", "wrong for women", "somebody")
+    says = "; nothing is served: version 1 of heart-disease is retired: wrong for women"
+    with pytest.raises(DeployError, match=f"version 2 of heart-disease was taken back: .*{says}"):
+        deploy.champion(cluster, bundles[1], registered[1], urls["second"])
+    assert (cluster.services, cluster.routes, champion()) == ({}, set(), None)
+    assert cluster.applied == [(NAME, "2")]
+    assert [event for event, _ in done_to("2")] == ["rolled-back"]
 
 
 def test_a_version_that_answers_otherwise_gives_way_to_the_one_before(

@@ -432,6 +432,32 @@ def test_a_retired_version_comes_in_and_back_by_no_command(twin: TwinCluster, re
     assert twin.services == {NAME: (first, second)}
 
 
+def test_a_version_that_is_retired_while_it_comes_in_goes_back(twin: TwinCluster, urls: dict[str, str]) -> None:
+    begin(twin)
+    retirement.retire(NAME, "2", "wrong for women", "somebody")
+    status = step(twin)
+    assert (status.rollout.phase, set(twin.asked(NAME))) == ("returned", {NAME})
+    assert told() == "rolled back: version 2 of heart-disease is retired: wrong for women"
+
+
+def test_no_promotion_ends_with_a_retired_version(
+    twin: TwinCluster, registered: list[Deployed], urls: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy, "REACHED_WITHIN", 0)
+    whole(twin)
+    with pytest.raises(HealthriskError, match="the server answered 404"):
+        rollout.promote(twin, NAME, gates(), urls["first"], SOON)
+    applied = list(twin.applied)
+    retirement.retire(NAME, "2", "wrong for women", "somebody")
+    with pytest.raises(RetiredError, match="version 2 of heart-disease is retired: wrong for women"):
+        rollout.promote(twin, NAME, gates(), urls["second"], SOON)
+    retirement.retire(NAME, "1", "too old", "somebody")
+    with pytest.raises(RetiredError, match="version 1 of heart-disease is retired: too old"):
+        rollout.abort(twin, NAME, patience=SOON)
+    assert (twin.applied, aliases()) == (applied, (None, None))
+    assert set(twin.asked(NAME)) == {BESIDE}
+
+
 def test_one_rollout_at_a_time(twin: TwinCluster) -> None:
     begun = begin(twin)
     with pytest.raises(RolloutError, match="version 2 of heart-disease is being rolled out: promote or abort it first"):

@@ -62,6 +62,7 @@ def champion(cluster: Cluster, bundle: Bundle, version: Deployed, url: str, seco
 
     Raises:
         DeployError: it failed; the previous version serves again and is the champion again, and the registry says why.
+            Where there is none, or it was retired, nothing serves.
     """
     name = bundle.spec.name
     previous = cluster.deployed(name)
@@ -73,8 +74,7 @@ def champion(cluster: Cluster, bundle: Bundle, version: Deployed, url: str, seco
         # Nobody comes in before the answers are proven; who is in already came with the version before.
         cluster.open_route(name)
     except HealthriskError as error:
-        _roll_back(cluster, name, version, previous, str(error), seconds)
-        outcome = f"version {previous.number} serves again" if previous else "nothing is served"
+        outcome = _roll_back(cluster, name, version, previous, str(error), seconds)
         raise DeployError(f"version {version.number} of {name} was taken back: {error}; {outcome}") from error
     record(name, version.number, "serving", "deployed")
 
@@ -172,17 +172,20 @@ def serve(cluster: Cluster, name: str, version: Deployed, previous: Deployed | N
 
 def _roll_back(
     cluster: Cluster, name: str, version: Deployed, previous: Deployed | None, reason: str, seconds: float
-) -> None:
+) -> str:
+    """Put the version before in a version's place, or nothing where there is none to serve; return which, in words."""
     try:
         # The registry first: should the previous version not come up either, it must not be called the rival.
         _tag(name, version.number, f"rolled back: {reason}")
-        if previous is None:
+        retired = retirement.reason(name, previous.number) if previous else ""
+        if previous is None or retired:
             versions.client().delete_registered_model_alias(name, versions.CHAMPION)
             cluster.delete(name)
-            return
+            return f"nothing is served: {retired}" if retired else "nothing is served"
         versions.client().set_registered_model_alias(name, versions.CHAMPION, previous.number)
         serve(cluster, name, previous, None, seconds)
         record(name, previous.number, "serving", "deployed")
+        return f"version {previous.number} serves again"
     finally:
         # Last: the place of the record may be what is away, and is tried for minutes.
         actions.tell("rolled-back", name, version.number, version.digest, reason)

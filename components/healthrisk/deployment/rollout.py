@@ -111,6 +111,7 @@ def step(cluster: Cluster, model: str, judge: Look, patience: Patience = Patienc
     Raises:
         RolloutError: none is under way, or it is being promoted.
         RolloutMovedError: somebody else moved it meanwhile.
+        StoreError: the registry does not say whether the challenger was retired; it keeps its weight.
     """
     current = _weighing(cluster, model)
     if fault := _fault(cluster, model, current, patience):
@@ -118,6 +119,9 @@ def step(cluster: Cluster, model: str, judge: Look, patience: Patience = Patienc
     gates = judge(model, current, held_seconds(current))
     if failed := [gate for gate in gates if gate.verdict == "failed"]:
         return _return(cluster, model, current, "; ".join(f"{gate.name}: {gate.seen}" for gate in failed), gates)
+    # Last: where the registry is away, what fails goes back all the same.
+    if retired := retirement.reason(model, current.challenger.number):
+        return _return(cluster, model, current, retired, gates)
     if not may_go_on(current, gates) or current.weight == WHOLE:
         return RolloutStatus(model=model, rollout=current, gates=gates, next=next_move(current, gates))
     moved = current.next_weight(now())
@@ -131,6 +135,7 @@ def abort(cluster: Cluster, model: str, reason: str = "by hand", patience: Patie
 
     Raises:
         RolloutError: none is under way, or the challenger is the champion already.
+        RetiredError: the champion's servers have gone, and it was retired meanwhile; all stays as it is.
     """
     while True:
         current = _under_way(cluster, model)
@@ -139,9 +144,11 @@ def abort(cluster: Cluster, model: str, reason: str = "by hand", patience: Patie
                 f"version {current.challenger.number} of {model} is the champion: promote ends its rollout"
             )
         if current.phase == "promoting":
+            retirement.refuse_number(model, current.champion.number)
             deploy.serve(cluster, model, current.champion, None, patience.ready)
             versions.make_champion(model, current.champion.number)
-            versions.make_challenger(model, current.challenger.number)
+            if not retirement.reason(model, current.challenger.number):
+                versions.make_challenger(model, current.challenger.number)
         try:
             return _return(cluster, model, current, reason)
         except RolloutMovedError:
@@ -156,9 +163,12 @@ def promote(cluster: Cluster, model: str, judge: Look, url: str, patience: Patie
 
     Raises:
         RolloutError: none is under way, or the challenger has not got all requests, or not long and well enough.
+        RetiredError: the challenger was retired.
         HealthriskError: a server does not come up or answers otherwise; all requests stay where they are.
     """
     current = _under_way(cluster, model)
+    if current.phase != "closing":
+        retirement.refuse_number(model, current.challenger.number)
     if current.phase == "weighing":
         _require_whole(cluster, model, current, judge, patience)
         cluster.share(model, current, current := current.entering("promoting", now()))
@@ -183,7 +193,6 @@ def _require_whole(cluster: Cluster, model: str, current: Rollout, judge: Look, 
         raise RolloutError(
             f"version {number} of {model} has {current.weight} % of requests: promote takes one that has all"
         )
-    retirement.refuse_number(model, number)
     if fault := _fault(cluster, model, current, patience):
         raise RolloutError(f"version {number} of {model} is not promoted: {fault}")
     gates = judge(model, current, held_seconds(current))

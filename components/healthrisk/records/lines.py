@@ -64,7 +64,15 @@ class Entry(Document):
 
 
 ActionEvent = Literal[
-    "registered", "gate-overridden", "promoted", "deployed", "rolled-back", "rollout", "retraining", "deleted"
+    "registered",
+    "gate-overridden",
+    "promoted",
+    "deployed",
+    "rolled-back",
+    "rollout",
+    "retired",
+    "retraining",
+    "deleted",
 ]
 
 

@@ -11,7 +11,8 @@ from healthrisk.spec import name_of
 def find_bundle(address: str | None, dataset: str, cache: Path) -> Bundle:
     """Return the bundle at an address, or else the data set's champion, every file checked; S3's are copied to `cache`.
 
-    `dataset` is a data set's name or the path of its spec.
+    `dataset` is a data set's name or the path of its spec. What the registry here has retired is refused; where there
+    is none, nobody knows.
 
     Raises:
         StoreError: there is no such bundle or no champion, it is retired, or the registry or store does not answer.
@@ -19,7 +20,9 @@ def find_bundle(address: str | None, dataset: str, cache: Path) -> Bundle:
         SpecError: the path holds no spec.
     """
     if address:
-        return store.fetch(address, None, cache)
+        bundle = store.fetch(address, None, cache)
+        _refuse_retired(bundle)
+        return bundle
     # Imports MLflow, which takes seconds that an address saves.
     from healthrisk.registry import retirement, versions
 
@@ -33,12 +36,8 @@ def find_bundle(address: str | None, dataset: str, cache: Path) -> Bundle:
     return store.fetch(champion.uri, champion.digest, cache)
 
 
-def refuse_retired(bundle: Bundle) -> None:
-    """Make sure that the registry, where there is one, has not retired a bundle that is to be served.
-
-    Raises:
-        StoreError: it has, or does not answer.
-    """
+def _refuse_retired(bundle: Bundle) -> None:
+    # An address says nothing of that, but the registry knows the bundle by its digest, wherever its bytes lie.
     uri = settings().tracking_uri
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return

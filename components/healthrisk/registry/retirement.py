@@ -4,6 +4,7 @@ import time
 
 from healthrisk.documents import Document
 from healthrisk.errors import ConfigError, StoreError
+from healthrisk.records import actions
 from healthrisk.registry import versions
 from healthrisk.registry.versions import Registered
 
@@ -26,7 +27,9 @@ class Retirement(Document):
 
 
 def retire(name: str, number: str, reason: str, by: str) -> Retirement:
-    """Mark a version and take its aliases from it; one that is retired already keeps its first reason.
+    """Mark a version, take its aliases from it and put that on record; one that was retired keeps its first reason.
+
+    What serves it goes on until another version is deployed: this touches the registry alone.
 
     Raises:
         ConfigError: there is no reason, or one that no tag holds.
@@ -40,8 +43,11 @@ def retire(name: str, number: str, reason: str, by: str) -> Retirement:
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         # The reason last: a version with one is marked as a whole.
         versions.tag(name, number, {"retired.by": by, "retired.at": at, "retired": said})
-    for alias in version.aliases:
-        versions.remove_alias(name, alias)
+    try:
+        for alias in version.aliases:
+            versions.remove_alias(name, alias)
+    finally:
+        actions.tell("retired", name, number, version.digest, f"{version.retired or said}; by {by}")
     tags = versions.tags_of(name, number)
     return Retirement(
         name=name,
@@ -72,6 +78,19 @@ def refuse_number(name: str, number: str) -> None:
         StoreError: the registry does not answer, or has no such version.
     """
     refuse(name, versions.by_number(name, number))
+
+
+def reason(name: str, number: str) -> str:
+    """Return in a sentence why a version may not be served; empty if it may.
+
+    Raises:
+        StoreError: the registry does not answer, or has no such version.
+    """
+    try:
+        refuse_number(name, number)
+    except RetiredError as error:
+        return str(error)
+    return ""
 
 
 def refuse_digest(name: str, digest: str) -> None:
