@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from tests.support.container_registry import TOOLS, container_registry, crane, push_image
 from tests.support.manifest_rules import ROOT, Document, build, script
 from tests.support.published import IMAGES, publish
 
@@ -165,18 +164,8 @@ def test_a_platform_that_did_not_come_up_is_corrected(sources: str, kustomize: l
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A registry that holds every image, by the one rule: small images of one file each."""
-    crane = shutil.which("crane", path=f"{ROOT / '.tools'}:/usr/bin")
-    if crane is None:
-        pytest.skip("there is no crane here: make test-tools")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [crane, "registry", "serve", f"--address=127.0.0.1:{port}"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield f"127.0.0.1:{port}/mirror"
-        finally:
-            process.terminate()
+    with container_registry() as address:
+        yield f"{address}/mirror"
 
 
 @pytest.fixture(scope="module")
@@ -187,21 +176,17 @@ def mirror(
     folder = tmp_path_factory.mktemp("mirror")
     pins = (ROOT / "kind" / "versions.env").read_text()
     (folder / "versions.env").write_text(re.sub("@sha256:[0-9a-f]{64}", "", pins))
-    tools = {"PATH": f"{ROOT / '.tools'}:{os.environ['PATH']}", "VERSIONS": str(folder / "versions.env")}
+    tools = TOOLS | {"VERSIONS": str(folder / "versions.env")}
     where = {"SOURCES": sources, "REGISTRY": registry, "KUSTOMIZE": " ".join(kustomize), **tools}
-    layer = folder / "layer.tar"
-    with tarfile.open(layer, "w") as archive:
-        archive.add(folder / "versions.env", "etc/versions.env")
     for image in script("manifests/list-images", **where).stdout.split():
-        done = script("crane", "append", f"--new_layer={layer}", f"--new_tag={image}", **tools)
-        assert done.returncode == 0, done.stderr
+        push_image(image, folder / "versions.env")
     done = script("manifests/mirror", str(folder / "all"), **where)
     assert done.returncode == 0, done.stderr
     return folder / "all", {"KUSTOMIZE": " ".join(kustomize), **tools}
 
 
 def test_a_mirror_holds_every_image_by_its_digest(mirror: tuple[Path, dict[str, str]], registry: str) -> None:
-    folder, tools = mirror
+    folder, _ = mirror
     lines = [line.split() for line in (folder / "images.txt").read_text().splitlines()]
     assert {image for *_, image in lines} > IMAGES
     index = json.loads((folder / "images" / "index.json").read_text())["manifests"]
@@ -216,7 +201,7 @@ def test_a_mirror_holds_every_image_by_its_digest(mirror: tuple[Path, dict[str, 
     with tarfile.open(folder / "node.tar") as archive:
         (saved,) = json.load(archive.extractfile("manifest.json") or io.BytesIO())
     assert saved["RepoTags"][0].startswith(f"{registry}/kindest/node:")
-    assert script("crane", "validate", f"--tarball={folder / 'node.tar'}", **tools).returncode == 0
+    crane("validate", f"--tarball={folder / 'node.tar'}")
 
 
 def test_a_mirror_is_all_that_staging_needs(
@@ -252,4 +237,4 @@ def test_a_mirror_is_pushed_under_the_names_that_manifests_ask_for(
     for name, digest, *_, image in map(str.split, (folder / "images.txt").read_text().splitlines()):
         first, _, rest = image.partition("/")
         asked = f"{other}/{rest if '.' in first else image}"
-        assert script("crane", "digest", asked, **tools).stdout.strip() == digest, name
+        assert crane("digest", asked) == digest, name

@@ -16,12 +16,14 @@ import sqlalchemy as sa
 
 from healthrisk.bundle import Bundle, bundle, store
 from healthrisk.config import settings
-from healthrisk.errors import ConfigError
-from healthrisk.registry import contexts, promotion, versions
+from healthrisk.errors import ConfigError, StoreError
+from healthrisk.registry import contexts, promotion, retirement, versions
 from healthrisk.registry.evidence_run import digest_of
 from tests.support import sample_bundle
 from tests.support.commands import healthrisk
+from tests.support.container_registry import TOOLS, container_registry, crane, push_image
 from tests.support.patience import ANSWER, until
+from tests.support.records import done_to
 from tests.support.s3 import BUCKET
 from tests.support.servers import free_ports
 from tests.support.signing import key_pair
@@ -159,6 +161,28 @@ def test_the_same_bytes_arrive_verified_and_proven_and_it_is_said_who_promoted_t
         assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
+def test_both_sites_have_it_on_record_and_a_record_that_takes_nothing_stops_nothing(
+    sites: Path, trained: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained(), trained("random_forest")
+    monkeypatch.setenv("HEALTHRISK_ACTIONS", (sites / "elsewhere").as_uri())
+    kept, full = (sites / "kept").as_uri(), (sites / "ours.pem").as_uri()
+    (sites / "contexts.yaml").write_text(
+        f"dev: {{home: dev, actions: '{kept}'}}\n"
+        f"staging: {{home: staging}}\nfull: {{home: staging, actions: '{full}'}}\n"
+    )
+    monkeypatch.setenv("HEALTHRISK_CONTEXTS", str(sites / "contexts.yaml"))
+    promote(sites, "2", "--from", "dev", "--to", "staging", "--by", "Dr. Grete Example")
+    line = ("promoted", "version 2 of dev is version 1 of staging, champion; by Dr. Grete Example")
+    for name, version in (("dev", "2"), ("staging", "1")):
+        with contexts.entered(name):
+            assert done_to(version) == [line]
+    assert (sites / "kept").is_dir()
+    assert not (sites / "elsewhere").exists()
+    assert promote(sites, "1", "--from", "dev", "--to", "full")["alias"] == "challenger"
+    assert "promoted of heart-disease 2 is not on record: record" in caplog.text
+
+
 def test_a_site_of_real_servers_gets_the_same(sites: Path, trained: Callable[..., Bundle], site: str) -> None:
     made = trained()
     done = promote(sites, "1", "--from", "dev", "--to", site)
@@ -175,6 +199,45 @@ def test_a_site_of_real_servers_gets_the_same(sites: Path, trained: Callable[...
         assert digest_of(sites / "back") == done["evidence"]
     # And on, from there.
     assert promote(sites, "1", "--from", site, "--to", str(sites / "staging"))["digest"] == made.digest
+
+
+def test_images_go_along_by_digest_where_both_sites_name_them(
+    sites: Path, trained: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained()
+    file, there = sites / "dev.env", sites / "staging.env"
+    with container_registry() as registry:
+        target = f"images: staging.env, image_registry: '{registry}/hospital'"
+        (sites / "contexts.yaml").write_text(
+            f"dev: {{home: dev, images: dev.env}}\nstaging: {{home: staging, {target}}}\n"
+            "same: {home: staging, images: same.env}\nnone: {home: staging}\n"
+        )
+        monkeypatch.setenv("HEALTHRISK_CONTEXTS", str(sites / "contexts.yaml"))
+        assert "cannot be read" in refused("promote", "1", "--from", "dev", "--to", "staging")
+        names = {what: f"healthrisk/{what}:python3.11-0.2" for what in ("pipeline", "serving")}
+        for what, name in names.items():
+            (sites / what).write_text(what)
+            push_image(f"{registry}/dev/{name}", sites / what)
+        digests = {what: crane("digest", f"{registry}/dev/{name}") for what, name in names.items()}
+        lines = [f"{what.upper()}_IMAGE={{}}/{name}@{digests[what]}\n" for what, name in names.items()]
+        file.write_text("".join(lines).format(*[f"{registry}/dev"] * 2))
+        with monkeypatch.context() as patched:
+            patched.setenv("PATH", "/bin")
+            assert "crane, which copies them, is not on" in refused("promote", "1", "--from", "dev", "--to", "staging")
+        monkeypatch.setenv("PATH", TOOLS["PATH"])
+        done = promote(sites, "1", "--from", "dev", "--to", "staging")
+        assert {what: crane("digest", f"{registry}/hospital/{name}") for what, name in names.items()} == digests
+        assert there.read_text() == "".join(lines).format(*[f"{registry}/hospital"] * 2)
+        assert done["images"] == [line.partition("=")[2] for line in there.read_text().split()]
+        assert promote(sites, "1", "--from", "dev", "--to", "staging") == done
+        with contexts.entered("staging"):
+            assert versions.tags_of(NAME, "1")["promoted.images"].split() == done["images"]
+        assert promote(sites, "1", "--from", "dev", "--to", "none")["images"] == []
+        # One registry for both.
+        promote(sites, "1", "--from", "dev", "--to", "same")
+        assert (sites / "same.env").read_text() == file.read_text()
+        file.write_text(file.read_text().replace(digests["serving"], f"sha256:{'0' * 64}"))
+        assert "crane copy" in refused("promote", "1", "--from", "dev", "--to", "staging")
 
 
 def test_the_next_one_is_challenger_unless_it_is_to_be_champion(sites: Path, trained: Callable[..., Bundle]) -> None:
@@ -282,6 +345,7 @@ def test_a_retired_version_is_kept_and_refused_by_name_everywhere(
     made = trained()
     done = healthrisk("retire", "1", "--reason", "wrong for\nwomen", "--by", "me")
     assert done.returncode == 0, done.stderr
+    assert done_to("1") == [("retired", "wrong for women; by me")]
     retired = json.loads(done.stdout)
     assert (retired["reason"], retired["by"], retired["aliases"]) == ("wrong for women", "me", ["champion"])
     again = json.loads(healthrisk("retire", "1", "--reason", "another").stdout)
@@ -296,12 +360,34 @@ def test_a_retired_version_is_kept_and_refused_by_name_everywhere(
     versions.make_champion(NAME, "1")
     table = sites / "table.csv"
     assert says in refused("predict", table, "--out", sites / "out.csv")
+    # By its address, too, wherever its bytes lie; a place without a registry knows of nothing that was retired.
+    for address in (version.uri, made.path):
+        assert says in refused("predict", table, "--out", sites / "out.csv", "--bundle", address)
+    elsewhere = {"HEALTHRISK_HOME": str(sites / "elsewhere")}
+    assert "table.csv" in refused("predict", table, "--out", sites / "out.csv", "--bundle", made.path, **elsewhere)
+    assert "table.csv" in refused("drift", table, "--reference", made.path)
     # The same bytes are trained once more.
     versions.remove_alias(NAME, "champion")
     decision = sample_bundle.decision(made.spec, "logistic_regression", 0.4)
     registered, standing = versions.register(made, version.uri, decision, "", "nothing to compare")
     assert (registered.number, registered.aliases) == ("1", ())
     assert (standing.alias, standing.reason) == ("", "it is retired: wrong for women")
+
+
+def test_a_retirement_is_on_record_though_the_registry_goes_away_in_the_midst(
+    sites: Path, trained: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained()
+
+    def away(name: str, alias: str) -> None:
+        raise StoreError(f"the registry does not answer: {name} {alias}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(versions, "remove_alias", away)
+        with pytest.raises(StoreError, match="does not answer"):
+            retirement.retire(NAME, "1", "wrong for women", "me")
+    assert done_to("1") == [("retired", "wrong for women; by me")]
+    assert retirement.retire(NAME, "1", "another", "me").aliases == ("champion",)
 
 
 def test_a_context_takes_no_place_from_another_and_leaves_nothing_behind(

@@ -1,9 +1,6 @@
 """The commands about a version's way: `sign`, `promote` and `retire` of `python -m healthrisk`."""
 
 import argparse
-import getpass
-import os
-import socket
 
 from healthrisk.documents import Document
 from healthrisk.errors import ConfigError
@@ -26,7 +23,9 @@ def add_versions(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     retire.set_defaults(run=_retire)
     for parser in (promote, retire):
         parser.add_argument("--dataset", default="heart-disease", help="whose version: a name, or the path of a spec")
-        parser.add_argument("--by", type=_person, default=None, help="who does it (default: USER@HOST)")
+        parser.add_argument(
+            "--by", type=_person, default=None, help="who does it (default: USER@HOST, or a pod's account)"
+        )
 
 
 def _person(text: str) -> str:
@@ -36,14 +35,9 @@ def _person(text: str) -> str:
 
 
 def _who(args: argparse.Namespace) -> str:
-    if args.by:
-        return str(args.by)
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # A container's user need have no name.
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    from healthrisk.records import actor
+
+    return args.by or actor.current()
 
 
 def _sign(args: argparse.Namespace) -> str:

@@ -17,7 +17,10 @@ from healthrisk.documents import Document
 from healthrisk.errors import ConfigError
 
 # Taken from nowhere else in a context that does not name them: another site's would be wrong.
-_PLACES = ("MLFLOW_TRACKING_URI", "HEALTHRISK_BUNDLES", "AWS_ENDPOINT_URL", "AWS_REGION")
+_PLACES = (
+    *("MLFLOW_TRACKING_URI", "HEALTHRISK_BUNDLES", "AWS_ENDPOINT_URL", "AWS_REGION"),
+    *("HEALTHRISK_ACTIONS", "HEALTHRISK_RECORDS"),
+)
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -25,7 +28,9 @@ class Context(Document):
     """One entry of the file; paths are relative to the file's folder.
 
     `credentials` is a file with the object store's AWS_ACCESS_KEY_ID=... and AWS_SECRET_ACCESS_KEY=..., `public_key`
-    one with the keys that are believed there, in PEM. Without them the environment's are taken.
+    one with the keys that are believed there, in PEM. Without them the environment's are taken. `actions` is where what
+    is done there is put on record; else a folder of the home. `images` is the file of the images that the site runs,
+    and `image_registry` the HOST/PATH from which it does.
     """
 
     home: Path | None = None
@@ -33,8 +38,11 @@ class Context(Document):
     bundles: str = ""
     endpoint: str = ""
     region: str = ""
+    actions: str = ""
     credentials: Path | None = None
     public_key: Path | None = None
+    images: Path | None = None
+    image_registry: str = ""
 
     def environment(self, folder: Path) -> dict[str, str]:
         """Return the variables that this context sets.
@@ -42,7 +50,8 @@ class Context(Document):
         Raises:
             ConfigError: its file of credentials cannot be read.
         """
-        named = dict(zip(_PLACES, (self.registry, self.bundles, self.endpoint, self.region), strict=True))
+        places = (self.registry, self.bundles, self.endpoint, self.region, self.actions, "")
+        named = dict(zip(_PLACES, places, strict=True))
         if self.home:
             named["HEALTHRISK_HOME"] = str(folder / self.home)
         if self.public_key:
@@ -53,29 +62,33 @@ class Context(Document):
 
 
 @contextmanager
-def entered(name: str) -> Iterator[None]:
+def entered(name: str) -> Iterator[Context]:
     """Let every setting of this process be that of a context, by its name or its folder, and restore them afterwards.
+
+    Yields the context; the path of its images is whole.
 
     Raises:
         ConfigError: there is no such context, or the file of contexts is none.
     """
     before = dict(os.environ)
-    named = _find(name)
+    context, folder = _find(name)
+    named = context.environment(folder)
     try:
         os.environ.update(named)
-        yield
+        yield context.model_copy(update={"images": folder / context.images}) if context.images else context
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
-def _find(name: str) -> dict[str, str]:
+def _find(name: str) -> tuple[Context, Path]:
+    """Return a context, and the folder that its paths are relative to."""
     file = Path(os.environ.get("HEALTHRISK_CONTEXTS") or settings().home / "contexts.yaml").absolute()
     contexts = _read(file)
     if name in contexts:
-        return contexts[name].environment(file.parent)
+        return contexts[name], file.parent
     if Path(name).is_dir():
-        return Context(home=Path(name).absolute()).environment(file.parent)
+        return Context(home=Path(name).absolute()), file.parent
     known = f"it knows {', '.join(contexts)}" if contexts else "which knows none"
     raise ConfigError(f"context {name!r}: expected one of {file} ({known}), or the folder of a HEALTHRISK_HOME")
 
