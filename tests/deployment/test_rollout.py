@@ -483,6 +483,19 @@ def test_a_challenger_takes_no_other_place_during_a_rollout(
     assert twin.deployed(BESIDE).number == "2"
 
 
+def test_a_challenger_with_requests_is_not_removed_where_it_is_deployed_again_and_fails(
+    twin: TwinCluster, registered: list[Deployed], bundles: list[Bundle], urls: dict[str, str]
+) -> None:
+    begin(twin)
+    twin.broken = {"2"}
+    asked = {"champion": urls["first"], "challenger": urls["beside"]}
+    with pytest.raises(DeployError, match="version 2 was not served beside the champion: "):
+        deploy.challenger(twin, bundles[1], registered[1], asked)
+    assert twin.asked(NAME) == dict(zip((NAME, BESIDE), registered, strict=True))
+    assert step(twin).rollout.phase == "returned"
+    assert twin.asked(NAME) == {NAME: registered[0]}
+
+
 def test_deploying_a_champion_ends_a_rollout(
     twin: TwinCluster, bundles: list[Bundle], registered: list[Deployed], urls: dict[str, str]
 ) -> None:

@@ -88,20 +88,23 @@ def challenger(
     and the share of rows whose risk level differs; they are tags of the version, too.
 
     Raises:
-        DeployError: the challenger did not come up, or did not answer as its bundle says; it is removed.
+        DeployError: the challenger did not come up, or did not answer as its bundle says; it is removed, unless a
+            rollout gives it requests: what becomes of it then is for the rollout to say.
     """
     name = challenger_name(bundle.spec.name)
     current = cluster.rollout(bundle.spec.name)
-    if current and current.is_under_way and current.challenger.digest != version.digest:
-        reason = f"version {current.challenger.number} is being rolled out"
+    rolled_out = current.challenger if current and current.is_under_way else None
+    if rolled_out and rolled_out.digest != version.digest:
+        reason = f"version {rolled_out.number} is being rolled out"
         raise DeployError(f"version {version.number} was not served beside the champion: {reason}")
     try:
         serve(cluster, name, version, cluster.deployed(name), seconds)
         own = replay(bundle, urls["challenger"], bundle.spec)
         other = _ask(urls["champion"], bundle.spec, _golden_rows(bundle))
     except HealthriskError as error:
-        cluster.delete(name)
-        record(bundle.spec.name, version.number, f"removed: {error}", "rolled-back")
+        if rolled_out is None:
+            cluster.delete(name)
+            record(bundle.spec.name, version.number, f"removed: {error}", "rolled-back")
         raise DeployError(f"version {version.number} was not served beside the champion: {error}") from error
     difference = np.abs(own - other)
     levels = np.array(risk_levels(bundle.spec, own)) != np.array(risk_levels(bundle.spec, other))
