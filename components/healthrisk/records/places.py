@@ -5,6 +5,7 @@ import os
 import tempfile
 import urllib.parse
 from datetime import datetime, timedelta
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
@@ -110,11 +111,12 @@ class _Bucket:
         try:
             if not self._client.bucket_exists(bucket_name=bucket):
                 raise StoreError(f"record: there is no bucket {bucket!r} at {settings().s3_endpoint}")
-            self._locks = self._has_locks()
         except (MinioException, HTTPError, ValueError) as error:
             raise StoreError(f"record: bucket {bucket} cannot be asked: {error}") from error
 
-    def _has_locks(self) -> bool:
+    @cached_property
+    def _locks(self) -> bool:
+        # Who only acts or reads need not be allowed to ask.
         try:
             self._client.get_object_lock_config(bucket_name=self._bucket)
         except S3Error as error:
