@@ -74,31 +74,28 @@ def differences(versions: Mapping[str, Side]) -> tuple[Difference, ...]:
 
 
 def _difference(version: str, other: str, own: Side, others: Side, months: Sequence[str]) -> Difference:
-    pair = [(side, side.within(months)) for side in (own, others)]
-    outcomes = [round(float(bins.rows.sum())) for _, bins in pair]
+    first, second = own.within(months), others.within(months)
     estimate = None
-    if all(side.is_enough(bins) for side, bins in pair):
-        areas, errors = ([of(bins) for _, bins in pair] for of in (_area, _error))
-        estimate = wald(areas[0] - areas[1], math.hypot(*errors))
-    variances = [variance for side, bins in pair if (variance := side.variance(bins)) is not None]
-    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(POWER))
-    whole = math.ceil(sum(variances) * (z / SMALLEST) ** 2) if len(variances) == len(pair) else None
+    if own.is_enough(first) and others.is_enough(second):
+        error = math.hypot(area_and_error(first)[1], area_and_error(second)[1])
+        estimate = wald(area(first).mean - area(second).mean, error)
+    outcomes = round(float(first.rows.sum())), round(float(second.rows.sum()))
     return Difference(
         version=version,
         other=other,
         months=tuple(months),
-        outcomes=(outcomes[0], outcomes[1]),
+        outcomes=outcomes,
         roc_auc=estimate,
-        needed=None if whole is None else max(0, whole - min(outcomes)),
+        needed=_needed(own.variance(first), others.variance(second), min(outcomes)),
     )
 
 
-def _area(bins: Bins) -> float:
-    return area(bins).mean
-
-
-def _error(bins: Bins) -> float:
-    return area_and_error(bins)[1]
+def _needed(first: float | None, second: float | None, outcomes: int) -> int | None:
+    """Return how many more outcomes of each it takes, given the variances of the areas of one."""
+    if first is None or second is None:
+        return None
+    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(POWER))
+    return max(0, math.ceil((first + second) * (z / SMALLEST) ** 2) - outcomes)
 
 
 def _scarcer(bins: Bins) -> float:
