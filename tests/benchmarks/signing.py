@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from healthrisk.bundle import Bundle, bundle
+from healthrisk.bundle import Bundle
 from tests.support.signing import key_pair
 
 OPEN = """
@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(args.bundle, Path(folder) / "bundle"))
-        bundle.sign(Bundle.open(copy), key_pair().private)
+        Bundle.open(copy).sign(key_pair().private)
         pairs = [(opened(copy, {}), opened(copy, key_pair().believes)) for _ in range(args.starts)]
     plain, verified = (1000 * statistics.median(column) for column in zip(*pairs, strict=True))
     more = 1000 * statistics.median(one - other for other, one in pairs)

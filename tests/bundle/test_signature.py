@@ -265,7 +265,7 @@ def test_a_signature_travels_through_both_stores_and_is_renewed(
         environment({})
         renewed = Path(shutil.copytree(signed, tmp_path / f"renewed-{number}"))
         opened = Bundle.open(renewed)
-        bundle.sign(opened, OTHER.private)
+        opened.sign(OTHER.private)
         assert store.put(opened, root) == uri
         environment(OTHER.believes)
         assert store.fetch(uri, signed.name, cache).signature.startswith("signed by ")

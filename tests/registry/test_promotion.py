@@ -14,7 +14,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from healthrisk.bundle import Bundle, bundle, store
+from healthrisk.bundle import Bundle, store
 from healthrisk.config import settings
 from healthrisk.errors import ConfigError, StoreError
 from healthrisk.registry import contexts, promotion, retirement, versions
@@ -55,7 +55,7 @@ def trained(sites: Path, make_bundle: Callable[..., Path]) -> Callable[..., Bund
     def make(family: str = "logistic_regression") -> Bundle:
         source = make_bundle(NAME, family)
         made = Bundle.open(Path(shutil.copytree(source, sites / family / source.name)))
-        bundle.sign(made, OURS.private)
+        made.sign(OURS.private)
         client = versions.client()
         experiment = client.get_experiment_by_name(NAME)
         number = experiment.experiment_id if experiment else client.create_experiment(NAME, (sites / "files").as_uri())

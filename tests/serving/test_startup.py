@@ -19,7 +19,7 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from healthrisk.bundle import MANIFEST, Bundle, bundle
+from healthrisk.bundle import MANIFEST, Bundle
 from tests.support import http
 from tests.support.patience import ANSWER, run
 from tests.support.servers import ROOT, Server
@@ -89,7 +89,7 @@ def test_a_server_says_how_its_bundle_is_signed(copy: Path, tmp_path: Path) -> N
         server.end()
         lines = map(json.loads, server.log.read_text().splitlines())
         said += [line["signature"] for line in lines if line["message"] == "serving"]
-        bundle.sign(Bundle.open(copy), key_pair().private)
+        Bundle.open(copy).sign(key_pair().private)
     assert said[0] == "unsigned"
     assert said[1].startswith("signed by ")
     assert len(said) == 2

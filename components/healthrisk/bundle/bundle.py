@@ -61,6 +61,14 @@ class Bundle:
         trees = (self.path / TREES).read_bytes() if TREES in self.manifest.files else None
         return ServingForm(form, (self.path / form).read_bytes(), trees).load(threads)
 
+    def sign(self, key: str) -> None:
+        """Sign it where it lies, in place of who signed it before; `key` is PEM or a path.
+
+        Raises:
+            ConfigError: the key cannot be read, or is none of ECDSA on P-256.
+        """
+        signatures.sign(self.path, self.digest, self.manifest.files | {MANIFEST: self.digest}, key)
+
     @classmethod
     def open(cls, path: Path, digest: str | None = None, believed: str | None = None) -> Self:
         """Open a folder after checking every file against the manifest, and the manifest against `digest` if given.
@@ -124,15 +132,6 @@ def write(folder: Path, fill: Callable[[Path], Provenance]) -> Bundle:
         if where is scratch:
             scratch.replace(final)
         return Bundle.open(final, digest)
-
-
-def sign(bundle: Bundle, key: str) -> None:
-    """Sign a bundle where it lies, in place of who signed it before; `key` is PEM or a path.
-
-    Raises:
-        ConfigError: the key cannot be read, or is none of ECDSA on P-256.
-    """
-    signatures.sign(bundle.path, bundle.digest, bundle.manifest.files | {MANIFEST: bundle.digest}, key)
 
 
 def _read(path: Path) -> bytes:

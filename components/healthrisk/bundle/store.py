@@ -16,7 +16,6 @@ from urllib3.exceptions import HTTPError
 
 from healthrisk.atomic import scratch_folder
 from healthrisk.bundle import MANIFEST, Bundle
-from healthrisk.bundle import bundle as signing
 from healthrisk.bundle.bundle import read_manifest
 from healthrisk.bundle.signature import SIGNATURE, SignatureError
 from healthrisk.config import settings
@@ -90,7 +89,7 @@ def sign(uri: str, key: str) -> Bundle:
     last = parts.path.rstrip("/").rpartition("/")[2]
     with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
         found = fetch(uri, last if _DIGEST.fullmatch(last) else None, Path(cache), believed="")
-        signing.sign(found, key)
+        found.sign(key)
         if parts.scheme == "s3":
             name, path = f"{parts.path.strip('/')}/{SIGNATURE}", str(found.path / SIGNATURE)
             try:
