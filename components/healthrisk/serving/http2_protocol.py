@@ -26,6 +26,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from healthrisk.serving.admission import AdmissionController
 from healthrisk.serving.connection_table import ConnectionTable
+from healthrisk.serving.deadline import Deadline
 from healthrisk.serving.http2_frames import CONTINUATION, END_HEADERS, HEADERS, PREFACE, FrameReader
 from healthrisk.serving.http2_stream import Headers, Stream, scope_of
 from healthrisk.serving.reading_turns import PacedReading
@@ -55,10 +56,10 @@ class Http2Protocol(asyncio.Protocol):
         self._header_bytes = 0
         self._streams: dict[int, Stream] = {}
         self._closing = False
-        self._idle: asyncio.TimerHandle | None = None
         # Set by whatever may let an answer go on: windows, the transport's buffer, the end.
         self._progress = asyncio.Event()
-        self._stalled: asyncio.TimerHandle | None = None
+        # Of a connection on which nothing is asked, and of a client that does not take its answers.
+        self._idle, self._stalled = Deadline(), Deadline()
         self._common = {
             "type": "http",
             "asgi": {"version": origin.asgi_version, "spec_version": "2.3"},
@@ -79,7 +80,7 @@ class Http2Protocol(asyncio.Protocol):
         if self._table.add(self._client, self):
             self._flush()
             # A connection on which nothing is ever asked has as long as a request that does not come in.
-            self._watch_idleness(self._limits.request_seconds)
+            self._idle.set(self._limits.request_seconds, self._end, ErrorCodes.NO_ERROR)
         else:
             self._end(ErrorCodes.ENHANCE_YOUR_CALM)
 
@@ -88,7 +89,7 @@ class Http2Protocol(asyncio.Protocol):
         self._origin.connections.discard(self)
         self._table.remove(self._client, self)
         self._reading.end()
-        self._unwatch_idleness()
+        self._idle.cancel()
         for number in list(self._streams):
             self._forget(number)
         self._progress.set()
@@ -152,10 +153,10 @@ class Http2Protocol(asyncio.Protocol):
         if self._closing:
             self._h2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
             return
-        self._unwatch_idleness()
+        self._idle.cancel()
         scope = scope_of(headers, self._common | {"state": self._origin.app_state.copy()})
         stream = self._streams[number] = Stream(self, number, scope)
-        stream.deadline = self._loop.call_later(self._limits.request_seconds, self._expire, stream)
+        stream.deadline.set(self._limits.request_seconds, self._expire, stream)
         self._answer(stream, stream.run(self._origin.app))
 
     def _answer(self, stream: Stream, answering: Coroutine[Any, Any, None]) -> None:
@@ -192,7 +193,7 @@ class Http2Protocol(asyncio.Protocol):
             if self._closing:
                 self._end(ErrorCodes.NO_ERROR)
             else:
-                self._watch_idleness(self._origin.timeout_keep_alive)
+                self._idle.set(self._origin.timeout_keep_alive, self._end, ErrorCodes.NO_ERROR)
 
     def taken(self, stream: int, body_bytes: int, window_bytes: int) -> None:
         """Learn that so many bytes of a body are the application's now, and let the client send as many more."""
@@ -215,7 +216,7 @@ class Http2Protocol(asyncio.Protocol):
             async with asyncio.timeout(self._limits.request_seconds):
                 while True:
                     room = min(self._h2.local_flow_control_window(stream), self._h2.max_outbound_frame_size)
-                    if self._stalled is not None or (view and not room):
+                    if self._stalled.is_set or (view and not room):
                         self._progress.clear()
                         await self._progress.wait()
                         continue
@@ -237,24 +238,13 @@ class Http2Protocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Read no more while the client does not, and not for ever."""
         self._reading.block()
-        self._stalled = self._loop.call_later(self._limits.request_seconds, self._transport.abort)
+        self._stalled.set(self._limits.request_seconds, self._transport.abort)
 
     def resume_writing(self) -> None:
         """Go on once the client has read."""
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+        self._stalled.cancel()
         self._reading.unblock()
         self._progress.set()
-
-    def _watch_idleness(self, seconds: float) -> None:
-        self._unwatch_idleness()
-        self._idle = self._loop.call_later(seconds, self._end, ErrorCodes.NO_ERROR)
-
-    def _unwatch_idleness(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
 
     def _flush(self) -> None:
         if not self._transport.is_closing() and (data := self._h2.data_to_send()):

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import orjson
 
 from healthrisk.serving.body import Asgi, Message
+from healthrisk.serving.deadline import Deadline
 
 Headers = list[tuple[bytes, bytes]]
 # HTTP/2 says by its frames what these say, and forbids them.
@@ -45,7 +46,7 @@ class Stream:
         self._taken = False
         # Whether the request has come in whole, nobody waits for the answer, the answer has begun and ended.
         self.complete = self.gone = self.begun = self.answered = False
-        self.deadline: asyncio.TimerHandle | None = None
+        self.deadline = Deadline()
 
     def drop(self) -> tuple[int, int]:
         """Give up what waits of the body; return its bytes, and how many of the client's window they used."""
@@ -61,20 +62,14 @@ class Stream:
     def finish(self) -> None:
         """Learn that the request is whole."""
         self.complete = True
-        self.unwatch()
+        self.deadline.cancel()
         self._changed.set()
 
     def leave(self) -> None:
         """Learn that nobody waits for the answer."""
         self.gone = True
-        self.unwatch()
+        self.deadline.cancel()
         self._changed.set()
-
-    def unwatch(self) -> None:
-        """Stop the clock."""
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
 
     async def run(self, app: Asgi) -> None:
         """Answer the request."""

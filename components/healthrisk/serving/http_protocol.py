@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from healthrisk.serving import http_head
 from healthrisk.serving.admission import AdmissionController
 from healthrisk.serving.connection_table import ConnectionTable
+from healthrisk.serving.deadline import Deadline
 from healthrisk.serving.http2_frames import PREFACE
 from healthrisk.serving.http2_protocol import Http2Protocol
 
@@ -39,8 +40,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._table, self._http2_table = tables.http1, tables.http2
         # What has come in so far, as long as it may be the preface of HTTP/2.
         self._opening: bytes | None = b""
-        self._deadline: asyncio.TimerHandle | None = None
-        self._write_deadline: asyncio.TimerHandle | None = None
+        self._deadline, self._write_deadline = Deadline(), Deadline()
         # Bytes of the head: as parsed, and as they come in pieces in which it neither begins nor ends.
         self._parsed_bytes = self._raw_bytes = 0
         self._begun = False
@@ -73,8 +73,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._table.remove(self._host, self)
         self._release()
         self._unread = b""
-        self._unwatch()
-        self._unwatch_writing()
+        self._deadline.cancel()
+        self._write_deadline.cancel()
 
     def may_leave(self) -> bool:
         """Say whether no request that has come in whole waits for its answer."""
@@ -106,7 +106,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._hold()
 
     def _leave_to_http2(self, data: bytes) -> None:
-        self._unwatch()
+        self._deadline.cancel()
         self.connections.discard(self)
         self._table.remove(self._host, self)
         protocol = Http2Protocol(self, self.admission, self._http2_table)
@@ -125,8 +125,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._unread:
             # With what waits here the client is not late.
             self.flow.pause_reading()
-            self._unwatch()
-        elif self._incomplete and self._deadline is None:
+            self._deadline.cancel()
+        elif self._incomplete and not self._deadline.is_set:
             self._watch()
 
     def _hold(self) -> None:
@@ -156,8 +156,8 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._raw_bytes > self.limits.max_header_bytes:
                 self._refuse_malformed()
         if not self._incomplete:
-            self._unwatch()
-        elif self._deadline is None and not self._unread:
+            self._deadline.cancel()
+        elif not self._deadline.is_set and not self._unread:
             self._watch()
 
     def _feed(self, data: bytes) -> None:
@@ -174,12 +174,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Watch the clock while a client does not take its answer."""
         super().pause_writing()
-        self._write_deadline = self.loop.call_later(self.limits.request_seconds, self.transport.abort)
+        self._write_deadline.set(self.limits.request_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on once a client has taken most of its answer."""
         super().resume_writing()
-        self._unwatch_writing()
+        self._write_deadline.cancel()
 
     def shutdown(self) -> None:
         """Close when the server goes: at once after the answer under way, or a moment later where none is.
@@ -253,17 +253,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(400, self._fault or "this is not a valid HTTP/1.1 request")
 
     def _watch(self) -> None:
-        self._deadline = self.loop.call_later(self.limits.request_seconds, self._expire)
-
-    def _unwatch(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _unwatch_writing(self) -> None:
-        if self._write_deadline is not None:
-            self._write_deadline.cancel()
-            self._write_deadline = None
+        self._deadline.set(self.limits.request_seconds, self._expire)
 
     def _expire(self) -> None:
         self._refuse(408, f"the request did not come in within {self.limits.request_seconds:g} s")
