@@ -4,7 +4,7 @@ from kfp import dsl, kubernetes
 
 from healthrisk.steps import titles
 from healthrisk.steps.deploy import deploy
-from pipeline import NAME, wire
+from pipeline import define
 
 # Requests and limits by step; what a step needs was measured on the shipped data and five million rows.
 _SMALL = {"cpu": ("100m", "1"), "memory": ("512Mi", "2Gi")}
@@ -43,19 +43,7 @@ def _place(task: dsl.PipelineTask, size: dict[str, tuple[str, str]]) -> None:
     kubernetes.use_secret_as_env(task, _SECRET, {name: name for name in _CREDENTIALS})
 
 
-@dsl.pipeline(name=NAME, description="A clinical table to a registered, served risk model")  # type: ignore[untyped-decorator]
-def training(
-    spec: str,
-    data: str = "",
-    seed: int = 0,
-    level: str = "quick",
-    rollout: str = "",
-    namespace: str = "healthrisk",
-    override_gate: str = "",
-    override_by: str = "",
-) -> None:
-    """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register, deploy."""
-    tasks = wire(spec, data, seed, level, rollout, override_gate, override_by)
+def _finish(tasks: list[dsl.PipelineTask], namespace: str, rollout: str) -> None:
     register = tasks[-1]
     kubernetes.use_secret_as_env(register, _SIGNING, {"key.pem": "HEALTHRISK_BUNDLE_SIGNING_KEY"}, optional=True)
     deployed = deploy(namespace=namespace, registration=register.outputs["registration"], rollout=rollout)
@@ -66,3 +54,6 @@ def training(
         # or a version that was taken back. A busy store or network a step bears within itself. The longest duration is
         # counted from a step's first start, and an hour is the most that there is.
         task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2, backoff_max_duration="1h")
+
+
+training = define(_finish)

@@ -1,5 +1,6 @@
 """The pipeline: how a table becomes a registered model."""
 
+from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl
@@ -50,15 +51,20 @@ def wire(
     return [table, checked, parts, *trained.values(), chosen, judged, registered]
 
 
-@dsl.pipeline(name=NAME, description="A clinical table to a registered risk model")  # type: ignore[untyped-decorator]
-def training(
-    spec: str,
-    data: str = "",
-    seed: int = 0,
-    level: str = "quick",
-    rollout: str = "",
-    override_gate: str = "",
-    override_by: str = "",
-) -> None:
-    """Ingest, validate, preprocess, train three families, evaluate, gather evidence, register."""
-    wire(spec, data, seed, level, rollout, override_gate, override_by)
+def define(finish: Callable[[list[dsl.PipelineTask], str, str], None]) -> Any:
+    """Return KFP's pipeline; `finish` adds what a place needs to the tasks, given models' namespace and the rollout."""
+
+    @dsl.pipeline(name=NAME, description="A clinical table to a registered, served risk model")  # type: ignore[untyped-decorator]
+    def training(
+        spec: str,
+        data: str = "",
+        seed: int = 0,
+        level: str = "quick",
+        rollout: str = "",
+        namespace: str = "healthrisk",
+        override_gate: str = "",
+        override_by: str = "",
+    ) -> None:
+        finish(wire(spec, data, seed, level, rollout, override_gate, override_by), namespace, rollout)
+
+    return training
