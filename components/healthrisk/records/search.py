@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from healthrisk.documents import Document
 from healthrisk.records import stored
+from healthrisk.records.actions import CHAIN
 from healthrisk.records.lines import Action, ActionEvent, Entry, RecordError, parse
 from healthrisk.records.places import Place
 from healthrisk.records.stored import StoredSegment
@@ -51,11 +52,12 @@ def find_actions(
             value is None or getattr(found.entry, name) == value for name, value in wanted.items()
         )
 
-    return FoundEntries(found=tuple(filter(matches, _search(place, lambda line: b'"event":' in line))))
+    lines = _search(place, lambda line: b'"event":' in line, f"{CHAIN}-")
+    return FoundEntries(found=tuple(filter(matches, lines)))
 
 
-def _search(place: Place, wanted: Callable[[bytes], bool]) -> Iterator[Found]:
-    for chain in stored.segments(place.names(), place).values():
+def _search(place: Place, wanted: Callable[[bytes], bool], prefix: str = "") -> Iterator[Found]:
+    for chain in stored.segments(place.names(prefix), place).values():
         for segment in chain:
             try:
                 yield from _search_segment(segment, wanted)
