@@ -34,7 +34,7 @@ def main() -> int:
             bundle, where, scripts, server_arguments, explain=args.explain, outcomes=keyed, challenger=tried
         )
         with servers as started:
-            print(local.describe(bundle, where, outcomes=keyed), flush=True)
+            print(local.describe(bundle, where, outcomes=keyed, challenger=tried), flush=True)
             local.wait_for_an_end(started)
     except HealthriskError as error:
         sys.stderr.write(f"serve.py: {error}\n")

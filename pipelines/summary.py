@@ -27,7 +27,7 @@ def of_run(spec: DatasetSpec, folder: Path) -> str:
         "",
         *summarize(spec, Decision.read(folder / "evidence" / "judged")),
         f"version   {registration.name} {registration.version}, {registration.alias}: {registration.reason}",
-        *_awaiting(registration),
+        *awaiting(registration),
         f"bundle    {registration.bundle}",
         f"report    {report}",
         f"table     {table}",
@@ -37,9 +37,12 @@ def of_run(spec: DatasetSpec, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _awaiting(registration: Registration) -> list[str]:
+def awaiting(registration: Registration) -> list[str]:
     """Say what a rollout is on this machine, where nothing shares requests between versions."""
     if not registration.awaits_rollout:
         return []
     trial = f"python kserve/serve.py --dataset {registration.name} --challenger {registration.bundle}"
-    return [f"rollout   not on this machine, where the champion stays; a silent trial beside it: {trial}"]
+    return [
+        f"rollout   not on this machine, where the champion stays; a silent trial beside it: {trial}; "
+        "the same run without --rollout then makes it the champion"
+    ]

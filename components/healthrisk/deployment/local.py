@@ -108,12 +108,13 @@ def wait_for_an_end(servers: list[Server]) -> None:
     raise LocalServingError(f"{_name(ended)} ended with exit code {ended.returncode}")
 
 
-def describe(bundle: Bundle, where: Address, *, outcomes: bool = False) -> str:
+def describe(bundle: Bundle, where: Address, *, outcomes: bool = False, challenger: Bundle | None = None) -> str:
     """Say what is served where, and how to ask it: the request is one of the bundle's golden rows."""
     name, golden = bundle.spec.name, bundle.golden
     row = dict(zip(golden.features, golden.rows[0], strict=True))
     request = json.dumps({"instances": [row]})
     taken = [f"  outcomes     {where.url(_OUTCOMES)}/v1/outcomes  metrics {where.url(_OUTCOMES_METRICS)}/metrics"]
+    status = "python -m healthrisk rollout status"
     return "\n".join(
         [
             f"serving {name} {bundle.version} from {bundle.path}",
@@ -122,6 +123,7 @@ def describe(bundle: Bundle, where: Address, *, outcomes: bool = False) -> str:
             f"  explainer    {where.url(_EXPLAINER)}",
             f"  metrics      {where.url(4)}/metrics  {where.url(5)}/metrics  {where.url(_EXPLAINER_METRICS)}/metrics",
             *(taken if outcomes else []),
+            *([f"  trial        of {challenger.version}: {status} {where.url(4)}/metrics"] if challenger else []),
             f"  metadata     curl {where.url()}/v2/models/{name}",
             f"  ask          curl -H 'content-type: application/json' -d '{request}' \\",
             f"                 {where.url()}/v1/models/{name}:predict",
