@@ -18,6 +18,8 @@ DURATION ?= 30
 # and each worker's imports take longer than they do.
 WORKERS ?= $(shell $(PYTHON) -c "import os; print($(if $(FAST),1,2) * os.cpu_count())")
 export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
+# Where this is set, each process compiles the library anew, which takes longer than all else that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback promote test-images verify lock fuzz load story backup restore drill benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture data-table
 

@@ -1,10 +1,24 @@
 """Bodies and messages of a given size that become as large in memory as they can."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from healthrisk.serving import parsing
 
-Forms = dict[str, bytes]
+
+class Forms(Mapping[str, bytes]):
+    """Bodies or messages of a size by name, each made where it is wanted: collecting tests takes their names alone."""
+
+    def __init__(self, makers: dict[str, Callable[[int], bytes]], size: int) -> None:
+        self._makers, self._size = makers, size
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._makers[name](self._size)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 def repeated(size: int, start: bytes, part: bytes, end: bytes = b"1]") -> bytes:
@@ -54,12 +68,12 @@ _JSON: dict[str, Callable[[int], bytes]] = {
 
 def bodies(size: int) -> Forms:
     """Return JSON texts of a size."""
-    return {name: make(size) for name, make in _JSON.items()}
+    return Forms(_JSON, size)
 
 
-def weightiest(size: int, max_weight: int) -> Forms:
+def weightiest(size: int, max_weight: int) -> dict[str, bytes]:
     """Return JSON texts of a size, and as long as is just let through to be parsed."""
-    forms, small = bodies(size), size // 16
+    forms, small = dict(bodies(size)), size // 16
     for name, make in _JSON.items():
         allowed = max_weight * small // parsing.weight(make(small)) - 64
         if allowed < size:
@@ -67,7 +81,7 @@ def weightiest(size: int, max_weight: int) -> Forms:
     return forms
 
 
-def tensors(size: int) -> Forms:
+def tensors(size: int) -> dict[str, bytes]:
     """Return the content of binary tensors: texts behind their lengths, and numbers."""
     return {
         "empty texts": b"\x00\x00\x00\x00" * (size // 4),
@@ -92,27 +106,30 @@ def tensor(*contents: bytes) -> bytes:
     return part(5, b"".join(contents))
 
 
-def messages(size: int) -> dict[str, bytes]:
-    """Return protobuf's form of requests: parts without number, and tensors of numbers and texts without length."""
-    room = size - 64
-    return {
-        "inputs": b"\x2a\x00" * (size // 2),
-        "inputs with contents": b"\x2a\x02\x2a\x00" * (size // 4),
-        "outputs": b"\x32\x00" * (size // 2),
-        "raw contents": b"\x3a\x00" * (size // 2),
-        "parameters": b"".join(part(4, part(1, b"%x" % key)) for key in range(size // 9)),
-        "unknown fields": b"\x78\x00" * (size // 2),
-        "groups": b"\x7b\x7c" * (size // 2),
-        "shape": tensor(part(3, b"\x00" * room)),
-        "shape, unpacked": tensor(b"\x18\x00" * (room // 2)),
-        "INT64": tensor(part(5, part(3, b"\x00" * room))),
-        "INT64, unpacked": tensor(part(5, b"\x18\x00" * (room // 2))),
-        "INT32": tensor(part(5, part(2, b"\x00" * room))),
-        "BOOL": tensor(part(5, part(1, b"\x00" * room))),
-        "FP64": tensor(part(5, part(7, b"\x00" * (room // 8 * 8)))),
-        "BYTES": tensor(part(5, b"\x42\x00" * (room // 2))),
-        "contents again and again": tensor(b"\x2a\x00" * (room // 2)),
-        "parameters of a tensor": tensor(*(part(4, part(1, b"%x" % key)) for key in range(size // 9))),
-        "one long name": tensor(part(1, b"a" * room)),
-        "one raw tensor": part(7, b"\x00" * room),
-    }
+# Protobuf's form of requests: parts without number, and tensors of numbers and texts without length.
+_MESSAGES: dict[str, Callable[[int], bytes]] = {
+    "inputs": lambda size: b"\x2a\x00" * (size // 2),
+    "inputs with contents": lambda size: b"\x2a\x02\x2a\x00" * (size // 4),
+    "outputs": lambda size: b"\x32\x00" * (size // 2),
+    "raw contents": lambda size: b"\x3a\x00" * (size // 2),
+    "parameters": lambda size: b"".join(part(4, part(1, b"%x" % key)) for key in range(size // 9)),
+    "unknown fields": lambda size: b"\x78\x00" * (size // 2),
+    "groups": lambda size: b"\x7b\x7c" * (size // 2),
+    "shape": lambda size: tensor(part(3, b"\x00" * (size - 64))),
+    "shape, unpacked": lambda size: tensor(b"\x18\x00" * ((size - 64) // 2)),
+    "INT64": lambda size: tensor(part(5, part(3, b"\x00" * (size - 64)))),
+    "INT64, unpacked": lambda size: tensor(part(5, b"\x18\x00" * ((size - 64) // 2))),
+    "INT32": lambda size: tensor(part(5, part(2, b"\x00" * (size - 64)))),
+    "BOOL": lambda size: tensor(part(5, part(1, b"\x00" * (size - 64)))),
+    "FP64": lambda size: tensor(part(5, part(7, b"\x00" * ((size - 64) // 8 * 8)))),
+    "BYTES": lambda size: tensor(part(5, b"\x42\x00" * ((size - 64) // 2))),
+    "contents again and again": lambda size: tensor(b"\x2a\x00" * ((size - 64) // 2)),
+    "parameters of a tensor": lambda size: tensor(*(part(4, part(1, b"%x" % key)) for key in range(size // 9))),
+    "one long name": lambda size: tensor(part(1, b"a" * (size - 64))),
+    "one raw tensor": lambda size: part(7, b"\x00" * (size - 64)),
+}
+
+
+def messages(size: int) -> Forms:
+    """Return protobuf's form of requests, of about a size."""
+    return Forms(_MESSAGES, size)
