@@ -51,6 +51,8 @@ def done_to(version: str, model: str = "heart-disease") -> list[tuple[str, str]]
     """Return what is on record as done to a version here, in order: what, and why or how; the last of a chain last."""
     actions = find_actions(open_place(settings().actions), model=model, version=version).found
     assert {one.entry.by for one in actions if isinstance(one.entry, Action)} <= {actor.current()}
+    # Who did something to a version knows its bytes.
+    assert not version or all(one.entry.digest for one in actions)
     return [(one.entry.event, one.entry.reason) for one in actions if isinstance(one.entry, Action)]
 
 

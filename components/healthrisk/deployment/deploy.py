@@ -76,7 +76,7 @@ def champion(cluster: Cluster, bundle: Bundle, version: Deployed, url: str, seco
     except HealthriskError as error:
         outcome = _roll_back(cluster, name, version, previous, str(error), seconds)
         raise DeployError(f"version {version.number} of {name} was taken back: {error}; {outcome}") from error
-    record(name, version.number, "serving", "deployed")
+    record(name, version, "serving", "deployed")
 
 
 def challenger(
@@ -104,7 +104,7 @@ def challenger(
     except HealthriskError as error:
         if rolled_out is None:
             cluster.delete(name)
-            record(bundle.spec.name, version.number, f"removed: {error}", "rolled-back")
+            record(bundle.spec.name, version, f"removed: {error}", "rolled-back")
         raise DeployError(f"version {version.number} was not served beside the champion: {error}") from error
     difference = np.abs(own - other)
     levels = np.array(risk_levels(bundle.spec, own)) != np.array(risk_levels(bundle.spec, other))
@@ -113,7 +113,7 @@ def challenger(
         "mean_difference": float(difference.mean()),
         "other_risk_level": float(levels.mean()),
     }
-    record(bundle.spec.name, version.number, "serving beside the champion", "deployed", comparison)
+    record(bundle.spec.name, version, "serving beside the champion", "deployed", comparison)
     return comparison
 
 
@@ -182,32 +182,32 @@ def _roll_back(
         _tag(name, version.number, f"rolled back: {reason}")
         retired = retirement.reason(name, previous.number) if previous else ""
         if previous is None or retired:
-            versions.client().delete_registered_model_alias(name, versions.CHAMPION)
+            versions.remove_alias(name, versions.CHAMPION)
             cluster.delete(name)
             return f"nothing is served: {retired}" if retired else "nothing is served"
-        versions.client().set_registered_model_alias(name, versions.CHAMPION, previous.number)
+        versions.make_champion(name, previous.number)
         serve(cluster, name, previous, None, seconds)
-        record(name, previous.number, "serving", "deployed")
+        record(name, previous, "serving", "deployed")
         return f"version {previous.number} serves again"
     finally:
         # Last: the place of the record may be what is away, and is tried for minutes.
         actions.tell("rolled-back", name, version.number, version.digest, reason)
 
 
-def record(name: str, number: str, what: str, event: ActionEvent, figures: dict[str, float] | None = None) -> None:
+def record(
+    name: str, version: Deployed, what: str, event: ActionEvent, figures: dict[str, float] | None = None
+) -> None:
     """Write on the registered version and into the record what became of it, and who did it.
 
     Raises:
         StoreError: the registry does not answer.
     """
     try:
-        _tag(name, number, what, figures)
+        _tag(name, version.number, what, figures)
     finally:
-        actions.tell(event, name, number, reason=what)
+        actions.tell(event, name, version.number, version.digest, what)
 
 
 def _tag(name: str, number: str, what: str, figures: dict[str, float] | None = None) -> None:
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    # MLflow takes at most 5,000 characters in a tag.
-    tags = {"deployment": what[:4000], "deployment.at": now, "deployment.by": actor.current(), **(figures or {})}
-    versions.tag(name, number, {key: str(value) for key, value in tags.items()})
+    said = {"deployment": what, "deployment.at": versions.now(), "deployment.by": actor.current()}
+    versions.tag(name, number, said | {key: str(value) for key, value in (figures or {}).items()})

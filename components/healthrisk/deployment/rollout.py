@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from healthrisk.bundle import store
 from healthrisk.config import settings
 from healthrisk.deployment import deploy
-from healthrisk.deployment.cluster import Cluster, ClusterError, RolloutMovedError, challenger_name
+from healthrisk.deployment.cluster import Cluster, ClusterError, Deployed, RolloutMovedError, challenger_name
 from healthrisk.deployment.rollout_gates import Gate
 from healthrisk.deployment.rollout_plan import WHOLE, Plan, Rollout
 from healthrisk.deployment.rollout_status import RolloutStatus, held_seconds, in_force, may_go_on, next_move, now
@@ -70,7 +70,7 @@ def start(cluster: Cluster, model: str, number: str, plan: Plan, patience: Patie
     cluster.wait(challenger_name(model), challenger, patience.grace)
     begun = Rollout(champion=champion, challenger=challenger, plan=plan, since=now())
     cluster.share(model, before, begun)
-    _tell(model, number, f"rolling out: {begun.weight} % of requests")
+    _tell(model, challenger, f"rolling out: {begun.weight} % of requests")
     return RolloutStatus(model=model, rollout=begun, next=in_force(begun))
 
 
@@ -126,7 +126,7 @@ def step(cluster: Cluster, model: str, judge: Look, patience: Patience = Patienc
         return RolloutStatus(model=model, rollout=current, gates=gates, next=next_move(current, gates))
     moved = current.next_weight(now())
     cluster.share(model, current, moved)
-    _tell(model, moved.challenger.number, f"rolling out: {moved.weight} % of requests")
+    _tell(model, moved.challenger, f"rolling out: {moved.weight} % of requests")
     return RolloutStatus(model=model, rollout=moved, gates=gates, next=in_force(moved))
 
 
@@ -183,7 +183,7 @@ def promote(cluster: Cluster, model: str, judge: Look, url: str, patience: Patie
     time.sleep(patience.settled)
     cluster.delete(challenger_name(model))
     cluster.open_route(model)
-    _tell(model, number, "serving", "promoted")
+    _tell(model, current.challenger, "serving", "promoted")
     return RolloutStatus(model=model, rollout=current, next=f"version {number} is the champion, and has all requests")
 
 
@@ -200,19 +200,19 @@ def _require_whole(cluster: Cluster, model: str, current: Rollout, judge: Look, 
         raise RolloutError(f"version {number} of {model} is not promoted: {next_move(current, gates)}")
 
 
-def _tell(model: str, number: str, what: str, event: ActionEvent = "rollout") -> None:
+def _tell(model: str, version: Deployed, what: str, event: ActionEvent = "rollout") -> None:
     """Write on the registered version what became of it; the requests go where they go whether that succeeds or not."""
     try:
-        deploy.record(model, number, what, event)
+        deploy.record(model, version, what, event)
     except StoreError as error:
-        _log.warning("the registry was not told that version %s is %s: %s", number, what, error)
+        _log.warning("the registry was not told that version %s is %s: %s", version.number, what, error)
 
 
 def _return(cluster: Cluster, model: str, current: Rollout, reason: str, gates: tuple[Gate, ...] = ()) -> RolloutStatus:
     # The way in first: the registry only tells of it.
     returned = current.entering("returned", now(), reason)
     cluster.share(model, current, returned)
-    _tell(model, current.challenger.number, f"rolled back: {reason}", "rolled-back")
+    _tell(model, current.challenger, f"rolled back: {reason}", "rolled-back")
     return RolloutStatus(model=model, rollout=returned, gates=gates, next=next_move(returned, gates))
 
 

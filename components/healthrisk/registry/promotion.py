@@ -5,7 +5,6 @@ likewise. The version's alias comes last, and says that all the rest is there.
 """
 
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +102,7 @@ def _bring(taken: _Taken, target: str, by: str, *, champion: bool) -> Promotion:
         uri, carried = _carry(taken.bundle, taken.folder)
         there = images.carry(taken.images, site.image_registry, site.images) if taken.images and site.images else ()
         tags = {"promoted.from": taken.source, "promoted.version": taken.version.number, "promoted.by": by}
-        tags |= {"promoted.evidence": evidence_run.digest_of(evidence), "promoted.at": _now()}
+        tags |= {"promoted.evidence": evidence_run.digest_of(evidence), "promoted.at": versions.now()}
         run = evidence_run.upload(name, digest, taken.evidence, evidence, tags)
         version = _register(carried, taken.version, run, tags, uri)
         if there:
@@ -164,7 +163,3 @@ def _give_alias(name: str, there: Registered, *, champion: bool) -> str:
         return CHAMPION
     versions.make_challenger(name, there.number)
     return CHALLENGER
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

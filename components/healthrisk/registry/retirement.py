@@ -1,7 +1,5 @@
 """A version that is retired: marked with a reason, kept with all that it was, and never served again by accident."""
 
-import time
-
 from healthrisk.documents import Document
 from healthrisk.errors import ConfigError, StoreError
 from healthrisk.records import actions
@@ -40,9 +38,8 @@ def retire(name: str, number: str, reason: str, by: str) -> Retirement:
         raise ConfigError(f"--reason {said[:40]!r}: expected 1 to {_LONGEST_REASON:,} characters")
     version = versions.by_number(name, number)
     if not version.retired:
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         # The reason last: a version with one is marked as a whole.
-        versions.tag(name, number, {"retired.by": by, "retired.at": at, "retired": said})
+        versions.tag(name, number, {"retired.by": by, "retired.at": versions.now(), "retired": said})
     try:
         for alias in version.aliases:
             versions.remove_alias(name, alias)

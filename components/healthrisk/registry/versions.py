@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,6 @@ from healthrisk.training.decision import Decision
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 ALREADY = "it is the champion already"
-
-
 # MLflow takes at most 5,000 in a tag.
 _TAG_LETTERS = 4000
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -186,8 +185,17 @@ def tag(name: str, number: str, tags: Mapping[str, str]) -> None:
     """
     with _translated():
         server = client()
-        for key, value in tags.items():
+        for key, value in _cut(tags).items():
             server.set_model_version_tag(name, number, key, value)
+
+
+def now() -> str:
+    """Return the time as tags say it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _cut(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: value[:_TAG_LETTERS] for key, value in tags.items()}
 
 
 @contextlib.contextmanager
@@ -221,16 +229,17 @@ def register(
     tags = {"uri": uri, "digest": bundle.digest, "family": decision.winner, "metric": metric, "score": repr(score)}
     if override := decision.override:
         tags |= {"override.reason": override.reason, "override.by": override.by, "override.at": override.at}
-        tags["override.gates"] = "; ".join(override.gates)[:_TAG_LETTERS]
+        tags["override.gates"] = "; ".join(override.gates)
     version = _find(server, name, bundle.digest) or create(name, uri, run_id, tags)
     if version.retired:
         return version, Standing("", f"it is retired: {version.retired}")
     if override:
         server.update_model_version(name, version.number, f"Gates {override.statement}")
     standing = _standing(bundle, version, comparison, by_rollout=by_rollout)
-    server.set_registered_model_alias(name, standing.alias, version.number)
-    if standing.alias == CHAMPION and CHALLENGER in version.aliases:
-        server.delete_registered_model_alias(name, CHALLENGER)
+    if standing.alias == CHAMPION:
+        make_champion(name, version.number)
+    else:
+        make_challenger(name, version.number)
     return _read(server, server.get_model_version(name, version.number)), standing
 
 
@@ -266,7 +275,7 @@ def create(name: str, uri: str, run_id: str, tags: dict[str, str]) -> Registered
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise StoreError(f"model registry: {name!r} cannot be created: {error.message}") from error
-    return _read(server, server.create_model_version(name, source=uri, run_id=run_id, tags=tags))
+    return _read(server, server.create_model_version(name, source=uri, run_id=run_id, tags=_cut(tags)))
 
 
 def _read(server: MlflowClient, version: ModelVersion) -> Registered:
