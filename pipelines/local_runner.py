@@ -3,7 +3,7 @@
 import sys
 import time
 from datetime import datetime
-from multiprocessing import connection
+from multiprocessing import active_children, connection
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +94,12 @@ class Processes:
                 for sentinel in over:
                     self._end(sentinel)
         finally:
-            left = [*(step for _, step in self._running.values()), *self._prepared.values()]
-            for step in left:
-                step.process.terminate()
-            for step in left:
-                step.process.join()
+            # One that Ctrl-C finds just started stands in none of the lists here.
+            left = active_children()
+            for process in left:
+                process.terminate()
+            for process in left:
+                process.join()
 
     def last_event(self, task: Task) -> Event | None:
         """Return what a task reported last."""

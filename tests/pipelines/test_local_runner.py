@@ -63,3 +63,9 @@ def test_an_interrupted_run_ends_its_steps(tmp_path: Path, root: Path) -> None:
         printed, errors = running.communicate(timeout=ANSWER)
     assert (running.returncode, printed, errors) == (130, "", "interrupted\n")
     assert not any(map(psutil.pid_exists, pids))
+
+
+def test_a_run_interrupted_while_a_step_begins_ends_it_too(tmp_path: Path, root: Path) -> None:
+    with two_tasks(tmp_path, root, "interrupt", "sleep") as running:
+        printed, errors = running.communicate(timeout=ANSWER)
+    assert (running.returncode, printed, errors) == (130, "", "interrupted\n")

@@ -1,9 +1,12 @@
 """Run a pipeline of two tasks, neither of which waits for the other's output, by the local runner.
 
-PYTHONPATH=pipelines python FILE FIRST SECOND FOLDER: `end`, `fail` or `sleep` is what each does after both have met.
+PYTHONPATH=pipelines python FILE FIRST SECOND FOLDER: `end`, `fail` or `sleep` is what each does after both have met;
+with `interrupt` as FIRST the run is interrupted at the moment in which its first step has been told to begin.
 """
 
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +43,25 @@ def compiled() -> Any:
     return two.pipeline_spec
 
 
+class Interrupting(forked.StepProcess):
+    """A step after whose beginning Ctrl-C is pressed."""
+
+    def begin(self, arguments: list[str]) -> None:
+        # One that still imports would find nobody at the other end, and end by itself.
+        while self.is_importing():
+            time.sleep(0.02)
+        super().begin(arguments)
+        signal.raise_signal(signal.SIGINT)
+
+
 def main() -> int:
     """Run both; say which task failed."""
     import local_runner
     from tasks import Run
 
     first, second, folder = sys.argv[1:]
+    if first == "interrupt":
+        local_runner.StepProcess = Interrupting  # type: ignore[misc]
     forked.start_server(["kfp.dsl.executor_main"])
     parameters = {"folder": folder, "first": first, "second": second}
     try:
