@@ -69,31 +69,44 @@ def served(
     Raises:
         LocalServingError: a server ended, or is not ready in time.
     """
-    hops = [f"--predictor_host={where.host}:{where.port + 2}"]
-    if challenger:
-        hops += [f"--challenger_bundle={challenger.path}", f"--challenger_host={where.host}:{where.port + _CHALLENGER}"]
     servers: list[Server] = []
+    urls: list[str] = []
     try:
-        servers.append(_start(scripts / "transformer.py", bundle, _ports(where, 0), [*hops, *arguments], output))
-        urls = [where.url()]
-        if explain:
-            own = [*_listen(where, _EXPLAINER, _EXPLAINER_METRICS), "--enable_grpc=false"]
-            servers.append(_start(scripts / "explainer.py", bundle, own, arguments, output))
-            urls.append(where.url(_EXPLAINER))
-        if outcomes:
-            servers.append(_start_outcomes(where, output))
-            urls.append(where.url(_OUTCOMES))
-        # It ends when the transformer has ended, of which nobody else need learn.
-        stops = [*arguments, "--drain_seconds=0"]
-        if challenger:
-            own = [*_listen(where, _CHALLENGER, _CHALLENGER_METRICS), "--enable_grpc=false"]
-            servers.append(_start(scripts / "predictor.py", challenger, own, stops, output))
-            urls.append(where.url(_CHALLENGER))
-        servers.append(_start(scripts / "predictor.py", bundle, _ports(where, 1), stops, output))
-        _wait_until_ready(servers, [*urls, where.url(2)])
+        for url, command in _commands(bundle, where, scripts, arguments, explain, outcomes, challenger):
+            servers.append(_start(command, output))
+            urls.append(url)
+        _wait_until_ready(servers, urls)
         yield servers
     finally:
         _stop(servers)
+
+
+def _commands(
+    bundle: Bundle,
+    where: Address,
+    scripts: Path,
+    arguments: Sequence[str],
+    explain: bool,
+    outcomes: bool,
+    challenger: Bundle | None,
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the base URL and the command of each server, the predictor's last."""
+    hops = [f"--predictor_host={where.host}:{where.port + 2}"]
+    if challenger:
+        hops += [f"--challenger_bundle={challenger.path}", f"--challenger_host={where.host}:{where.port + _CHALLENGER}"]
+    yield where.url(), [*_script(scripts / "transformer.py", bundle), *_ports(where, 0), *hops, *arguments]
+    if explain:
+        own = [*_listen(where, _EXPLAINER, _EXPLAINER_METRICS), "--enable_grpc=false"]
+        yield where.url(_EXPLAINER), [*_script(scripts / "explainer.py", bundle), *own, *arguments]
+    if outcomes:
+        own = [*_listen(where, _OUTCOMES, _OUTCOMES_METRICS), "--drain_seconds=0"]
+        yield where.url(_OUTCOMES), ["-m", "healthrisk", "outcome-service", *own]
+    # It ends when the transformer has ended, of which nobody else need learn.
+    stops = [*arguments, "--drain_seconds=0"]
+    if challenger:
+        own = [*_listen(where, _CHALLENGER, _CHALLENGER_METRICS), "--enable_grpc=false"]
+        yield where.url(_CHALLENGER), [*_script(scripts / "predictor.py", challenger), *own, *stops]
+    yield where.url(2), [*_script(scripts / "predictor.py", bundle), *_ports(where, 1), *stops]
 
 
 def wait_for_an_end(servers: list[Server]) -> None:
@@ -141,21 +154,13 @@ def _listen(where: Address, rest: int, metrics: int) -> list[str]:
     return [f"--host={where.host}", f"--http_port={where.port + rest}", f"--metrics_port={where.port + metrics}"]
 
 
-def _start(
-    script: Path, bundle: Bundle, ports: Sequence[str], arguments: Sequence[str], output: IO[str] | None
-) -> Server:
-    common = [f"--bundle={bundle.path}", f"--digest={bundle.digest}"]
-    return _run([str(script), *common, *ports, *arguments], output)
+def _script(path: Path, bundle: Bundle) -> list[str]:
+    return [str(path), f"--bundle={bundle.path}", f"--digest={bundle.digest}"]
 
 
-def _start_outcomes(where: Address, output: IO[str] | None) -> Server:
-    ports = _listen(where, _OUTCOMES, _OUTCOMES_METRICS)
-    return _run(["-m", "healthrisk", "outcome-service", *ports, "--drain_seconds=0"], output)
-
-
-def _run(words: Sequence[str], output: IO[str] | None) -> Server:
+def _start(command: Sequence[str], output: IO[str] | None) -> Server:
     # A session of its own: Ctrl-C reaches this process alone, which then stops them in order.
-    return subprocess.Popen([sys.executable, *words], start_new_session=True, stdout=output, stderr=output)
+    return subprocess.Popen([sys.executable, *command], start_new_session=True, stdout=output, stderr=output)
 
 
 def _wait_until_ready(servers: list[Server], urls: list[str]) -> None:
