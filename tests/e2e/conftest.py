@@ -23,7 +23,7 @@ from healthrisk.bundle import Bundle, store
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.deployment.deploy import READY_SECONDS
 from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
-from healthrisk.registry import versions
+from healthrisk.registry import placement, versions
 from tests.support import patience, sample_bundle
 from tests.support.servers import free_ports
 
@@ -126,7 +126,7 @@ def register(platform: None, tmp_path_factory: pytest.TempPathFactory) -> Callab
         bundle = Bundle.open(Path(done.stdout.strip()))
         uri = store.put(bundle, os.environ["HEALTHRISK_BUNDLES"])
         decision = sample_bundle.decision(bundle.spec, "logistic_regression", 0.5 + seed / 1000, seed)
-        version, _ = versions.register(bundle, uri, decision, "", "nothing to compare")
+        version, _ = placement.register_bundle(bundle, uri, decision, "", "nothing to compare")
         versions.client().set_registered_model_alias(bundle.spec.name, "champion", version.number)
         return bundle, Deployed(version.number, uri, bundle.digest)
 

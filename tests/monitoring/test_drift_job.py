@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from healthrisk.bundle import Bundle, store
 from healthrisk.inference.scorer import Scorer
-from healthrisk.registry import versions
+from healthrisk.registry import placement
 from healthrisk.serving.metrics import Distributions, ServerMetrics
 from healthrisk.spec import DatasetSpec
 from tests.support import http, sample_bundle
@@ -49,7 +49,9 @@ def champion(
     monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path / "home"))
     bundle = bundle_of("heart-disease", "logistic_regression")
     decision = sample_bundle.decision(bundle.spec, "logistic_regression", 0.9)
-    versions.register(bundle, store.put(bundle, (tmp_path / "store").as_uri()), decision, "", "nothing to compare")
+    placement.register_bundle(
+        bundle, store.put(bundle, (tmp_path / "store").as_uri()), decision, "", "nothing to compare"
+    )
     return bundle
 
 

@@ -13,7 +13,7 @@ from healthrisk.bundle import Bundle, store
 from healthrisk.inference.scorer import Scorer, golden_matrix
 from healthrisk.operations import backup, home_backup
 from healthrisk.operations.backup import BackupError
-from healthrisk.registry import versions
+from healthrisk.registry import placement, versions
 from tests.support import sample_bundle
 from tests.support.commands import healthrisk
 from tests.support.patience import run
@@ -37,7 +37,7 @@ def trained(make_bundle: Callable[..., Path], empty_registry: Path, tmp_path_fac
         bundle = Bundle.open(make_bundle("heart-disease", "logistic_regression"))
         uri = store.put(bundle, (home / "bundles").as_uri())
         decision = sample_bundle.decision(bundle.spec, "logistic_regression", 0.9, 7)
-        versions.register(bundle, uri, decision, "", "nothing to compare")
+        placement.register_bundle(bundle, uri, decision, "", "nothing to compare")
     (home / "runs" / "1" / "ingest").mkdir(parents=True)
     (home / "runs" / "1" / "ingest" / "table").write_text("a patient's row")
     return home

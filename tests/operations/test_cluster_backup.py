@@ -16,7 +16,7 @@ from healthrisk.inference.scorer import Scorer, golden_matrix
 from healthrisk.object_store import s3_client
 from healthrisk.operations import backup, cluster_backup, home_backup
 from healthrisk.operations.backup import BackupError
-from healthrisk.registry import versions
+from healthrisk.registry import placement, versions
 from tests.support import sample_bundle
 from tests.support.manifest_rules import ROOT, Document, containers
 from tests.support.patience import run
@@ -91,7 +91,7 @@ def test_what_was_lost_comes_back(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     decision = sample_bundle.decision(made.spec, "logistic_regression", 0.9, 7)
     uri = store.put(made, f"s3://{NAME}/bundles")
-    versions.register(made, uri, decision, "", "nothing to compare")
+    placement.register_bundle(made, uri, decision, "", "nothing to compare")
     (tmp_path / "dumps").mkdir()
     on(database, words(save, "dump"), tmp_path / "dumps")
     saved = cluster_backup.save(tmp_path / "backups", tmp_path / "dumps", [NAME])

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from healthrisk.bundle import Bundle, store
 from healthrisk.config import settings
 from healthrisk.errors import ConfigError, StoreError
-from healthrisk.registry import contexts, promotion, retirement, versions
+from healthrisk.registry import contexts, placement, promotion, retirement, versions
 from healthrisk.registry.evidence_run import digest_of
 from tests.support import sample_bundle
 from tests.support.commands import healthrisk
@@ -64,7 +64,7 @@ def trained(sites: Path, make_bundle: Callable[..., Path]) -> Callable[..., Bund
         client.log_text(run, "a picture", "plots/calibration.png")
         client.log_metric(run, "cv.log_loss.mean", 0.5)
         decision = sample_bundle.decision(made.spec, made.manifest.family, 0.4)
-        versions.register(made, store.put(made, settings().bundles), decision, run, "nothing to compare")
+        placement.register_bundle(made, store.put(made, settings().bundles), decision, run, "nothing to compare")
         return made
 
     return make
@@ -369,7 +369,7 @@ def test_a_retired_version_is_kept_and_refused_by_name_everywhere(
     # The same bytes are trained once more.
     versions.remove_alias(NAME, "champion")
     decision = sample_bundle.decision(made.spec, "logistic_regression", 0.4)
-    registered, standing = versions.register(made, version.uri, decision, "", "nothing to compare")
+    registered, standing = placement.register_bundle(made, version.uri, decision, "", "nothing to compare")
     assert (registered.number, registered.aliases) == ("1", ())
     assert (standing.alias, standing.reason) == ("", "it is retired: wrong for women")
 

@@ -1,130 +1,29 @@
-"""Champions, challengers and idempotence, in a real MLflow registry on SQLite."""
+"""Looking for a champion, in a real MLflow registry on SQLite."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from healthrisk import spec as specs
-from healthrisk.bundle import FILES, Bundle, bundle
-from healthrisk.bundle.classifier import LINEAR
-from healthrisk.bundle.manifest import Provenance
-from healthrisk.bundle.parity import generate_rows
 from healthrisk.errors import StoreError
 from healthrisk.registry import versions
-from healthrisk.registry.comparison import Comparison
-from healthrisk.training.preprocessing import fit
-from tests.support import sample_bundle
 
 pytestmark = pytest.mark.slow
 
-SPEC = specs.load("heart-disease")
-
-
-@pytest.fixture
-def where(empty_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copy(empty_registry, tmp_path)
-    monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path
-
-
-def built(folder: Path, mark: str) -> Bundle:
-    """A bundle that differs from others by a mark."""
-    preprocessor = fit(SPEC, generate_rows(SPEC, 50, 0))[1]
-
-    def fill(path: Path) -> Provenance:
-        for name in (*FILES, LINEAR):
-            (path / name).write_text(mark)
-        (path / "spec.json").write_text(SPEC.to_json())
-        (path / "preprocessor.json").write_text(preprocessor.to_json())
-        return sample_bundle.provenance(SPEC.name, "random_forest")
-
-    return bundle.write(folder / "bundles" / SPEC.name, fill)
-
-
-def gaining(low: float) -> Comparison:
-    """A comparison whose gain is at least so much."""
-    return Comparison(rows=100, champion=0.5, challenger=0.4, gain=0.1, low=low, high=0.2)
-
-
-def register(where: Path, mark: str, comparison: Comparison | str = "nothing to compare") -> versions.Registered:
-    return standing(where, mark, comparison)[0]
-
-
-def standing(
-    where: Path, mark: str, comparison: Comparison | str, *, by_rollout: bool = False
-) -> tuple[versions.Registered, versions.Standing]:
-    made = built(where, mark)
-    run = versions.client().create_run("0").info.run_id
-    decision = sample_bundle.decision(SPEC, "random_forest", 0.4)
-    return versions.register(made, made.path.as_uri(), decision, run, comparison, by_rollout=by_rollout)
+NAME = "heart-disease"
 
 
 def test_without_a_version_there_is_no_champion(where: Path) -> None:
-    assert versions.champion(SPEC.name) is None
+    assert versions.champion(NAME) is None
 
 
 def test_without_a_registry_there_is_no_champion_and_none_is_made(where: Path) -> None:
     (where / "mlflow.db").unlink()
-    assert versions.champion(SPEC.name) is None
+    assert versions.champion(NAME) is None
     assert not (where / "mlflow.db").exists()
-
-
-def test_without_a_registry_one_is_made_by_who_registers(where: Path) -> None:
-    (where / "mlflow.db").unlink()
-    assert register(where, "a") == versions.champion(SPEC.name)
-
-
-def test_the_first_version_is_champion_and_points_at_its_bundle(where: Path) -> None:
-    version = register(where, "a")
-    champion = versions.champion(SPEC.name)
-    assert champion == version
-    assert Bundle.open(Path(champion.uri.removeprefix("file://")), champion.digest).digest == version.digest
-
-
-def test_a_version_that_is_not_shown_to_be_better_is_challenger_and_the_champion_stays(where: Path) -> None:
-    first, second = register(where, "a"), register(where, "b", gaining(-0.01))
-    assert second.aliases == ("challenger",)
-    assert versions.champion(SPEC.name) == first
-
-
-@pytest.mark.parametrize("comparison", [gaining(0.01), "its classes differ"])
-def test_a_better_version_or_one_of_another_spec_replaces_the_champion(
-    where: Path, comparison: Comparison | str
-) -> None:
-    register(where, "a")
-    second = register(where, "b", comparison)
-    assert versions.champion(SPEC.name) == second
-
-
-def test_a_better_version_that_is_to_be_rolled_out_is_challenger_until_then(where: Path) -> None:
-    first, stands = standing(where, "a", "nothing to compare", by_rollout=True)
-    assert (first.aliases, stands.awaits_rollout) == (("champion",), False)
-    for comparison in (gaining(0.01), "its classes differ"):
-        better, stands = standing(where, "b", comparison, by_rollout=True)
-        assert (better.aliases, stands.alias, stands.awaits_rollout) == (("challenger",), "challenger", True)
-        assert stands.reason.startswith("until it is rolled out; ")
-    _, stands = standing(where, "c", gaining(-0.01), by_rollout=True)
-    assert (stands.alias, stands.awaits_rollout) == ("challenger", False)
-    assert versions.champion(SPEC.name) == first
-
-
-def test_the_same_bundle_is_one_version(where: Path) -> None:
-    first, again = register(where, "a"), register(where, "a", gaining(-0.01))
-    assert first == again
-    assert len(versions.client().search_model_versions(f"name = '{SPEC.name}'")) == 1
-
-
-def test_a_challenger_that_becomes_better_loses_its_old_alias(where: Path) -> None:
-    register(where, "a")
-    register(where, "b", gaining(-0.01))
-    version = register(where, "b", gaining(0.01))
-    assert version.aliases == ("champion",)
 
 
 def test_an_unreachable_registry_is_named(where: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(StoreError, match=r"127.0.0.1:9"):
-        versions.champion(SPEC.name)
+        versions.champion(NAME)

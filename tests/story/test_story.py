@@ -17,7 +17,7 @@ from healthrisk.bundle import Bundle, store
 from healthrisk.config import settings
 from healthrisk.data import encoding
 from healthrisk.deployment.cluster import Deployed
-from healthrisk.registry import versions
+from healthrisk.registry import placement
 from tests.story import page, site
 from tests.story.course import Course, Scale, Story
 from tests.story.world import World
@@ -47,7 +47,7 @@ def story(make_bundle: Callable[..., Path], empty_registry: Path, tmp_path_facto
         bundle = Bundle.open(path)
         uri = store.put(bundle, settings().bundles)
         decision = sample_bundle.decision(world.spec, FAMILY, 0.8)
-        version, standing = versions.register(bundle, uri, decision, "", "nothing to compare", by_rollout=True)
+        version, standing = placement.register_bundle(bundle, uri, decision, "", "nothing to compare", by_rollout=True)
         assert standing.awaits_rollout == bool(table)
         return Deployed(version.number, version.uri, version.digest)
 

@@ -13,7 +13,7 @@ from healthrisk.config import settings
 from healthrisk.data.ingest import IngestRecord
 from healthrisk.errors import BundleError, GateError, SpecError
 from healthrisk.records import actions
-from healthrisk.registry import build, tracking, versions
+from healthrisk.registry import build, placement, tracking, versions
 from healthrisk.registry.comparison import Comparison, IncomparableError, compare
 from healthrisk.registry.provenance import git_revision
 from healthrisk.registry.registration import Registration
@@ -66,13 +66,14 @@ def register_winner(
             actions.note("gate-overridden", spec.name, digest=built.digest, reason=said)
         uri = store.put(built, settings().bundles)
     compared = _compare(spec, judged, unseen)
-    version, standing = versions.register(built, uri, decision, runs[decision.winner], compared, by_rollout=by_rollout)
-    _tell(spec.name, version, standing.reason, decision)
-    alias = next((alias for alias in (versions.CHAMPION, versions.CHALLENGER) if alias in version.aliases), "")
+    version, standing = placement.register_bundle(
+        built, uri, decision, runs[decision.winner], compared, by_rollout=by_rollout
+    )
+    _tell(spec.name, version, standing, decision)
     return Registration(
         name=spec.name,
         version=version.number,
-        alias=alias,
+        alias=standing.alias,
         reason=standing.reason,
         bundle=uri,
         digest=built.digest,
@@ -81,12 +82,12 @@ def register_winner(
     )
 
 
-def _tell(name: str, version: versions.Registered, reason: str, decision: Decision) -> None:
+def _tell(name: str, version: versions.Registered, standing: placement.Standing, decision: Decision) -> None:
     """Put the version on record, and its promotion where it is one."""
     overridden = f"; gates {decision.override.statement}" if decision.override else ""
-    actions.tell("registered", name, version.number, version.digest, reason + overridden)
-    if versions.CHAMPION in version.aliases and reason != versions.ALREADY:
-        actions.tell("promoted", name, version.number, version.digest, reason)
+    actions.tell("registered", name, version.number, version.digest, standing.reason + overridden)
+    if standing.alias == versions.CHAMPION and standing.reason != placement.ALREADY:
+        actions.tell("promoted", name, version.number, version.digest, standing.reason)
 
 
 def _check_gates(decision: Decision) -> None:

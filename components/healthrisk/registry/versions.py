@@ -13,15 +13,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from healthrisk.atomic import scratch_folder
-from healthrisk.bundle import Bundle
 from healthrisk.config import settings
 from healthrisk.errors import StoreError
-from healthrisk.registry.comparison import Comparison
-from healthrisk.training.decision import Decision
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-ALREADY = "it is the champion already"
 # MLflow takes at most 5,000 in a tag.
 _TAG_LETTERS = 4000
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -43,15 +39,6 @@ class Registered:
     aliases: tuple[str, ...]
     run_id: str
     retired: str = ""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """The alias that a version got and why; `awaits_rollout` where it would be champion, were it not to come in so."""
-
-    alias: str
-    reason: str
-    awaits_rollout: bool = False
 
 
 def client() -> MlflowClient:
@@ -131,7 +118,9 @@ def by_digest(name: str, digest: str) -> Registered | None:
         StoreError: the registry does not answer.
     """
     with _translated():
-        return _find(client(), name, digest)
+        server = client()
+        same = server.search_model_versions(f"name = '{name}' and tag.digest = '{digest}'")
+        return _read(server, same[0]) if same else None
 
 
 def tags_of(name: str, number: str) -> dict[str, str]:
@@ -206,76 +195,30 @@ def _translated() -> Iterator[None]:
         raise StoreError(f"model registry {settings().tracking_uri}: {error.message}") from error
 
 
-def register(
-    bundle: Bundle,
-    uri: str,
-    decision: Decision,
-    run_id: str,
-    comparison: Comparison | str,
-    *,
-    by_rollout: bool = False,
-) -> tuple[Registered, Standing]:
-    """Register a bundle once, and give it an alias: champion, or challenger unless it is shown to be better.
-
-    `comparison` is that with the champion, or says why there is none. With `by_rollout` nothing takes a champion's
-    place: a version that might is its challenger, until a rollout has brought it in.
-
-    Each part can be repeated: a version is found again by its digest, so a rerun after a kill adds what is missing.
-    Returns the version, and its standing.
-    """
-    server, name = client(), bundle.spec.name
-    metric = decision.metric.name
-    score = decision.winning.cross_validation.intervals[metric].mean
-    tags = {"uri": uri, "digest": bundle.digest, "family": decision.winner, "metric": metric, "score": repr(score)}
-    if override := decision.override:
-        tags |= {"override.reason": override.reason, "override.by": override.by, "override.at": override.at}
-        tags["override.gates"] = "; ".join(override.gates)
-    version = _find(server, name, bundle.digest) or create(name, uri, run_id, tags)
-    if version.retired:
-        return version, Standing("", f"it is retired: {version.retired}")
-    if override:
-        server.update_model_version(name, version.number, f"Gates {override.statement}")
-    standing = _standing(bundle, version, comparison, by_rollout=by_rollout)
-    if standing.alias == CHAMPION:
-        make_champion(name, version.number)
-    else:
-        make_challenger(name, version.number)
-    return _read(server, server.get_model_version(name, version.number)), standing
-
-
-def _standing(bundle: Bundle, version: Registered, comparison: Comparison | str, *, by_rollout: bool) -> Standing:
-    current = champion(bundle.spec.name)
-    if current is None:
-        return Standing(CHAMPION, "the first version of this model")
-    if current.digest == version.digest:
-        return Standing(CHAMPION, ALREADY)
-    if isinstance(comparison, str):
-        reason = f"the previous champion cannot be compared with it: {comparison}"
-    elif comparison.challenger_is_better:
-        reason = f"better: {comparison.summary}"
-    else:
-        return Standing(CHALLENGER, f"not shown to be better: {comparison.summary}")
-    return Standing(CHALLENGER, f"until it is rolled out; {reason}", True) if by_rollout else Standing(CHAMPION, reason)
-
-
-def _find(server: MlflowClient, name: str, digest: str) -> Registered | None:
-    same = server.search_model_versions(f"name = '{name}' and tag.digest = '{digest}'")
-    return _read(server, same[0]) if same else None
-
-
-def create(name: str, uri: str, run_id: str, tags: dict[str, str]) -> Registered:
+def create(name: str, uri: str, run_id: str, tags: Mapping[str, str]) -> Registered:
     """Register a version of a model, which is made if it is the first.
 
     Raises:
-        StoreError: the model cannot be made.
+        StoreError: the registry does not answer, or refuses.
     """
-    server = client()
-    try:
-        server.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise StoreError(f"model registry: {name!r} cannot be created: {error.message}") from error
-    return _read(server, server.create_model_version(name, source=uri, run_id=run_id, tags=_cut(tags)))
+    with _translated():
+        server = client()
+        try:
+            server.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return _read(server, server.create_model_version(name, source=uri, run_id=run_id, tags=_cut(tags)))
+
+
+def describe(name: str, number: str, text: str) -> None:
+    """Give a version its description.
+
+    Raises:
+        StoreError: the registry does not answer, or has no such version.
+    """
+    with _translated():
+        client().update_model_version(name, number, text)
 
 
 def _read(server: MlflowClient, version: ModelVersion) -> Registered:
