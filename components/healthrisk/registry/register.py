@@ -52,12 +52,7 @@ def register_winner(
     _check_gates(decision)
     folder, model = next(pair for pair in zip(models, trained, strict=True) if pair[1].family == decision.winner)
     train, test = (read_split(spec, part) for part in parts)
-    fitted, held_out = (
-        sampling.take(train, model.judged),
-        sampling.take(test, sampling.judged(spec, test[1], decision.seed)),
-    )
-    judged = np.vstack([fitted[0], held_out[0]]), np.concatenate([fitted[1], held_out[1]])
-    unseen = np.vstack([model.out_of_fold, model.probabilities(spec, held_out[0])])
+    judged, unseen = _judge(spec, model, train, test, decision.seed)
     with scratch_folder(settings().home / "building") as building:
         built = build.build_bundle(spec, building, folder, [train[0], test[0]], judged, decision, data)
         if override := decision.override:
@@ -66,17 +61,27 @@ def register_winner(
             actions.note("gate-overridden", spec.name, digest=built.digest, reason=said)
         uri = store.put(built, settings().bundles)
     compared = _compare(spec, judged, unseen)
-    version, standing = placement.register_bundle(
-        built, uri, decision, runs[decision.winner], compared, by_rollout=by_rollout
-    )
+    run = runs[decision.winner]
+    version, standing = placement.register_bundle(built, uri, decision, run, compared, by_rollout=by_rollout)
     _tell(spec.name, version, standing, decision)
+    return _registration(spec.name, uri, version, standing)
+
+
+def _judge(spec: DatasetSpec, model: Trained, train: Part, test: Part, seed: int) -> tuple[Part, NDArray[np.float64]]:
+    """Return the rows that the winner is judged on, those of training first, and its probabilities of them unseen."""
+    fitted, held_out = sampling.take(train, model.judged), sampling.take(test, sampling.judged(spec, test[1], seed))
+    judged = np.vstack([fitted[0], held_out[0]]), np.concatenate([fitted[1], held_out[1]])
+    return judged, np.vstack([model.out_of_fold, model.probabilities(spec, held_out[0])])
+
+
+def _registration(name: str, uri: str, version: versions.Registered, standing: placement.Standing) -> Registration:
     return Registration(
-        name=spec.name,
+        name=name,
         version=version.number,
         alias=standing.alias,
         reason=standing.reason,
         bundle=uri,
-        digest=built.digest,
+        digest=version.digest,
         run=version.run_id,
         awaits_rollout=standing.awaits_rollout,
     )
