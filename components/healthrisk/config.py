@@ -26,44 +26,53 @@ class Settings:
     """The places a process works with. Credentials of an object store stay in the environment."""
 
     home: Path
+    # A folder with sources' files, for machines that cannot download them.
     data: Path | None
+    # MLflow's.
     tracking_uri: str
     bundles: str
     s3_endpoint: str
     s3_region: str
+    # The git revision that an image was built from.
     revision: str
+    # How much of it a run gathers.
     evidence: Level
+    # How long what a busy or absent server did not do is tried again.
     retry_seconds: float
+    # A file that steps report to.
     events: Path | None
+    # How long a finished run's tables of patients are kept.
     keep_days: float
+    # The database of outcomes.
     outcomes: str
+    # The Alertmanager that is told of a run that fails.
     alerts: str
+    # The id by which Kubeflow Pipelines knows the run.
     run: str
+    # The first signs receipts, all are believed.
     receipt_keys: tuple[bytes, ...] = field(repr=False)
+    # The folder of the record of use.
     records: Path | None
+    # Of the digests in it: the first is used, all are searched by.
     record_keys: tuple[bytes, ...] = field(repr=False)
+    # What becomes of a request that cannot be written down.
     when_unrecorded: WhenUnrecorded
+    # Where it is written down who did what: file:///FOLDER or s3://BUCKET/PREFIX.
     actions: str
+    # What signs bundles, and who is believed to have signed them, one key or several: PEM, or the path of a file of it.
     bundle_signing_key: str = field(repr=False)
     bundle_public_keys: str
+
+    @property
+    def registry_file(self) -> Path | None:
+        """The file of MLflow's registry, where it is no server's."""
+        return Path(self.tracking_uri.removeprefix("sqlite:///")) if self.tracking_uri.startswith("sqlite:") else None
 
 
 def settings() -> Settings:
     """Read the environment.
 
-    The variables are HEALTHRISK_HOME, HEALTHRISK_DATA (a folder with sources' files, for machines that cannot
-    download them), MLFLOW_TRACKING_URI, HEALTHRISK_BUNDLES, AWS_ENDPOINT_URL, AWS_REGION, HEALTHRISK_REVISION (the
-    git revision an image was built from), EVIDENCE (how much of it a run gathers), HEALTHRISK_RETRY_SECONDS (how
-    long what a busy or absent server did not do is tried again), HEALTHRISK_EVENTS (a file that steps report to),
-    HEALTHRISK_KEEP_DAYS (how long a finished run's tables of patients are kept), HEALTHRISK_OUTCOMES (the database of
-    outcomes), HEALTHRISK_ALERTS (the Alertmanager that is told of a run that fails), HEALTHRISK_RUN (the id by which
-    Kubeflow Pipelines knows the run), HEALTHRISK_RECEIPT_KEY (what signs receipts: one key or several, with white
-    space between them; the first signs, all are believed), HEALTHRISK_RECORDS (the folder of the record of use),
-    HEALTHRISK_RECORD_KEY (of the digests in it: one key or several; the first is used, all are searched by),
-    HEALTHRISK_UNRECORDED (what becomes of a request that cannot be written down), HEALTHRISK_ACTIONS (where it is
-    written down who did what: file:///FOLDER or s3://BUCKET/PREFIX; else that folder, else one of HEALTHRISK_HOME),
-    HEALTHRISK_BUNDLE_SIGNING_KEY (what signs bundles) and HEALTHRISK_BUNDLE_PUBLIC_KEY (who is believed to have signed
-    them: one key or several), both in PEM or the path of a file of it.
+    Several keys have white space between them.
 
     Raises:
         ConfigError: EVIDENCE is no level, HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time, a key too short,

@@ -38,8 +38,8 @@ def find_bundle(address: str | None, dataset: str, cache: Path) -> Bundle:
 
 def _refuse_retired(bundle: Bundle) -> None:
     # An address says nothing of that, but the registry knows the bundle by its digest, wherever its bytes lie.
-    uri = settings().tracking_uri
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    database = settings().registry_file
+    if database and not database.exists():
         return
     # Imports MLflow, which takes seconds that a machine without a registry saves.
     from healthrisk.registry import retirement

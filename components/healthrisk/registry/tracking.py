@@ -73,8 +73,8 @@ def experiment(name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    local = where.tracking_uri.startswith("sqlite:")
-    return str(client.create_experiment(name, artifact_location=(where.home / "artifacts").as_uri() if local else None))
+    own = (where.home / "artifacts").as_uri() if where.registry_file else None
+    return str(client.create_experiment(name, artifact_location=own))
 
 
 def _numbers(figures: ModelFigures) -> dict[str, float]:

@@ -43,14 +43,10 @@ class Registered:
 
 def client() -> MlflowClient:
     """Return a client of the configured tracking server; an SQLite file is made ready where there is none."""
-    uri = settings().tracking_uri
-    if database := _sqlite_file(uri):
-        _create_database(database)
-    return MlflowClient(uri, registry_uri=uri)
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:") else None
+    where = settings()
+    if where.registry_file:
+        _create_database(where.registry_file)
+    return MlflowClient(where.tracking_uri, registry_uri=where.tracking_uri)
 
 
 def _create_database(path: Path) -> None:
@@ -81,7 +77,7 @@ def by_alias(name: str, alias: str) -> Registered | None:
     Raises:
         StoreError: the registry does not answer.
     """
-    database = _sqlite_file(settings().tracking_uri)
+    database = settings().registry_file
     if database and not database.exists():
         # Making its tables takes seconds, and who only asks needs none.
         return None
@@ -100,7 +96,7 @@ def by_number(name: str, number: str) -> Registered:
     Raises:
         StoreError: the registry does not answer, or has no such version.
     """
-    database = _sqlite_file(settings().tracking_uri)
+    database = settings().registry_file
     if not _NUMBER.fullmatch(number) or (database and not database.exists()):
         raise StoreError(f"model registry {settings().tracking_uri}: there is no version {number!r} of {name}")
     with _translated():
