@@ -18,6 +18,7 @@ from healthrisk.records.places import open_place
 from healthrisk.records.search import find_actions
 from healthrisk.records.verify import Rules, verify
 from tests.support.commands import healthrisk
+from tests.support.records import write_chain
 from tests.support.s3 import BUCKET
 
 SIGNING = {"HEALTHRISK_RECORD_SIGNING_KEY": "1" * 64}
@@ -53,6 +54,13 @@ def check_whole(address: str, number: int) -> None:
 def test_many_who_act_at_once_write_one_chain(folder: Path) -> None:
     act_at_once(24)
     check_whole(str(folder), 24)
+
+
+def test_a_segment_is_read_by_whoever_reads_those_of_servers(folder: Path, tmp_path: Path) -> None:
+    actions.note("promoted", "heart-disease", "1")
+    write_chain(tmp_path / "server", range(5))
+    ours, servers = (next(place.rglob("*.jsonl")) for place in (folder, tmp_path / "server"))
+    assert ours.stat().st_mode == servers.stat().st_mode
 
 
 def test_many_who_act_at_once_write_one_chain_in_the_object_store(bucket: str) -> None:

@@ -91,6 +91,8 @@ class _Folder:
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-") as file:
                 file.write(data)
                 file.flush()
+                # Read by whoever may read what servers write: a temporary file is its owner's alone.
+                os.fchmod(file.fileno(), 0o640)
                 os.fsync(file.fileno())
                 # Unlike a rename it takes no other's place.
                 path.hardlink_to(file.name)
