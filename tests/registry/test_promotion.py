@@ -327,7 +327,9 @@ def test_bad_input_is_refused_in_one_line(sites: Path, trained: Callable[..., Bu
         ("[", "not valid YAML"),
         ("- dev", "valid dictionary"),
         ("dev: {hom: x}", "dev.hom: Extra inputs"),
-        ("dev: {credentials: secret}", "credentials"),
+        ("dev: {home: dev, credentials: secret}", "credentials"),
+        ("dev: {registry: 'http://h'}", "expected a home, or both a registry and bundles"),
+        ("dev: {bundles: 's3://healthrisk/bundles'}", "expected a home, or both a registry and bundles"),
         ("dev: {home: dev}", "it knows dev"),
     ):
         file.write_text(text)

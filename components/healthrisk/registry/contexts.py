@@ -27,6 +27,7 @@ _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 class Context(Document):
     """One entry of the file; paths are relative to the file's folder.
 
+    It has a `home`, or both a `registry` and a place for `bundles`: those below another's home would be that one's.
     `credentials` is a file with the object store's AWS_ACCESS_KEY_ID=... and AWS_SECRET_ACCESS_KEY=..., `public_key`
     one with the keys that are believed there, in PEM. Without them the environment's are taken. `actions` is where what
     is done there is put on record; else a folder of the home. `images` is the file of the images that the site runs,
@@ -68,7 +69,7 @@ def entered(name: str) -> Iterator[Context]:
     Yields the context; the path of its images is whole.
 
     Raises:
-        ConfigError: there is no such context, or the file of contexts is none.
+        ConfigError: there is no such context, it does not say where it is, or the file of contexts is none.
     """
     before = dict(os.environ)
     context, folder = _find(name)
@@ -85,8 +86,10 @@ def _find(name: str) -> tuple[Context, Path]:
     """Return a context, and the folder that its paths are relative to."""
     file = Path(os.environ.get("HEALTHRISK_CONTEXTS") or settings().home / "contexts.yaml").absolute()
     contexts = _read(file)
-    if name in contexts:
-        return contexts[name], file.parent
+    if context := contexts.get(name):
+        if not (context.home or (context.registry and context.bundles)):
+            raise ConfigError(f"context {name!r} of {file}: expected a home, or both a registry and bundles")
+        return context, file.parent
     if Path(name).is_dir():
         return Context(home=Path(name).absolute()), file.parent
     known = f"it knows {', '.join(contexts)}" if contexts else "which knows none"
