@@ -1,22 +1,29 @@
 """Champions, challengers and idempotence, in a real MLflow registry on SQLite."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from healthrisk import spec as specs
-from healthrisk.bundle import FILES, Bundle, bundle
+from healthrisk.bundle import FILES, Bundle, bundle, store
 from healthrisk.bundle.classifier import LINEAR
 from healthrisk.bundle.manifest import Provenance
 from healthrisk.bundle.parity import generate_rows
+from healthrisk.bundle.signature import SignatureError
 from healthrisk.registry import placement, versions
 from healthrisk.registry.comparison import Comparison
+from healthrisk.spec import DatasetSpec
 from healthrisk.training.preprocessing import fit
 from tests.support import sample_bundle
+from tests.support.signing import key_pair
 
 pytestmark = pytest.mark.slow
 
 SPEC = specs.load("heart-disease")
+Heart = tuple[DatasetSpec, np.ndarray, np.ndarray]
 
 
 def built(folder: Path, mark: str) -> Bundle:
@@ -88,6 +95,23 @@ def test_a_better_version_that_is_to_be_rolled_out_is_challenger_until_then(wher
     _, stands = standing(where, "c", gaining(-0.01), by_rollout=True)
     assert (stands.alias, stands.awaits_rollout) == ("challenger", False)
     assert versions.champion(SPEC.name) == first
+
+
+def test_an_unsigned_champion_is_signed_or_retired_before_another_takes_its_place(
+    where: Path, bundle_of: Callable[..., Bundle], heart: Heart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, matrix, y = heart
+    unsigned = bundle_of("heart-disease", "logistic_regression")
+    made = Bundle.open(Path(shutil.copytree(unsigned.path, where / unsigned.path.name)))
+    decision = sample_bundle.decision(spec, "logistic_regression", 0.4)
+    placement.register_bundle(made, made.path.as_uri(), decision, "", "nothing to compare")
+    answers = np.full((len(y), 2), 0.5)
+    # From now on one believes a key.
+    monkeypatch.setenv("HEALTHRISK_BUNDLE_PUBLIC_KEY", key_pair().public)
+    with pytest.raises(SignatureError, match=f"is unsigned.*; sign it by .*{made.path.as_uri()}`, or retire version 1"):
+        placement.compare_with_champion(spec, (matrix, y), answers)
+    store.sign(made.path.as_uri(), key_pair().private)
+    assert isinstance(placement.compare_with_champion(spec, (matrix, y), answers), Comparison)
 
 
 def test_the_same_bundle_is_one_version(where: Path) -> None:

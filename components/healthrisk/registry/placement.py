@@ -1,12 +1,21 @@
 """Which place a new version gets: champion, or challenger unless it is shown to be better."""
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
-from healthrisk.bundle import Bundle
+import numpy as np
+from numpy.typing import NDArray
+
+from healthrisk.bundle import Bundle, store
+from healthrisk.bundle.signature import SignatureError
+from healthrisk.errors import BundleError, SpecError
 from healthrisk.registry import versions
-from healthrisk.registry.comparison import Comparison
+from healthrisk.registry.comparison import Comparison, IncomparableError, compare
 from healthrisk.registry.versions import CHALLENGER, CHAMPION, Registered
+from healthrisk.spec import DatasetSpec
 from healthrisk.training.decision import Decision
+from healthrisk.training.sampling import Part
 
 ALREADY = "it is the champion already"
 
@@ -18,6 +27,26 @@ class Standing:
     alias: str
     reason: str
     awaits_rollout: bool = False
+
+
+def compare_with_champion(spec: DatasetSpec, rows: Part, probabilities: NDArray[np.float64]) -> Comparison | str:
+    """Compare what may become a version with the champion, by its `probabilities` [rows, classes]; else say why not.
+
+    Raises:
+        SignatureError: the champion is not signed by whom one believes here: to compare with nothing would give its
+            place away.
+    """
+    champion = versions.champion(spec.name)
+    if champion is None:
+        return "there is no champion"
+    with tempfile.TemporaryDirectory(prefix="healthrisk-champion-") as cache:
+        try:
+            return compare(store.fetch(champion.uri, champion.digest, Path(cache)), spec, rows, probabilities)
+        except SignatureError as error:
+            remedy = f"sign it by `python -m healthrisk sign {champion.uri}`, or retire version {champion.number}"
+            raise SignatureError(f"the champion cannot be compared with: {error}; {remedy}") from error
+        except (IncomparableError, BundleError, SpecError) as error:
+            return str(error)
 
 
 def register_bundle(

@@ -1,6 +1,5 @@
 """From an evaluated winner to a registered version: runs logged, gates checked, bundle stored, alias given."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,9 @@ from healthrisk.bundle import store
 from healthrisk.bundle.manifest import DataOrigin
 from healthrisk.config import settings
 from healthrisk.data.ingest import IngestRecord
-from healthrisk.errors import BundleError, GateError, SpecError
+from healthrisk.errors import GateError
 from healthrisk.records import actions
 from healthrisk.registry import build, placement, tracking, versions
-from healthrisk.registry.comparison import Comparison, IncomparableError, compare
 from healthrisk.registry.provenance import git_revision
 from healthrisk.registry.registration import Registration
 from healthrisk.spec import DatasetSpec, Verdict
@@ -44,6 +42,7 @@ def register_winner(
         GateError: the winner fails a gate that nobody overrides; its run is logged, nothing is registered.
         StoreError: an override cannot be put on record; nothing is registered.
         BundleError: the serving form disagrees with scikit-learn.
+        SignatureError: the champion is not signed by whom one believes here; nothing is registered.
     """
     # Not where it came from: the same bytes under another name are the same data, and make the same bundle.
     data = DataOrigin(sha256=record.sha256, rows=record.rows)
@@ -60,7 +59,7 @@ def register_winner(
             said = f"{override.statement}; {'; '.join(override.gates)}"
             actions.note("gate-overridden", spec.name, digest=built.digest, reason=said)
         uri = store.put(built, settings().bundles)
-    compared = _compare(spec, judged, unseen)
+    compared = placement.compare_with_champion(spec, judged, unseen)
     run = runs[decision.winner]
     version, standing = placement.register_bundle(built, uri, decision, run, compared, by_rollout=by_rollout)
     _tell(spec.name, version, standing, decision)
@@ -99,15 +98,3 @@ def _check_gates(decision: Decision) -> None:
     if not decision.may_register:
         failed = "; ".join(gate.summary for gate in decision.gates if gate.verdict is Verdict.FAILED)
         raise GateError(f"{decision.winner} fails its gates: {failed}; nothing was registered")
-
-
-def _compare(spec: DatasetSpec, rows: Part, probabilities: NDArray[np.float64]) -> Comparison | str:
-    """Return the comparison with the champion, or why there is none."""
-    champion = versions.champion(spec.name)
-    if champion is None:
-        return "there is no champion"
-    with tempfile.TemporaryDirectory(prefix="healthrisk-champion-") as cache:
-        try:
-            return compare(store.fetch(champion.uri, champion.digest, Path(cache)), spec, rows, probabilities)
-        except (IncomparableError, BundleError, SpecError) as error:
-            return str(error)
