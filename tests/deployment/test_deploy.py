@@ -64,6 +64,19 @@ def test_a_version_that_never_comes_up_gives_way_to_the_one_before(
     assert (deployment_of("1"), deployment_of("2")[:11]) == ("serving", "rolled back")
 
 
+def test_requests_go_back_though_the_registry_is_away(
+    bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = TwinCluster({NAME: (registered[0], None)}, {NAME}, broken={"2"})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    says = r"0 of 1 .*; version 1 serves again, but the registry did not do its part: .*127\.0\.0\.1:9"
+    with pytest.raises(DeployError, match=f"version 2 of heart-disease was taken back: .*{says}"):
+        deploy.champion(cluster, bundles[1], registered[1], urls["second"])
+    assert (cluster.deployed(NAME), cluster.routes) == (registered[0], {NAME})
+    assert [done_to(number)[0][0] for number in ("2", "1")] == ["rolled-back", "deployed"]
+
+
 def test_a_retired_version_takes_no_place_back(
     bundles: list[Bundle], urls: dict[str, str], registered: list[Deployed]
 ) -> None:

@@ -6,7 +6,8 @@ served beside the champion under a name of its own, and both are asked the same 
 
 import logging
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,10 @@ def champion(cluster: Cluster, bundle: Bundle, version: Deployed, url: str, seco
         # Nobody comes in before the answers are proven; who is in already came with the version before.
         cluster.open_route(name)
     except HealthriskError as error:
-        outcome = _roll_back(cluster, name, version, previous, str(error), seconds)
+        try:
+            outcome = _roll_back(cluster, name, version, previous, str(error), seconds)
+        except StoreError as silent:
+            outcome = str(silent)
         raise DeployError(f"version {version.number} of {name} was taken back: {error}; {outcome}") from error
     record(name, version, "serving", "deployed")
 
@@ -124,6 +128,7 @@ def rollback(cluster: Cluster, name: str, seconds: float = READY_SECONDS) -> tup
         DeployError: nothing was served before.
         RetiredError: what was has been retired since.
         ClusterError: the previous version did not come up.
+        StoreError: the registry does not answer: before anything was touched, or after, as the message says.
     """
     current, previous = cluster.deployed(name), cluster.previous(name)
     if current is None or previous is None:
@@ -176,22 +181,55 @@ def serve(cluster: Cluster, name: str, version: Deployed, previous: Deployed | N
 def _roll_back(
     cluster: Cluster, name: str, version: Deployed, previous: Deployed | None, reason: str, seconds: float
 ) -> str:
-    """Put the version before in a version's place, or nothing where there is none to serve; return which, in words."""
-    try:
-        # The registry first: should the previous version not come up either, it must not be called the rival.
-        _tag(name, version.number, f"rolled back: {reason}")
+    """Put the version before in a version's place, or nothing where there is none to serve; return which, in words.
+
+    Raises:
+        ClusterError: the cluster refuses it, or the version before does not come up.
+        StoreError: the registry does not do its part; requests have gone back all the same.
+    """
+    faults: list[StoreError] = []
+    retired = ""
+    # Where nobody says that it was retired, what served until now is better than what failed.
+    with _kept(faults):
         retired = retirement.reason(name, previous.number) if previous else ""
-        if previous is None or retired:
-            versions.remove_alias(name, versions.CHAMPION)
+    heir = None if retired else previous
+    try:
+        if heir:
+            serve(cluster, name, heir, None, seconds)
+        else:
             cluster.delete(name)
-            return f"nothing is served: {retired}" if retired else "nothing is served"
-        versions.make_champion(name, previous.number)
-        serve(cluster, name, previous, None, seconds)
-        record(name, previous, "serving", "deployed")
-        return f"version {previous.number} serves again"
     finally:
-        # Last: the place of the record may be what is away, and is tried for minutes.
+        # Should the version before not come up either, the one that failed must not be called the champion.
+        with _kept(faults):
+            _take_back(name, version.number, heir, reason)
+        # After the registry: the place of the record may be what is away, and is tried for minutes.
         actions.tell("rolled-back", name, version.number, version.digest, reason)
+    if heir:
+        with _kept(faults):
+            record(name, heir, "serving", "deployed")
+    outcome = f"version {heir.number} serves again" if heir else "nothing is served"
+    if retired:
+        outcome += f": {retired}"
+    if faults:
+        raise StoreError(f"{outcome}, but the registry did not do its part: {faults[0]}") from faults[0]
+    return outcome
+
+
+@contextmanager
+def _kept(faults: list[StoreError]) -> Iterator[None]:
+    """Go on where the registry does not do its part, and keep what it said."""
+    try:
+        yield
+    except StoreError as error:
+        faults.append(error)
+
+
+def _take_back(name: str, number: str, heir: Deployed | None, reason: str) -> None:
+    _tag(name, number, f"rolled back: {reason}")
+    if heir:
+        versions.make_champion(name, heir.number)
+    else:
+        versions.remove_alias(name, versions.CHAMPION)
 
 
 def record(
