@@ -35,7 +35,7 @@ WEEK = timedelta(days=7)
 PATIENCE = Patience(ready=ANSWER, grace=ANSWER, routed=ANSWER, settled=0)
 # Of ten patients so many are heard of again.
 _RETURNED = 0.9
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS, _LOOKS = 0.5, 12
 # Weeks from the alarm on whose patients the next version learns from.
 _RETRAINED_ON = 3
 # Trains on a table, or where there is none on the shipped one; the first version is champion, the next its challenger.
@@ -142,17 +142,24 @@ class Course:
             cluster.wait_routed(NAME, ANSWER)
             before = status.rollout
             self._event(f"{before.weight} %" if before.weight else "mirrored")
-            self._week()
-            self._site.wait_until_counted(beside)
-            while (moved := self._step(before)) is None:
-                time.sleep(_LOOK_SECONDS)
-            status = moved
+            status = self._moved(before)
         rollout.promote(cluster, NAME, PrometheusGates(self._site.prometheus), cluster.next_url(), PATIENCE)
         cluster.wait_routed(NAME, ANSWER)
         assert set(cluster.running) == {NAME}, f"{beside} is still there"
         champion = versions.champion(NAME)
         self.story.champion = champion.number if champion else ""
         self._event("promoted")
+
+    def _moved(self, before: Rollout) -> RolloutStatus:
+        """Let weeks pass until the rollout moves on: where chance may have made what its gates see, they want more."""
+        for _ in range(self._scale.worse):
+            self._week()
+            self._site.wait_until_counted(challenger_name(NAME))
+            for _ in range(_LOOKS):
+                if moved := self._step(before):
+                    return moved
+                time.sleep(_LOOK_SECONDS)
+        raise AssertionError(f"held at {before.weight} % for {self._scale.worse} weeks")
 
     def _step(self, before: Rollout) -> RolloutStatus | None:
         """Step once; return where the rollout stands if it has moved, or may be promoted."""
