@@ -69,9 +69,9 @@ class Running:
         return sum(sum(one.cpu_times()[:2]) for one in self.family())
 
     def resident(self) -> list[float]:
-        """Resident MB of each program, with its children."""
+        """Resident MB of each program with its children, a page that they share counted once."""
         return [
-            sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 1e6
+            sum(one.memory_full_info().pss for one in (process, *process.children(recursive=True))) / 1e6
             for process in self.processes
         ]
 
