@@ -8,7 +8,10 @@ import pytest
 
 from healthrisk.bundle import Bundle
 from healthrisk.deployment.cluster import Deployed
+from healthrisk.registry import versions
+from tests.support.rollouts import BESIDE, NAME
 from tests.support.servers import Pair
+from tests.support.twin_cluster import TwinCluster
 from tests.support.two_versions import register, served
 
 
@@ -45,3 +48,11 @@ def registered(
     monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_registry, tmp_path)}")
     return register(bundles)
+
+
+@pytest.fixture
+def twin(registered: list[Deployed]) -> TwinCluster:
+    """A champion, and beside it a challenger with the alias that says so."""
+    versions.make_champion(NAME, "1")
+    versions.make_challenger(NAME, "2")
+    return TwinCluster({NAME: (registered[0], None), BESIDE: (registered[1], None)}, {NAME})

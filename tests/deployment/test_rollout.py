@@ -2,61 +2,26 @@
 
 import dataclasses
 import datetime
-from collections.abc import Callable
 
 import pytest
-from mlflow import MlflowClient
 
 from healthrisk.bundle import Bundle
 from healthrisk.deployment import deploy, rollout
 from healthrisk.deployment.cluster import ClusterError, Deployed, RolloutMovedError
 from healthrisk.deployment.deploy import DeployError
-from healthrisk.deployment.rollout import Patience, RolloutError
+from healthrisk.deployment.rollout import RolloutError
 from healthrisk.deployment.rollout_gates import Gate, Verdict
 from healthrisk.deployment.rollout_plan import Plan, Rollout
 from healthrisk.deployment.rollout_waiting import step_until_over
 from healthrisk.errors import ConfigError, HealthriskError, SourceError
-from healthrisk.registry import retirement, versions
+from healthrisk.registry import retirement
 from healthrisk.registry.registration import Registration
 from healthrisk.registry.retirement import RetiredError
 from tests.support.records import done_to
-from tests.support.twin_cluster import Killed, TwinCluster
+from tests.support.rollouts import BESIDE, NAME, SOON, aliases, begin, gates, step, told, whole
+from tests.support.twin_cluster import TwinCluster
 
 pytestmark = pytest.mark.slow
-
-NAME = "heart-disease"
-BESIDE = f"{NAME}-challenger"
-SOON = Patience(ready=1, grace=0, routed=0, settled=0)
-AT_ONCE = Plan(hold_seconds=0)
-
-
-def gates(errors: Verdict = "passed") -> Callable[..., tuple[Gate, ...]]:
-    return lambda *_: (Gate(name="errors", verdict=errors, seen="3 of 100, where 0.10% may"),)
-
-
-@pytest.fixture
-def twin(registered: list[Deployed]) -> TwinCluster:
-    """A champion, and beside it a challenger with the alias that says so."""
-    versions.make_champion(NAME, "1")
-    versions.make_challenger(NAME, "2")
-    return TwinCluster({NAME: (registered[0], None), BESIDE: (registered[1], None)}, {NAME})
-
-
-def begin(twin: TwinCluster, plan: Plan = AT_ONCE) -> Rollout:
-    return rollout.start(twin, NAME, "2", plan, SOON).rollout
-
-
-def step(twin: TwinCluster, errors: Verdict = "passed") -> rollout.RolloutStatus:
-    return rollout.step(twin, NAME, gates(errors), SOON)
-
-
-def aliases() -> tuple[str | None, str | None]:
-    aliased = [versions.by_alias(NAME, alias) for alias in (versions.CHAMPION, versions.CHALLENGER)]
-    return tuple(one.number if one else None for one in aliased)  # type: ignore[return-value]
-
-
-def told() -> str:
-    return str(versions.client().get_model_version(NAME, "2").tags["deployment"])
 
 
 def test_the_weights_come_one_after_another(twin: TwinCluster) -> None:
@@ -236,10 +201,6 @@ def test_abort_needs_no_registry(twin: TwinCluster, monkeypatch: pytest.MonkeyPa
     assert set(twin.asked(NAME)) == {NAME}
 
 
-def whole(twin: TwinCluster) -> None:
-    begin(twin, Plan(hold_seconds=0, weights=(100,)))
-
-
 def test_promote_moves_alias_and_requests(twin: TwinCluster, registered: list[Deployed], urls: dict[str, str]) -> None:
     whole(twin)
     rollout.promote(twin, NAME, gates(), urls["second"], SOON)
@@ -304,98 +265,6 @@ def test_abort_undoes_a_promotion_that_is_not_over(
     assert twin.asked(NAME) == {NAME: registered[0]}
     assert not twin.rolling
     assert aliases() == ("1", "2")
-
-
-@pytest.fixture
-def counted(twin: TwinCluster, monkeypatch: pytest.MonkeyPatch) -> TwinCluster:
-    """The registry's aliases count as writes, too."""
-    for method in ("set_registered_model_alias", "delete_registered_model_alias"):
-        real = getattr(MlflowClient, method)
-
-        def write(*words: str, real: Callable[..., None] = real) -> None:
-            twin.write()
-            real(*words)
-
-        monkeypatch.setattr(MlflowClient, method, write)
-    return twin
-
-
-# The way in, two aliases, the servers, the way in, what was the challenger's, the way in.
-PROMOTION = 7
-
-
-@pytest.mark.parametrize("writes", range(PROMOTION + 1))
-def test_promote_is_killed_between_any_two_writes_and_run_again(
-    counted: TwinCluster, registered: list[Deployed], urls: dict[str, str], writes: int
-) -> None:
-    whole(counted)
-    counted.writes_left = writes
-    if writes < PROMOTION:
-        with pytest.raises(Killed):
-            rollout.promote(counted, NAME, gates(), urls["second"], SOON)
-        # Whoever is asked now is ready, and of the one version.
-        assert list(counted.asked(NAME).values()) == [registered[1]]
-        assert not counted.rolling & set(counted.asked(NAME))
-    counted.writes_left = None if writes < PROMOTION else PROMOTION
-    rollout.promote(counted, NAME, gates(), urls["second"], SOON)
-    assert counted.writes_left in {None, 0}
-    assert counted.services == {NAME: (registered[1], registered[0])}
-    assert counted.rollouts == {}
-    assert aliases() == ("2", None)
-
-
-# Servers, two aliases, the way in.
-UNDOING = 4
-
-
-@pytest.mark.parametrize("writes", range(UNDOING))
-def test_abort_of_a_promotion_is_killed_and_run_again(
-    counted: TwinCluster,
-    registered: list[Deployed],
-    urls: dict[str, str],
-    writes: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(deploy, "REACHED_WITHIN", 0)
-    whole(counted)
-    with pytest.raises(HealthriskError):
-        rollout.promote(counted, NAME, gates(), urls["first"], SOON)
-    counted.writes_left = writes
-    with pytest.raises(Killed):
-        rollout.abort(counted, NAME, patience=SOON)
-    assert counted.asked(NAME) == {BESIDE: registered[1]}
-    counted.writes_left = None
-    rollout.abort(counted, NAME, patience=SOON)
-    assert counted.asked(NAME) == {NAME: registered[0]}
-    assert aliases() == ("1", "2")
-
-
-@pytest.mark.parametrize("writes", [0, 1])
-def test_start_and_step_are_killed_and_run_again(twin: TwinCluster, writes: int) -> None:
-    twin.writes_left = writes
-    if writes == 0:
-        with pytest.raises(Killed):
-            begin(twin)
-        assert set(twin.asked(NAME)) == {NAME}
-    else:
-        begin(twin)
-        with pytest.raises(Killed):
-            step(twin)
-        assert twin.rollouts[NAME].weight == 1
-        twin.writes_left = None
-        assert step(twin).rollout.weight == 10
-
-
-def test_a_promotion_that_is_over_but_for_clearing_up_is_not_aborted(
-    counted: TwinCluster, urls: dict[str, str]
-) -> None:
-    whole(counted)
-    counted.writes_left = PROMOTION - 2
-    with pytest.raises(Killed):
-        rollout.promote(counted, NAME, gates(), urls["second"], SOON)
-    counted.writes_left = None
-    with pytest.raises(RolloutError, match="version 2 of heart-disease is the champion: promote ends its rollout"):
-        rollout.abort(counted, NAME, patience=SOON)
 
 
 def test_what_cannot_be_begun(twin: TwinCluster, registered: list[Deployed]) -> None:
