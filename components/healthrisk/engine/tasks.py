@@ -1,0 +1,33 @@
+"""Functions of many items: called here, or by whoever a cluster has."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Tasks(Protocol):
+    """What does work."""
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield the function's result for each item, in the items' order; an item is read when its turn comes.
+
+        The function stands at the top of a module and depends on its item alone: it may run in another process on
+        another machine, and again where a worker died. What it raises is raised here.
+        """
+
+
+class InProcess:
+    """This process."""
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield the function's result for each item, each when it is asked for."""
+        return map(function, items)
+
+
+@contextmanager
+def connect() -> Iterator[Tasks]:
+    """Yield what does the work."""
+    yield InProcess()
