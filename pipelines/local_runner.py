@@ -19,9 +19,9 @@ from retention import forget_rows
 from tasks import Run, Task
 
 _POLL_SECONDS = 0.1
-# Steps run side by side while what they read is small. One that trains on a large table uses all cores itself, and two
-# of them might not fit into memory.
-_SMALL_BYTES = 2**20
+# Steps run side by side while what they read is small: so much is some 50,000 rows of 40 columns, below which a fit has
+# one thread. One that trains on a larger table uses all cores itself, and two of them might not fit into memory.
+_SMALL_BYTES = 2**24
 
 
 class PipelineError(HealthriskError):

@@ -112,7 +112,7 @@ def bare(spec: DatasetSpec, folder: Path) -> None:
     from sklearn.pipeline import make_pipeline
 
     from healthrisk.training import sampling
-    from healthrisk.training.estimators import limits, make_classifier
+    from healthrisk.training.estimators import limits, make_classifier, search_rows
     from healthrisk.training.preprocessing import make_preprocessor
     from healthrisk.training.search import DEFAULT_SEARCH
 
@@ -125,7 +125,7 @@ def bare(spec: DatasetSpec, folder: Path) -> None:
             model = make_pipeline(make_preprocessor(spec), classifier)
             name = type(classifier).__name__.lower()
             grid = {f"{name}__{parameter}": values for parameter, values in DEFAULT_SEARCH[family].items()}
-            most = min(len(train_y), spec.scale.search_rows)
+            most = min(len(train_y), search_rows(spec, family))
             # Its resources are the rows that are fitted on and those that are scored.
             search = HalvingGridSearchCV(
                 model, grid, factor=3, max_resources=most, cv=5, scoring="neg_log_loss", refit=False, random_state=0

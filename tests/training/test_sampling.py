@@ -74,13 +74,13 @@ def test_so_many_rows_are_judged_that_the_scarcest_class_has_a_narrow_interval()
 def test_each_rung_has_a_third_of_the_candidates_and_three_times_the_rows(
     candidates: int, rows: int, expected: list[tuple[int, int]]
 ) -> None:
-    assert sampling.rungs(make_spec(), np.arange(rows) % 2, candidates) == expected
+    assert sampling.rungs(make_spec(), np.arange(rows) % 2, candidates, 10_000) == expected
 
 
 def test_no_rung_is_without_the_scarcest_class() -> None:
     """One row in 10,000: a hundredth of a rung's rows would hold none, so every rung has `min_cases` of them."""
     y = (np.arange(1_000_000) % 10_000 == 0).astype(np.int64)
-    rungs = sampling.rungs(make_spec(), y, 8)
+    rungs = sampling.rungs(make_spec(), y, 8, 10_000)
     assert rungs == [(8, 200_000)]
 
 
@@ -146,11 +146,13 @@ def test_what_repeats_tell_is_the_same_however_many_follow() -> None:
 
 def test_a_tree_of_a_large_forest_draws_so_many_rows_unless_the_spec_decides() -> None:
     spec = make_spec()
-    assert estimators.limits(spec, "random_forest", 20_000) == {}
-    assert estimators.limits(spec, "random_forest", 20_001) == {"max_samples": 20_000}
+    assert estimators.limits(spec, "random_forest", 5_000) == {}
+    assert estimators.limits(spec, "random_forest", 5_001) == {"max_samples": 5_000}
     assert estimators.limits(spec, "gradient_boosting", 10**6) == {}
     own = make_spec(search={"random_forest": {"max_samples": [0.5]}})
     assert estimators.limits(own, "random_forest", 10**6) == {}
+    assert [estimators.search_rows(which, "random_forest") for which in (spec, own)] == [5_000, 10_000]
+    assert estimators.search_rows(spec, "gradient_boosting") == 10_000
     low = make_spec(scale={"tree_rows": 100, "whole_rows": 100})
     matrix, y = invented(2000)
     small = estimators.make_model(low, "random_forest", 0, estimators.limits(low, "random_forest", 2000))

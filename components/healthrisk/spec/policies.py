@@ -91,8 +91,8 @@ class Scale(Document):
     # A search of more rows halves: all candidates are judged on a stratified sample, the best third on three times as
     # many rows, and so on, the last of them on so many.
     search_rows: int = Field(default=10_000, ge=100)
-    # A tree of a forest draws so many rows at most.
-    tree_rows: int = Field(default=20_000, ge=100)
+    # A tree of a forest draws so many rows at most, and so a forest's search ends with no more than these.
+    tree_rows: int = Field(default=5_000, ge=100)
     # Repeats of cross-validation end when the interval of the metric that models are chosen by is no wider than this
     # share of what lies between knowing the classes' frequencies alone and knowing all.
     score_width: float = Field(default=0.1, gt=0, lt=1)

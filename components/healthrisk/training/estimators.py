@@ -60,10 +60,23 @@ def limits(spec: DatasetSpec, family: Family, rows: int) -> Parameters:
     Trees that draw fewer rows differ more, which is what a forest averages over (Scornet, ESAIM 21, 2017). A spec that
     searches how its trees draw decides for itself.
     """
-    searched = spec.search.get(family, {})
-    if family != "random_forest" or rows <= max(spec.scale.tree_rows, spec.scale.whole_rows):
+    if rows <= max(spec.scale.tree_rows, spec.scale.whole_rows) or not _draws_are_limited(spec, family):
         return {}
-    return {} if {"max_samples", "bootstrap"} & set(searched) else {"max_samples": spec.scale.tree_rows}
+    return {"max_samples": spec.scale.tree_rows}
+
+
+def search_rows(spec: DatasetSpec, family: Family) -> int:
+    """Return how many rows the last rung of a large table's search has: no more than a tree draws are worth a forest's.
+
+    What suits a tree, such as its least leaf, follows from the rows that it draws.
+    """
+    scale = spec.scale
+    return min(scale.search_rows, scale.tree_rows) if _draws_are_limited(spec, family) else scale.search_rows
+
+
+def _draws_are_limited(spec: DatasetSpec, family: Family) -> bool:
+    searched = spec.search.get(family, {})
+    return family == "random_forest" and not {"max_samples", "bootstrap"} & set(searched)
 
 
 @contextmanager

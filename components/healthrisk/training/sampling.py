@@ -67,8 +67,8 @@ def cases_for(width: float) -> int:
     return math.ceil((float(stats.norm.ppf((1 + CONFIDENCE) / 2)) / width) ** 2)
 
 
-def rungs(spec: DatasetSpec, y: NDArray[np.int64], candidates: int) -> list[tuple[int, int]]:
-    """Return the rungs of a search on a part: how many candidates each judges, and on how many rows.
+def rungs(spec: DatasetSpec, y: NDArray[np.int64], candidates: int, rows: int) -> list[tuple[int, int]]:
+    """Return a search's rungs on a part: how many candidates each judges, and on how many rows, `rows` at the last.
 
     A small part has one rung, of all. Each rung has a third of the candidates before it, and three times as many rows,
     and holds `min_cases` of the scarcest class; rungs that would be of one size are one.
@@ -79,9 +79,9 @@ def rungs(spec: DatasetSpec, y: NDArray[np.int64], candidates: int) -> list[tupl
     counts = [candidates]
     while counts[-1] > FACTOR:
         counts.append(math.ceil(counts[-1] / FACTOR))
-    last = max(spec.scale.search_rows, least)
+    last = max(rows, least)
     sizes = [max(math.ceil(last / FACTOR**below), least) for below in reversed(range(len(counts)))]
     most: dict[int, int] = {}
-    for count, rows in zip(counts, sizes, strict=True):
-        most.setdefault(min(rows, len(y)), count)
-    return [(count, rows) for rows, count in most.items()]
+    for count, size in zip(counts, sizes, strict=True):
+        most.setdefault(min(size, len(y)), count)
+    return [(count, size) for size, count in most.items()]

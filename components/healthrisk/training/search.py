@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.training import metrics, sampling, threads
-from healthrisk.training.estimators import limits, make_model
+from healthrisk.training.estimators import limits, make_model, search_rows
 from healthrisk.training.grouping import Groups
 from healthrisk.training.record import Candidate, Parameters, Rung, SearchRecord
 
@@ -38,7 +38,7 @@ class Search(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Search on an encoded matrix [rows, features]; rows of one of the `groups` are on one side of every fold."""
         left = list(ParameterGrid(self._grid()))
         self.rungs_: list[Rung] = []
-        for count, rows in sampling.rungs(self.spec, y, len(left)):
+        for count, rows in sampling.rungs(self.spec, y, len(left), search_rows(self.spec, self.family)):
             sample = sampling.stratified(y, rows, self.seed)
             rung = self._judge(left[:count], matrix, y, groups, sample)
             self.rungs_.append(rung)
