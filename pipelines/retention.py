@@ -3,6 +3,7 @@
 A bundle, a report and MLflow hold no row of a patient, so they stay.
 """
 
+import shutil
 import time
 from pathlib import Path
 
@@ -17,6 +18,6 @@ def forget_rows(runs: Path, days: float) -> int:
     for name in TABLES:
         for table in runs.glob(f"*/{name}"):
             if table.stat().st_mtime <= before:
-                table.unlink(missing_ok=True)
+                shutil.rmtree(table) if table.is_dir() else table.unlink(missing_ok=True)
                 deleted += 1
     return deleted

@@ -131,7 +131,11 @@ def test_a_bad_row_deep_in_a_file_is_found_and_not_quoted(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("address", "says"),
-    [("/nowhere/a.csv", "no such file"), (".", "is a directory"), ("http://127.0.0.1:9/a", "cannot be downloaded")],
+    [
+        ("/nowhere/a.csv", "no such file"),
+        (".", "is no fragment"),
+        ("http://127.0.0.1:9/a", "cannot be downloaded"),
+    ],
 )
 def test_what_is_not_there_is_named(address: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEALTHRISK_RETRY_SECONDS", "0.5")

@@ -1,7 +1,12 @@
-"""Write a source as a Parquet table of the spec's columns: float64 numbers, texts, and null where missing."""
+"""Write a source as a Parquet table of the spec's columns: float64 numbers, texts, and null where missing.
 
+Of a source in fragments each becomes a part of the table, by itself.
+"""
+
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from healthrisk.data import derive, sources, tables
+from healthrisk.data.fragments import Fragment, at_hand, digest_of
 from healthrisk.data.source_batches import read_batches, table_schema
 from healthrisk.documents import Document
 from healthrisk.errors import SourceError
@@ -19,7 +25,8 @@ class IngestRecord(Document):
     """Where a table came from and what it holds.
 
     `source` is the name of one of the spec's sources or of a file, `sha256` the digest of the bytes read, `missing` the
-    number of missing values by feature.
+    number of missing values by feature. Of fragments the digest is that of their names and digests, as `sha256sum`
+    prints them: `sha256sum *.csv | sha256sum`.
     """
 
     source: str
@@ -30,42 +37,74 @@ class IngestRecord(Document):
     missing: dict[str, int]
 
 
-def ingest(spec: DatasetSpec, data: str, table_path: Path) -> IngestRecord:
-    """Write the table to `table_path` and return the record of it.
+@dataclass(frozen=True)
+class _Part:
+    """What was read of a file: the digest of its bytes, its rows, and the missing values by feature."""
 
-    `data` names a file or an address, or one of the spec's sources; empty, the spec's first source is read.
+    sha256: str
+    rows: int
+    missing: dict[str, int]
+
+
+def ingest(spec: DatasetSpec, data: str, table_path: Path) -> IngestRecord:
+    """Write the table to `table_path` and return the record of it: a file, or a folder where there are fragments.
+
+    `data` names a file, a folder or an address, or one of the spec's sources; empty, the spec's first source is read.
 
     Raises:
         SourceError: the source cannot be had or read, or is not a table of the spec's columns.
     """
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=table_path.parent) as scratch:
-        fetched = sources.fetch(spec, data, Path(scratch))
-        written = Path(scratch) / "table.parquet"
-        rows, missing = _write(spec, read_batches(spec, fetched), written)
-        if rows == 0:
-            raise SourceError(f"{fetched.uri} has no rows")
+        source = sources.fetch(spec, data, Path(scratch))
+        written = Path(scratch) / "table"
+        if isinstance(source, sources.Fetched):
+            name, sha256, done = source.name, source.sha256, [_write(spec, source, written)]
+        else:
+            done = _write_fragments(spec, source.fragments, written)
+            sha256 = digest_of((one.name, part.sha256) for one, part in zip(source.fragments, done, strict=True))
+            name = sources.identify(spec, source, sha256)
+        if not (rows := sum(part.rows for part in done)):
+            raise SourceError(f"{source.uri} has no rows")
+        if table_path.is_dir():
+            shutil.rmtree(table_path)
         written.replace(table_path)
     return IngestRecord(
-        source=fetched.name,
-        uri=fetched.uri,
-        sha256=fetched.sha256,
+        source=name,
+        uri=source.uri,
+        sha256=sha256,
         rows=rows,
         columns=(*spec.features, spec.target.name),
-        missing=missing,
+        missing={name: sum(part.missing[name] for part in done) for name in spec.features},
     )
 
 
-def _write(spec: DatasetSpec, batches: Iterator[pa.RecordBatch], path: Path) -> tuple[int, dict[str, int]]:
-    """Write cleaned batches; return the number of rows and of missing values by feature."""
+def _write_fragments(spec: DatasetSpec, fragments: Sequence[Fragment], folder: Path) -> list[_Part]:
+    folder.mkdir()
+    numbered = list(enumerate(fragments))
+    return [_write_fragment(spec, folder, one) for one in numbered]
+
+
+def _write_fragment(spec: DatasetSpec, folder: Path, numbered: tuple[int, Fragment]) -> _Part:
+    place, fragment = numbered
+    with at_hand(fragment) as path:
+        fetched = sources.Fetched(path, fragment.name, fragment.uri, sources.sha256(path))
+        return _write(spec, fetched, tables.part_path(folder, place))
+
+
+def _write(spec: DatasetSpec, source: sources.Fetched, path: Path) -> _Part:
+    """Write cleaned batches of a file."""
     rows, missing = 0, dict.fromkeys(spec.features, 0)
     with tables.scratch_writer(path, table_schema(spec)) as writer:
-        for batch in batches:
-            clean = _clean(spec, batch, rows + 1)
+        for batch in read_batches(spec, source):
+            try:
+                clean = _clean(spec, batch, rows + 1)
+            except SourceError as error:
+                raise SourceError(f"{source.uri}: {error}") from error
             writer.write_batch(clean)
             rows += clean.num_rows
             for name in missing:
                 missing[name] += clean.column(name).null_count
-    return rows, missing
+    return _Part(source.sha256, rows, missing)
 
 
 def _clean(spec: DatasetSpec, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:

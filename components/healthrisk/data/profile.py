@@ -1,4 +1,9 @@
-"""What a table holds, gathered batch by batch in bounded memory: counts, distributions, duplicates, associations."""
+"""What a table holds, gathered in bounded memory: counts, distributions, duplicates, associations.
+
+Profiles of a table's parts merge into that of the whole: the same to the last digit, whatever the parts.
+"""
+
+import operator
 
 import numpy as np
 import pandas as pd
@@ -7,6 +12,8 @@ from numpy.typing import NDArray
 
 from healthrisk.data import association, encoding
 from healthrisk.data.association import Associations
+from healthrisk.data.exact_sum import LARGEST, exact_sum, rounded
+from healthrisk.data.repeated_rows import RepeatedRows
 from healthrisk.documents import Document
 from healthrisk.spec import Column, DatasetSpec
 
@@ -35,7 +42,7 @@ class ColumnSummary(Document):
 
 
 class Profile:
-    """Sums over the batches given to `add`, and what follows from them."""
+    """Sums over the batches given to `add` and `merge`, in the order of the table, and what follows from them."""
 
     def __init__(self, spec: DatasetSpec) -> None:
         self._spec = spec
@@ -43,10 +50,10 @@ class Profile:
         self.classes = np.zeros(len(spec.target.classes), dtype=np.int64)
         self.present = dict.fromkeys(spec.features, 0)
         self._bounds = dict.fromkeys(spec.features, (np.inf, -np.inf))
-        self._sums = dict.fromkeys(spec.features, 0.0)
+        self._sums = dict.fromkeys(spec.features, 0)
         self._counts = {column.name: np.zeros(_size(column), dtype=np.int64) for column in spec.columns}
-        self._moments = {column.name: np.zeros(6) for column in spec.columns if column.risk_direction}
-        self._hashes: list[NDArray[np.uint64]] = []
+        self._moments = {column.name: [0] * 6 for column in spec.columns if column.risk_direction}
+        self.repeated = RepeatedRows()
         self._sample: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
         self._codes: dict[str, set[float]] = {
             name: set() for foreign in spec.foreign_encodings for name in foreign.columns
@@ -56,13 +63,13 @@ class Profile:
         """Take a batch, given also as a data frame."""
         matrix, y = encoding.encode(self._spec, batch), encoding.encode_target(self._spec, batch)
         if (room := association.ROWS - self.rows) > 0:
-            self._sample.append((matrix[:room], y[:room]))
+            self._sample.append((matrix[:room].copy(), y[:room]))
         self.rows += len(y)
         self.classes += np.bincount(y[y >= 0], minlength=len(self.classes))
-        self._hashes.append(np.asarray(pd.util.hash_pandas_object(frame, index=False), dtype=np.uint64))
+        self.repeated.add(np.asarray(pd.util.hash_pandas_object(frame, index=False), dtype=np.uint64))
         for position, column in enumerate(self._spec.columns):
             # An infinite value breaks the schema; it must not break the sums as well.
-            seen = np.isfinite(matrix[:, position])
+            seen = np.abs(matrix[:, position]) < LARGEST
             values, outcome = matrix[seen, position], y[seen]
             self.present[column.name] += len(values)
             if column.name in self._codes:
@@ -70,24 +77,43 @@ class Profile:
             if len(values):
                 low, high = self._bounds[column.name]
                 self._bounds[column.name] = min(low, values.min()), max(high, values.max())
-                self._sums[column.name] += values.sum()
+                self._sums[column.name] += exact_sum(values)
                 self._counts[column.name] += _count(column, values)
             if column.risk_direction:
                 known = outcome >= 0
-                self._moments[column.name] += _moments(values[known], outcome[known])
+                moments = _moments(values[known], outcome[known].astype(np.float64))
+                self._moments[column.name] = [*map(operator.add, self._moments[column.name], moments)]
 
-    @property
-    def duplicates(self) -> int:
-        """The number of rows that repeat an earlier one (by a 64-bit hash of the row)."""
-        return self.rows - len(np.unique(np.concatenate(self._hashes)))
+    def merge(self, other: "Profile") -> None:
+        """Take the profile of the rows that follow."""
+        if (room := association.ROWS - self.rows) > 0:
+            matrix, y = other._first_rows()
+            self._sample.append((matrix[:room], y[:room]))
+        self.rows += other.rows
+        self.classes += other.classes
+        self.repeated.merge(other.repeated)
+        for name in self._spec.features:
+            self.present[name] += other.present[name]
+            (low, high), (least, most) = self._bounds[name], other._bounds[name]
+            self._bounds[name] = min(low, least), max(high, most)
+            self._sums[name] += other._sums[name]
+            self._counts[name] += other._counts[name]
+        for name, moments in other._moments.items():
+            self._moments[name] = [*map(operator.add, self._moments[name], moments)]
+        for name, codes in other._codes.items():
+            self._codes[name] |= codes
 
     @property
     def associations(self) -> Associations:
         """How the columns and the outcome go together, in the first rows of the table."""
-        matrices, outcomes = zip(*self._sample, strict=True)
-        matrix, y = np.vstack(matrices), np.concatenate(outcomes)
+        matrix, y = self._first_rows()
         finite = np.where(np.isfinite(matrix), matrix, np.nan)
         return association.measure(self._spec, finite[y >= 0], y[y >= 0])
+
+    def _first_rows(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        nothing = np.empty((0, len(self._spec.columns))), np.empty(0, np.int64)
+        matrices, outcomes = zip(nothing, *self._sample, strict=True)
+        return np.vstack(matrices), np.concatenate(outcomes)
 
     def codes(self, name: str) -> set[float]:
         """The values met in a column that some foreign encoding names."""
@@ -108,7 +134,8 @@ class Profile:
         if not (self._spec.is_binary or self._spec.target.ordered):
             return None
         scores = []
-        for name, (n, x, y, xx, yy, xy) in self._moments.items():
+        for name, moments in self._moments.items():
+            n, x, y, xx, yy, xy = map(rounded, moments)
             spread = (n * xx - x * x) * (n * yy - y * y)
             if n > 3 and spread > 0:
                 correlation = np.clip((n * xy - x * y) / np.sqrt(spread), -0.999, 0.999)
@@ -127,7 +154,7 @@ class Profile:
         bins, ends = _bins(column)
         edges = tuple(np.linspace(*ends, bins + 1).tolist())
         low, high = map(float, self._bounds[name])
-        statistics = Statistics(min=low, mean=float(self._sums[name] / present), max=high) if present else None
+        statistics = Statistics(min=low, mean=rounded(self._sums[name], present), max=high) if present else None
         return ColumnSummary(**about, missing=self.rows - present, counts=counts, edges=edges, statistics=statistics)
 
 
@@ -150,5 +177,5 @@ def _count(column: Column, values: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.array([(values == code).sum() for code in column.code_values.values()], dtype=np.int64)
 
 
-def _moments(x: NDArray[np.float64], y: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.array([len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y], dtype=np.float64)
+def _moments(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[int]:
+    return [exact_sum(values) for values in (np.ones(len(x)), x, y, x * x, y * y, x * y)] if len(x) else [0] * 6

@@ -1,21 +1,22 @@
-"""Where a table comes from: a file shipped with the package, a path, or an http, https, file or s3 address."""
+"""Where a table comes from: a file shipped with the package, a path, or an http, https, file or s3 address.
+
+A folder, or an s3 address that ends in /, is a table in fragments.
+"""
 
 import hashlib
 import importlib.resources
 import itertools
 import time
-import urllib.parse
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import httpx
-from minio.error import MinioException
-from urllib3.exceptions import HTTPError
 
 from healthrisk.config import settings
+from healthrisk.data.fragments import Fragment, download, find_fragments, is_folder
 from healthrisk.errors import SourceError
-from healthrisk.object_store import path_of, s3_client
+from healthrisk.object_store import path_of
 from healthrisk.retry import TRANSIENT, waits
 from healthrisk.spec import DatasetSpec, Source
 
@@ -32,21 +33,36 @@ class Fetched:
     sha256: str
 
 
-def fetch(spec: DatasetSpec, data: str, scratch: Path) -> Fetched:
+@dataclass(frozen=True)
+class Fragmented:
+    """A table in fragments, wherever they lie: the name it goes by, its address, and the digest that the spec expects.
+
+    `sha256` is empty where the spec names no digest.
+    """
+
+    name: str
+    uri: str
+    fragments: tuple[Fragment, ...]
+    sha256: str = ""
+
+
+def fetch(spec: DatasetSpec, data: str, scratch: Path) -> Fetched | Fragmented:
     """Bring the file that `data` names, or the spec's first source that can be had, to this machine.
 
     `data` is the name of one of the spec's sources, a path or an address. What is downloaded goes to `scratch`. A
-    source's file is looked for in the folder HEALTHRISK_DATA first. A source's digest must be the spec's.
+    source's file is looked for in the folder HEALTHRISK_DATA first. A source's digest must be the spec's. Fragments
+    stay where they are: whoever reads them compares their digest.
 
     Raises:
         SourceError: nothing can be read, or what was read is not what the spec says.
     """
     known = {source.name: source for source in (*spec.sources, *spec.external)}
     if data and data not in known:
+        if is_folder(data):
+            return Fragmented(PurePosixPath(data).name, data, find_fragments(data))
         path = _locate(data, scratch)
         digest = sha256(path)
-        same = next((source.name for source in known.values() if source.sha256 == digest), PurePosixPath(data).name)
-        return Fetched(path, same, data, digest)
+        return Fetched(path, _known_name(spec, digest) or PurePosixPath(data).name, data, digest)
     if not data and not spec.sources:
         raise SourceError(f"the spec {spec.name!r} names no source: give a file of its schema with --data FILE")
     failures = []
@@ -56,6 +72,21 @@ def fetch(spec: DatasetSpec, data: str, scratch: Path) -> Fetched:
         except SourceError as error:
             failures.append(str(error))
     raise SourceError("; ".join(failures))
+
+
+def identify(spec: DatasetSpec, source: Fragmented, digest: str) -> str:
+    """Return the name of fragments that were read and have this digest: a source's of the spec, or the folder's.
+
+    Raises:
+        SourceError: the spec expects another digest.
+    """
+    if source.sha256 not in {"", digest}:
+        raise SourceError(f"{source.uri}: the SHA-256 of its fragments is {digest}, the spec expects {source.sha256}")
+    return _known_name(spec, digest) or source.name
+
+
+def _known_name(spec: DatasetSpec, digest: str) -> str | None:
+    return next((source.name for source in (*spec.sources, *spec.external) if source.sha256 == digest), None)
 
 
 def is_local(source: Source) -> bool:
@@ -69,8 +100,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _from_source(source: Source, scratch: Path) -> Fetched:
+def _from_source(source: Source, scratch: Path) -> Fetched | Fragmented:
     local = _in_data_folder(source)
+    if is_folder(address := str(local or source.uri)):
+        return Fragmented(source.name, source.uri, find_fragments(address), source.sha256)
     path = local or _unpacked(source, _locate(source.uri, scratch), scratch)
     digest = sha256(path)
     if digest != source.sha256:
@@ -82,7 +115,7 @@ def _in_data_folder(source: Source) -> Path | None:
     if (folder := settings().data) is None:
         return None
     path = folder / (source.member or PurePosixPath(source.uri).name)
-    return path if path.is_file() else None
+    return path if path.exists() else None
 
 
 def _unpacked(source: Source, path: Path, scratch: Path) -> Path:
@@ -103,13 +136,12 @@ def _locate(address: str, scratch: Path) -> Path:
         case "http" | "https":
             return _download(address, scratch / "download")
         case "s3":
-            return _from_bucket(address, scratch / "download")
+            download(address, scratch / "download")
+            return scratch / "download"
         case "file":
             path = path_of(address)
         case _:
             path = Path(address)
-    if path.is_dir():
-        raise SourceError(f"{address} is a directory: expected a CSV or Parquet file")
     if not path.is_file():
         raise SourceError(f"{address}: no such file")
     return path
@@ -135,14 +167,3 @@ def _download(url: str, to: Path) -> Path:
             cause = str(error)
             break
     raise SourceError(f"{url} cannot be downloaded: {cause}")
-
-
-def _from_bucket(address: str, to: Path) -> Path:
-    parts = urllib.parse.urlsplit(address)
-    try:
-        s3_client(settings()).fget_object(
-            bucket_name=parts.netloc, object_name=parts.path.lstrip("/"), file_path=str(to)
-        )
-    except (MinioException, HTTPError, ValueError) as error:
-        raise SourceError(f"{address} cannot be read: {error}") from error
-    return to

@@ -1,7 +1,10 @@
-"""Tables in and out in pieces: CSV or Parquet by the file's name, in bounded memory."""
+"""Tables in and out in pieces: CSV or Parquet by the file's name, in bounded memory.
+
+An ingested table is a Parquet file, or a folder of them, its parts: one for each fragment of its source, in order.
+"""
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,30 @@ from healthrisk.errors import SourceError
 from healthrisk.spec import CsvFormat
 
 _BLOCK_BYTES = 4 * 2**20
+ROWS_AT_ONCE = 250_000
 UTF8_COMMAS = CsvFormat()
+
+
+def parts(table: Path) -> list[Path]:
+    """Return the files of an ingested table in the order of its rows."""
+    return sorted(table.glob("*.parquet")) if table.is_dir() else [table]
+
+
+def part_path(table: Path, place: int) -> Path:
+    """Return where the part at a place, from 0, of a table in parts lies."""
+    return table / f"part-{place:09}.parquet"
+
+
+def read_parts(table: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of an ingested table, a quarter of a million at once at the most: all columns, or those named."""
+    for part in parts(table):
+        # Buffered ahead, a whole file would be in memory.
+        yield from pq.ParquetFile(part, pre_buffer=False).iter_batches(ROWS_AT_ONCE, columns=columns)
+
+
+def read_columns(table: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return an ingested table, or some of its columns, in memory."""
+    return pa.concat_tables(pq.ParquetFile(part, pre_buffer=False).read(columns) for part in parts(table))
 
 
 def format_of(path: Path) -> str:

@@ -1,14 +1,18 @@
-"""Hold an ingested table against its spec: what breaks a rule fails or warns, as the spec says."""
+"""Hold an ingested table against its spec: what breaks a rule fails or warns, as the spec says.
+
+Each part of a table is gone through by itself, and what was found merges: the report is the same whatever the parts.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import pandas as pd
 import pandera.errors
-import pyarrow.parquet as pq
+from pandera.pandas import DataFrameSchema
 
+from healthrisk.data import tables
 from healthrisk.data.association import Associations
 from healthrisk.data.profile import ColumnSummary, Profile
 from healthrisk.data.schema import schema
@@ -16,7 +20,6 @@ from healthrisk.documents import Document
 from healthrisk.errors import ValidationError
 from healthrisk.spec import DatasetSpec, Rule
 
-ROWS_AT_ONCE = 250_000
 # Profile.association is below it in at most 2.3 % of tables without any association, in fewer with the right one.
 INVERTED_BELOW = -2.0
 
@@ -56,15 +59,12 @@ class ValidationReport(Document):
             raise ValidationError("; ".join(failed))
 
 
-def validate(spec: DatasetSpec, table_path: Path) -> ValidationReport:
-    """Hold a table against its spec; the file is read in batches."""
-    profile, faults = Profile(spec), _Faults(spec)
-    compared = [*spec.features, spec.target.name]
-    for batch in pq.ParquetFile(table_path, pre_buffer=False).iter_batches(ROWS_AT_ONCE, columns=compared):
-        frame = batch.to_pandas()
-        frame.index += profile.rows + 1
-        faults.inspect(frame)
-        profile.add(batch, frame)
+def validate(spec: DatasetSpec, table: Path) -> ValidationReport:
+    """Hold a table against its spec; it is read in batches."""
+    found = _Findings(spec)
+    for part in tables.parts(table):
+        found.merge(_inspect(spec, part))
+    profile = found.profile
     rows_by_class = zip(spec.target.classes, profile.classes.tolist(), strict=True)
     return ValidationReport(
         rows=profile.rows,
@@ -73,43 +73,72 @@ def validate(spec: DatasetSpec, table_path: Path) -> ValidationReport:
         associations=profile.associations,
         checks=(
             *_foreign_encodings(spec, profile),
-            *faults.checks(),
+            *found.faults.checks(),
             *_counts(spec, profile),
             *_associations(spec, profile),
         ),
     )
 
 
+def _inspect(spec: DatasetSpec, part: Path) -> "_Findings":
+    """Return what is found in one part of a table, its rows numbered from 1."""
+    found = _Findings(spec)
+    judge = schema(spec)
+    for batch in tables.read_parts(part, [*spec.features, spec.target.name]):
+        frame = batch.to_pandas()
+        frame.index += found.profile.rows + 1
+        found.faults.inspect(judge, frame)
+        found.profile.add(batch, frame)
+    return found
+
+
+class _Findings:
+    """The profile of some rows, and the values in them that break the schema."""
+
+    def __init__(self, spec: DatasetSpec) -> None:
+        self.profile, self.faults = Profile(spec), _Faults(spec)
+
+    def merge(self, other: Self) -> Self:
+        """Take what was found in the rows that follow."""
+        self.faults.merge(other.faults, self.profile.rows)
+        self.profile.merge(other.profile)
+        return self
+
+
 class _Faults:
-    """The values that break the schema, counted by column and kind, with the first of each."""
+    """The values that break the schema, counted by column, with the first of each: its row and the value."""
 
     def __init__(self, spec: DatasetSpec) -> None:
         self._spec = spec
-        self._schema = schema(spec)
         self._counts: Counter[str] = Counter()
-        self._first: dict[str, str] = {}
+        self._first: dict[str, tuple[int, str]] = {}
 
-    def inspect(self, frame: pd.DataFrame) -> None:
+    def inspect(self, judge: DataFrameSchema, frame: pd.DataFrame) -> None:
         """Hold a batch against the schema; its index numbers the rows from 1."""
         try:
-            self._schema.validate(frame, lazy=True, inplace=True)
+            judge.validate(frame, lazy=True, inplace=True)
         except pandera.errors.SchemaErrors as error:
-            cases = error.failure_cases
-            for name, faulty in cases.groupby("column", sort=False):
-                rows = faulty.drop_duplicates("index")
+            for name, faulty in error.failure_cases.groupby("column", sort=False):
+                rows = faulty.drop_duplicates("index").sort_values("index")
                 self._counts[name] += len(rows)
                 value, row = rows[["failure_case", "index"]].to_numpy(object).tolist()[0]
-                shown = "missing" if pd.isna(value) else repr(value)
-                self._first.setdefault(name, f"{name} is {shown} in row {row}")
+                self._first.setdefault(name, (int(row), "missing" if pd.isna(value) else repr(value)))
+
+    def merge(self, other: Self, rows: int) -> None:
+        """Take the faults of the rows that follow so many rows."""
+        self._counts += other._counts
+        for name, (row, shown) in other._first.items():
+            self._first.setdefault(name, (rows + row, shown))
 
     def checks(self) -> Iterator[Check]:
         """Yield a check for the features and one for the outcome."""
         target = self._spec.target
         allowed = {column.name: column.allowed for column in self._spec.columns}
         allowed[target.name] = target.allowed
-        for name, count in self._counts.items():
-            more = f", and {count - 1} rows more," if count > 1 else ","
-            yield _check("values", "fail", f"{self._first[name]}{more} expected {allowed[name]}")
+        for name in filter(self._counts.get, allowed):
+            row, shown = self._first[name]
+            more = f", and {self._counts[name] - 1} rows more," if self._counts[name] > 1 else ","
+            yield _check("values", "fail", f"{name} is {shown} in row {row}{more} expected {allowed[name]}")
         if not self._counts:
             yield _check("values", "pass", "every value has the type, range or code of its column")
 
@@ -130,8 +159,10 @@ def _counts(spec: DatasetSpec, profile: Profile) -> Iterator[Check]:
     rules, rows = spec.validation, profile.rows
     enough = rows >= rules.min_rows
     yield _check("rows", "pass" if enough else "fail", f"{rows} rows; at least {rules.min_rows} are expected")
-    repeated = profile.duplicates
-    yield _judge("duplicates", rules.duplicates, repeated / rows, f"{repeated} of {rows} rows repeat another one")
+    repeated = profile.repeated.count()
+    about = "about " if profile.repeated.halvings else ""
+    words = f"{about}{repeated} of {rows} rows repeat another one"
+    yield _judge("duplicates", rules.duplicates, repeated / rows, words)
     for name in spec.features:
         missing = rows - profile.present[name]
         if missing == rows:
