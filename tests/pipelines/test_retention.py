@@ -14,6 +14,12 @@ def test_old_tables_go_and_everything_else_stays(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("x")
             os.utime(path, (time.time() - days * 86400,) * 2)
+    # A table in parts is a folder.
+    table = tmp_path / "old" / TABLES[0]
+    table.rename(table.with_name("part"))
+    table.mkdir()
+    table.with_name("part").rename(table / "part")
+    os.utime(table, (time.time() - 31 * 86400,) * 2)
     assert forget_rows(tmp_path, 30) == 3
     assert [path.exists() for path in (tmp_path / "old" / name for name in TABLES)] == [False] * 3
     assert (tmp_path / "old" / "evidence" / "page").exists()

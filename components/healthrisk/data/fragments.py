@@ -42,7 +42,7 @@ def find_fragments(address: str) -> tuple[Fragment, ...]:
         SourceError: it cannot be listed, has no fragment, has some of both formats, or something that is none.
     """
     names = sorted(_list_prefix(address) if address.startswith("s3://") else _list_folder(address))
-    kinds = {}
+    kinds: dict[str, str] = {}
     for name in names:
         kind = name.rpartition(".")[2].lower()
         if kind not in {"csv", "parquet"}:

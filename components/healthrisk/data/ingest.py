@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from healthrisk import engine
 from healthrisk.data import derive, sources, tables
 from healthrisk.data.fragments import Fragment, at_hand, digest_of
 from healthrisk.data.source_batches import read_batches, table_schema
@@ -80,15 +81,16 @@ def ingest(spec: DatasetSpec, data: str, table_path: Path) -> IngestRecord:
 
 def _write_fragments(spec: DatasetSpec, fragments: Sequence[Fragment], folder: Path) -> list[_Part]:
     folder.mkdir()
-    numbered = list(enumerate(fragments))
-    return [_write_fragment(spec, folder, one) for one in numbered]
+    with engine.connect() as tasks:
+        jobs = ((spec, fragment, tables.part_path(folder, place)) for place, fragment in enumerate(fragments))
+        return list(tasks.map(_write_fragment, jobs))
 
 
-def _write_fragment(spec: DatasetSpec, folder: Path, numbered: tuple[int, Fragment]) -> _Part:
-    place, fragment = numbered
+def _write_fragment(job: tuple[DatasetSpec, Fragment, Path]) -> _Part:
+    spec, fragment, part = job
     with at_hand(fragment) as path:
         fetched = sources.Fetched(path, fragment.name, fragment.uri, sources.sha256(path))
-        return _write(spec, fetched, tables.part_path(folder, place))
+        return _write(spec, fetched, part)
 
 
 def _write(spec: DatasetSpec, source: sources.Fetched, path: Path) -> _Part:

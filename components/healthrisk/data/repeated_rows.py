@@ -56,8 +56,8 @@ class RepeatedRows:
         self._hashes, self._counts = hashes[first], np.add.reduceat(counts, first) if len(first) else counts
         while len(self._hashes) > KEPT:
             self.halvings += 1
-            kept = self._is_kept(self._hashes)
-            self._hashes, self._counts = self._hashes[kept], self._counts[kept]
+            below = self._is_kept(self._hashes)
+            self._hashes, self._counts = self._hashes[below], self._counts[below]
 
     def _is_kept(self, hashes: Hashes) -> NDArray[np.bool_]:
         return hashes <= np.uint64((2**64 - 1) >> self.halvings)

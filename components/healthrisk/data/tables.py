@@ -3,6 +3,7 @@
 An ingested table is a Parquet file, or a folder of them, its parts: one for each fragment of its source, in order.
 """
 
+import shutil
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -24,6 +25,28 @@ UTF8_COMMAS = CsvFormat()
 def parts(table: Path) -> list[Path]:
     """Return the files of an ingested table in the order of its rows."""
     return sorted(table.glob("*.parquet")) if table.is_dir() else [table]
+
+
+def places_like(table: Path, other: Path) -> list[Path]:
+    """Return where another table has its parts that comes of an ingested table part by part: in a new folder, or at
+    its own path.
+    """
+    if not table.is_dir():
+        return [other]
+    if other.is_dir():
+        shutil.rmtree(other)
+    other.mkdir()
+    return [other / part.name for part in parts(table)]
+
+
+def count_rows(part: Path) -> int:
+    """Return the rows of a Parquet file."""
+    return int(pq.read_metadata(part).num_rows)
+
+
+def schema_of(table: Path) -> pa.Schema:
+    """Return an ingested table's columns and types."""
+    return pq.read_schema(parts(table)[0])
 
 
 def part_path(table: Path, place: int) -> Path:

@@ -12,6 +12,7 @@ import pandas as pd
 import pandera.errors
 from pandera.pandas import DataFrameSchema
 
+from healthrisk import engine
 from healthrisk.data import tables
 from healthrisk.data.association import Associations
 from healthrisk.data.profile import ColumnSummary, Profile
@@ -61,9 +62,8 @@ class ValidationReport(Document):
 
 def validate(spec: DatasetSpec, table: Path) -> ValidationReport:
     """Hold a table against its spec; it is read in batches."""
-    found = _Findings(spec)
-    for part in tables.parts(table):
-        found.merge(_inspect(spec, part))
+    with engine.connect() as tasks:
+        found = engine.merge(tasks.map(_inspect, ((spec, part) for part in tables.parts(table))), _Findings.merge)
     profile = found.profile
     rows_by_class = zip(spec.target.classes, profile.classes.tolist(), strict=True)
     return ValidationReport(
@@ -80,8 +80,9 @@ def validate(spec: DatasetSpec, table: Path) -> ValidationReport:
     )
 
 
-def _inspect(spec: DatasetSpec, part: Path) -> "_Findings":
+def _inspect(job: tuple[DatasetSpec, Path]) -> "_Findings":
     """Return what is found in one part of a table, its rows numbered from 1."""
+    spec, part = job
     found = _Findings(spec)
     judge = schema(spec)
     for batch in tables.read_parts(part, [*spec.features, spec.target.name]):

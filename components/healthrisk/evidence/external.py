@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from healthrisk.data import encoding, sources
+from healthrisk.data import encoding, sources, tables
 from healthrisk.errors import SourceError, ValidationError
 from healthrisk.evidence import calibration, cohort, event
 from healthrisk.evidence.documents import MissingSite, Recalibrated, Site, SiteFigures
@@ -154,5 +153,5 @@ def _read(spec: DatasetSpec, name: str) -> tuple[NDArray[np.float64], NDArray[np
         ]
         if faults:
             raise ValidationError(faults[0])
-        table = pq.read_table(path)
+        table = tables.read_columns(path)
     return encoding.encode(spec, table), encoding.encode_target(spec, table)

@@ -3,37 +3,54 @@
 A row in the hold-out that is also in training judges memory, not a model, and one patient's rows are nearly as alike.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from healthrisk.data import tables
 from healthrisk.errors import TrainingError
 from healthrisk.spec import DatasetSpec
 
 Groups = NDArray[np.int64]
-ROWS_AT_ONCE = 250_000
 
 
-def groups_of(spec: DatasetSpec, table: pq.ParquetFile) -> Groups | None:
-    """Return a number [rows] for each row's group, or None where every row is a group of its own.
-
-    Groups are the values of the spec's `group` column; without one, rows that are equal to the last value, outcome
-    included. Where the spec ignores duplicates, as that of a table of a few codes must, equal rows are two people.
-    """
+def groups_of(spec: DatasetSpec, table: Path) -> Groups | None:
+    """Return a number [rows] for each row's group, or None where every row is a group of its own."""
+    if not is_grouped(spec):
+        return None
     if spec.group:
         keys = _texts(table, spec.group)
-    elif spec.validation.duplicates.action == "ignore":
-        return None
     else:
-        batches = table.iter_batches(ROWS_AT_ONCE, columns=[*spec.features, spec.target.name])
-        hashes = (pd.util.hash_pandas_object(batch.to_pandas(), index=False) for batch in batches)
-        keys = np.concatenate([np.asarray(hashed) for hashed in hashes])
+        batches = tables.read_parts(table, [*spec.features, spec.target.name])
+        keys = np.concatenate([_hash_rows(batch) for batch in batches])
     groups, values = pd.factorize(keys)
     return None if len(values) == len(groups) else groups.astype(np.int64)
 
 
-def times_of(spec: DatasetSpec, table: pq.ParquetFile) -> NDArray[np.float64] | None:
+def is_grouped(spec: DatasetSpec) -> bool:
+    """True if rows belong together.
+
+    Groups are the values of the spec's `group` column; without one, rows that are equal to the last value, outcome
+    included. Where the spec ignores duplicates, as that of a table of a few codes must, equal rows are two people.
+    """
+    return bool(spec.group) or spec.validation.duplicates.action != "ignore"
+
+
+def hash_groups(spec: DatasetSpec, batch: pa.RecordBatch) -> NDArray[np.uint64] | None:
+    """Return a hash [rows] of each row's group, or None where every row is a group of its own."""
+    if not is_grouped(spec):
+        return None
+    return _hash_rows(batch.select([spec.group] if spec.group else [*spec.features, spec.target.name]))
+
+
+def _hash_rows(batch: pa.RecordBatch) -> NDArray[np.uint64]:
+    return np.asarray(pd.util.hash_pandas_object(batch.to_pandas(), index=False), dtype=np.uint64)
+
+
+def times_of(spec: DatasetSpec, table: Path) -> NDArray[np.float64] | None:
     """Return when each row was [rows], in days, or as the number that stands there; None without a `time` column.
 
     Raises:
@@ -52,8 +69,8 @@ def times_of(spec: DatasetSpec, table: pq.ParquetFile) -> NDArray[np.float64] | 
     return np.asarray((dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1), dtype=np.float64)
 
 
-def _texts(table: pq.ParquetFile, name: str) -> NDArray[np.object_]:
-    return np.asarray(table.read([name]).column(0).to_numpy(zero_copy_only=False), dtype=object)
+def _texts(table: Path, name: str) -> NDArray[np.object_]:
+    return np.asarray(tables.read_columns(table, [name]).column(0).to_numpy(), dtype=object)
 
 
 def latest(times: NDArray[np.float64], groups: Groups | None, share: float) -> NDArray[np.bool_]:

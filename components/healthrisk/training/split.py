@@ -1,23 +1,22 @@
 """The training part and the hold-out as files: encoded Parquet tables, written and read in bounded memory."""
 
+import itertools
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import joblib
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from healthrisk import engine
 from healthrisk.data import encoding, tables
+from healthrisk.errors import TrainingError
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing
-from healthrisk.training.grouping import ROWS_AT_ONCE, Groups, groups_of, times_of
+from healthrisk.training.grouping import Groups
 from healthrisk.training.sampling import Part
-
-# A larger training part is sampled for fitting: medians and means of half a million rows no longer move, and the
-# memory needed stays the same however long the table is.
-FIT_ROWS = 500_000
+from healthrisk.training.sides import Drawn, Sides, sides_of
 
 # No column of a spec begins like these.
 _GROUP, _SITE = "_group", "_site"
@@ -26,44 +25,91 @@ _GROUP, _SITE = "_group", "_site"
 def write_split(
     spec: DatasetSpec, table: Path, seed: int, train: Path, test: Path, preprocessor: Path
 ) -> tuple[int, int]:
-    """Split a validated Parquet table, fit the preprocessor on its training part, and write the parts and a folder.
+    """Split a validated table, fit the preprocessor on its training part, and write both sides and a folder.
 
-    The folder holds the fitted preprocessor as JSON and as joblib. Returns the sizes of training part and hold-out.
+    Each side of a table in parts is in parts, too. The folder holds the fitted preprocessor as JSON and as joblib.
+    Returns the sizes of training part and hold-out.
 
     Raises:
         TrainingError: the table cannot be split by class.
     """
-    source = pq.ParquetFile(table, pre_buffer=False)
-    target = encoding.encode_target(spec, source.read([spec.target.name]))
-    groups = groups_of(spec, source)
-    held_out = preprocessing.split(target, seed, groups, times_of(spec, source))
-    common = ([(_GROUP, pa.int64())] if groups is not None else []) + ([(_SITE, pa.string())] if spec.site else [])
-    fields = [*((name, pa.float64()) for name in spec.features), (spec.target.name, pa.int64()), *common]
-    schema = pa.schema(fields)
-    sampled = _sample(~held_out, seed)
-    kept, begin = [], 0
-    with tables.scratch_writer(train, schema) as to_train, tables.scratch_writer(test, schema) as to_test:
-        for batch in source.iter_batches(ROWS_AT_ONCE):
-            matrix, end = encoding.encode(spec, batch), begin + batch.num_rows
-            mask, y = held_out[begin:end], target[begin:end]
-            columns = [*matrix.T, y]
-            columns += [groups[begin:end]] if groups is not None else []
-            columns += [batch.column(spec.site).to_numpy(zero_copy_only=False)] if spec.site else []
-            _write(to_train, schema, columns, ~mask)
-            _write(to_test, schema, columns, mask)
-            kept.append(matrix[sampled[begin:end]])
-            begin = end
-    fitted, serving = preprocessing.fit(spec, np.concatenate(kept))
+    parts = tables.parts(table)
+    rows = [tables.count_rows(part) for part in parts]
+    firsts = [0, *itertools.accumulate(rows)]
+    sides = sides_of(spec, table, firsts.pop(), seed)
+    jobs = (
+        _Job(spec, part, first, sides.part(first, count) if isinstance(sides, Drawn) else sides, *places)
+        for part, first, count, *places in zip(
+            parts, firsts, rows, tables.places_like(table, train), tables.places_like(table, test), strict=True
+        )
+    )
+    with engine.connect() as tasks:
+        written = list(tasks.map(_split_part, jobs))
+    sizes = np.sum([part.sizes for part in written], axis=0)
+    _check_classes(spec, sizes)
+    fitted, serving = preprocessing.fit(spec, np.concatenate([part.fitted_on for part in written]))
     preprocessor.mkdir(parents=True, exist_ok=True)
     joblib.dump(fitted, preprocessor / "preprocessor.joblib")
     (preprocessor / "preprocessor.json").write_text(serving.to_json(), "utf-8")
-    held = int(held_out.sum())
-    return len(target) - held, held
+    return int(sizes[0].sum()), int(sizes[1].sum())
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A part of a table that begins with the row numbered `first`, the sides of its rows, and where they go."""
+
+    spec: DatasetSpec
+    part: Path
+    first: int
+    sides: Sides
+    train: Path
+    test: Path
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The rows of a part by side and class [2, classes], and those that the preprocessor is fitted on, encoded."""
+
+    sizes: NDArray[np.int64]
+    fitted_on: NDArray[np.float64]
+
+
+def _split_part(job: _Job) -> _Split:
+    spec, first = job.spec, job.first
+    schema = _schema(spec, job.sides.grouped)
+    sizes, kept = np.zeros((2, len(spec.target.classes)), dtype=np.int64), [np.empty((0, len(spec.features)))]
+    with tables.scratch_writer(job.train, schema) as to_train, tables.scratch_writer(job.test, schema) as to_test:
+        for batch in tables.read_parts(job.part):
+            held_out, groups, fitted_on = job.sides.of(batch, first)
+            matrix, y = encoding.encode(spec, batch), encoding.encode_target(spec, batch)
+            columns = [*matrix.T, y]
+            columns += [groups] if groups is not None else []
+            columns += [batch.column(spec.site).to_numpy(zero_copy_only=False)] if spec.site else []
+            for side, (writer, mask) in enumerate(((to_train, ~held_out), (to_test, held_out))):
+                writer.write_table(pa.table([column[mask] for column in columns], schema=schema))
+                sizes[side] += np.bincount(y[mask], minlength=sizes.shape[1])
+            kept.append(matrix[fitted_on])
+            first += batch.num_rows
+    return _Split(sizes, np.concatenate(kept))
+
+
+def _schema(spec: DatasetSpec, grouped: bool) -> pa.Schema:
+    fields = [*((name, pa.float64()) for name in spec.features), (spec.target.name, pa.int64())]
+    fields += [(_GROUP, pa.int64())] if grouped else []
+    return pa.schema([*fields, *([(_SITE, pa.string())] if spec.site else [])])
+
+
+def _check_classes(spec: DatasetSpec, sizes: NDArray[np.int64]) -> None:
+    """Make sure that classes [2, classes] stand on both sides: hashes do not see to it."""
+    for side, counts in zip(("training part", "hold-out"), sizes, strict=True):
+        for cls, count, anywhere in zip(spec.target.classes, counts, sizes.sum(axis=0), strict=True):
+            if anywhere and not count:
+                raise TrainingError(f"the {side} has no row of class {cls.name!r}, of {anywhere} rows")
 
 
 def read_split(spec: DatasetSpec, path: Path) -> Part:
-    """Return a part's encoded matrix [rows, features] and class positions [rows]."""
-    table = pq.read_table(path)
+    """Return a side's encoded matrix [rows, features] and class positions [rows]."""
+    table = tables.read_columns(path, [*spec.features, spec.target.name])
     matrix = np.empty((table.num_rows, len(spec.features)))
     for position, name in enumerate(spec.features):
         matrix[:, position] = table.column(name).to_numpy()
@@ -71,32 +117,22 @@ def read_split(spec: DatasetSpec, path: Path) -> Part:
 
 
 def read_groups(path: Path) -> Groups | None:
-    """Return which group each row of a part belongs to [rows]; None where every row is a group of its own."""
-    if _GROUP not in pq.read_schema(path).names:
-        return None
-    return np.asarray(pq.read_table(path, columns=[_GROUP]).column(0).to_numpy(), dtype=np.int64)
+    """Return which group each row of a side belongs to [rows]; None where every row is a group of its own."""
+    return read_common(path)[0]
 
 
-def read_common(*parts: Path) -> tuple[Groups | None, NDArray[np.object_] | None]:
-    """Return which group and which site each row of all parts belongs to [rows]; None where the parts do not say."""
-    groups, sites = None, None
-    names = pq.read_schema(parts[0]).names
-    if _GROUP in names:
-        groups = np.concatenate([read_groups(part) for part in parts])
-    if _SITE in names:
-        sites = np.concatenate([pq.read_table(part, columns=[_SITE]).column(0).to_numpy() for part in parts])
+def read_common(*sides: Path) -> tuple[Groups | None, NDArray[np.object_] | None]:
+    """Return which group and which site each row of all sides belongs to [rows].
+
+    None instead of groups where every row is a group of its own, and instead of sites where the sides do not say.
+    """
+    names = tables.schema_of(sides[0]).names
+    groups, sites = (
+        np.concatenate([tables.read_columns(side, [name]).column(0).to_numpy() for side in sides])
+        if name in names
+        else None
+        for name in (_GROUP, _SITE)
+    )
+    if groups is not None and len(np.unique(groups)) == len(groups):
+        groups = None
     return groups, sites
-
-
-def _write(writer: pq.ParquetWriter, schema: pa.Schema, columns: list[Any], mask: NDArray[np.bool_]) -> None:
-    writer.write_table(pa.table([column[mask] for column in columns], schema=schema))
-
-
-def _sample(training: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-    """Return a mask of at most FIT_ROWS rows of the training part."""
-    rows = np.flatnonzero(training)
-    if len(rows) <= FIT_ROWS:
-        return training
-    mask = np.zeros(len(training), dtype=bool)
-    mask[np.random.default_rng(seed).choice(rows, FIT_ROWS, replace=False)] = True
-    return mask

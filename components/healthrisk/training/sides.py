@@ -1,0 +1,117 @@
+"""On which side of the split each row of a table stands, and which rows the preprocessor is fitted on.
+
+Up to a million rows the hold-out is drawn from the whole table, stratified by class. Above, a seeded hash of a row's
+group says where it stands: no row needs to know of another, so memory does not grow with the table, and among so many
+rows the hold-out has its fifth of every class within chance. By time it is the latest fifth, which takes all times.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from healthrisk.data import encoding, tables
+from healthrisk.spec import DatasetSpec
+from healthrisk.training import preprocessing
+from healthrisk.training.grouping import Groups, groups_of, hash_groups, is_grouped, times_of
+
+DRAWN_ROWS = 1_000_000
+# A larger training part is sampled for fitting: medians and means of half a million rows no longer move.
+FIT_ROWS = 500_000
+_GOLDEN, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+class RowSides(NamedTuple):
+    """Of some rows [rows]: which are held out, which group each belongs to, and which the preprocessor is fitted on."""
+
+    held_out: NDArray[np.bool_]
+    groups: Groups | None
+    fitted_on: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Sides that were drawn, of the rows from `first` on."""
+
+    sides: RowSides
+    first: int = 0
+
+    @property
+    def grouped(self) -> bool:
+        """True if rows have groups."""
+        return self.sides.groups is not None
+
+    @classmethod
+    def draw(cls, spec: DatasetSpec, table: Path, seed: int) -> Self:
+        """Draw the sides of a whole table."""
+        target = encoding.encode_target(spec, tables.read_columns(table, [spec.target.name]))
+        groups = groups_of(spec, table)
+        held_out = preprocessing.split(target, seed, groups, times_of(spec, table))
+        return cls(RowSides(held_out, groups, _sample(~held_out, seed)))
+
+    def part(self, first: int, rows: int) -> "Drawn":
+        """Return the sides of so many rows from `first` on."""
+        held_out, groups, fitted_on = self.sides
+        span = slice(first - self.first, first - self.first + rows)
+        return Drawn(RowSides(held_out[span], None if groups is None else groups[span], fitted_on[span]), first)
+
+    def of(self, batch: pa.RecordBatch, first: int) -> RowSides:
+        """Return the sides of a batch's rows; `first` is the number of the first in the table, from 0."""
+        return self.part(first, batch.num_rows).sides
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """Sides by hashes, in a table of so many rows."""
+
+    spec: DatasetSpec
+    rows: int
+    seed: int
+
+    @property
+    def grouped(self) -> bool:
+        """True if rows may have groups."""
+        return is_grouped(self.spec)
+
+    def of(self, batch: pa.RecordBatch, first: int) -> RowSides:
+        """Return the sides of a batch's rows; `first` is the number of the first in the table, from 0."""
+        numbers = np.arange(first, first + batch.num_rows, dtype=np.uint64)
+        groups = hash_groups(self.spec, batch)
+        held_out = self._fractions(numbers if groups is None else groups, 0) < preprocessing.HOLD_OUT
+        share = FIT_ROWS / self.rows / (1 - preprocessing.HOLD_OUT)
+        fitted_on = ~held_out & (self._fractions(numbers, 1) < share)
+        return RowSides(held_out, None if groups is None else groups.view(np.int64), fitted_on)
+
+    def _fractions(self, keys: NDArray[np.uint64], purpose: int) -> NDArray[np.float64]:
+        """Return numbers from 0 to 1 [rows] that follow from keys and seed, without a pattern (splitmix64)."""
+        (start,) = np.random.SeedSequence([self.seed, purpose]).generate_state(1, np.uint64)
+        mixed = (keys ^ start) + _GOLDEN
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
+        fractions: NDArray[np.float64] = ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
+        return fractions
+
+
+Sides = Drawn | Hashed
+
+
+def sides_of(spec: DatasetSpec, table: Path, rows: int, seed: int) -> Sides:
+    """Return the sides of a validated table of so many rows.
+
+    Raises:
+        TrainingError: the table cannot be split by class.
+    """
+    return Hashed(spec, rows, seed) if rows > DRAWN_ROWS and not spec.time else Drawn.draw(spec, table, seed)
+
+
+def _sample(training: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    """Return a mask of at most FIT_ROWS rows of the training part."""
+    rows = np.flatnonzero(training)
+    if len(rows) <= FIT_ROWS:
+        return training
+    mask = np.zeros(len(training), dtype=bool)
+    mask[np.random.default_rng(seed).choice(rows, FIT_ROWS, replace=False)] = True
+    return mask
