@@ -1,6 +1,5 @@
 """Every query of the dashboard gives numbers, asked of a real Prometheus that reads our real servers."""
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,26 +11,12 @@ from healthrisk.bundle import Bundle
 from healthrisk.data import encoding
 from healthrisk.inference.scorer import golden_matrix
 from tests.support import http
+from tests.support.dashboard import DASHBOARD, quick, recording_rules
 from tests.support.outcomes import KEY, OutcomeService, link_bundle, outcomes_of
 from tests.support.prometheus import prometheus, wait_for
 from tests.support.servers import Pair
 
-ROOT = Path(__file__).parents[2]
-DASHBOARD = json.loads((ROOT / "manifests" / "grafana" / "serving.json").read_text())
 QUERIES = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
-# The windows of hours and weeks become seconds, so that a test sees them full.
-SECONDS = {
-    "[1w] offset 1h": "[20s] offset 4s",
-    "[1h]": "[6s]",
-    "$__rate_interval": "6s",
-    "interval: 1m": "interval: 1s",
-}
-
-
-def quick(text: str) -> str:
-    for long, short in SECONDS.items():
-        text = text.replace(long, short)
-    return text
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +40,10 @@ def dashboard_prometheus(
             (service, "outcomes"),
         )
     ]
-    rules = quick((ROOT / "manifests/prometheus/recording.yaml").read_text())
     try:
         with (
             traffic(pair),
-            prometheus(tmp_path_factory.mktemp("prometheus"), targets, rules, job="model-servers") as url,
+            prometheus(tmp_path_factory.mktemp("prometheus"), targets, recording_rules(), job="model-servers") as url,
             outcomes_back(service, pair.bundle, url),
         ):
             yield url
@@ -104,7 +88,7 @@ def traffic(pair: Pair) -> Iterator[None]:
 @pytest.mark.parametrize(("title", "query"), QUERIES)
 def test_a_query_gives_numbers(title: str, query: str, dashboard_prometheus: str) -> None:
     """A window of seconds may hold nothing for a while, as a quantile of no requests is NaN."""
-    assert wait_for(dashboard_prometheus, quick(query).replace("$model", ".+"))
+    assert wait_for(dashboard_prometheus, quick(query))
 
 
 def test_every_panel_says_what_it_shows() -> None:

@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from healthrisk.deployment.cluster import Deployed
 from healthrisk.registry import versions
-from tests.story import page, site
+from tests.story import dashboard, page, site
 from tests.story.course import Course, Scale
 from tests.story.world import NAME, World
 from tests.support.outcomes import KEY
@@ -26,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=250, help="a week (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="another seed, other patients")
-    parser.add_argument("--out", type=Path, default=Path(), help="where story.html and story.png go (.)")
+    parser.add_argument("--out", type=Path, default=Path(), help="where story.html, story.png and dashboard.png go (.)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="healthrisk-story-") as name:
@@ -36,11 +37,14 @@ def main() -> int:
         try:
             with site.opened(home) as opened:
                 course = Course(opened, World(args.seed), scale, lambda line: print(line, flush=True))
+                begun = time.time()
                 story = course.live(_train, home)
+                panels = dashboard.ask(opened.prometheus, begun)
         except pytest.skip.Exception as missing:
             print(missing, file=sys.stderr)
             return 1
     page.write(story, args.out)
+    dashboard.draw(panels, args.out / "dashboard.png")
     print(f"{args.out / 'story.html'}")
     return 0
 

@@ -3,6 +3,7 @@
 import csv
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -143,12 +144,22 @@ class Course:
             before = status.rollout
             self._event(f"{before.weight} %" if before.weight else "mirrored")
             status = self._moved(before)
-        rollout.promote(cluster, NAME, PrometheusGates(self._site.prometheus), cluster.next_url(), PATIENCE)
+        self._promote()
         cluster.wait_routed(NAME, ANSWER)
         assert set(cluster.running) == {NAME}, f"{beside} is still there"
         champion = versions.champion(NAME)
         self.story.champion = champion.number if champion else ""
         self._event("promoted")
+
+    def _promote(self) -> None:
+        """Promote; where the moment's gates want more patients than a busy machine's week has shown them, next week."""
+        cluster, gates = self._site.cluster, PrometheusGates(self._site.prometheus)
+        for _ in range(self._scale.worse):
+            with suppress(rollout.RolloutError):
+                rollout.promote(cluster, NAME, gates, cluster.next_url(), PATIENCE)
+                return
+            self._week()
+        raise AssertionError(f"not promoted for {self._scale.worse} weeks")
 
     def _moved(self, before: Rollout) -> RolloutStatus:
         """Let weeks pass until the rollout moves on: where chance may have made what its gates see, they want more."""

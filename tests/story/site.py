@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle, store
@@ -26,6 +27,7 @@ from healthrisk.monitoring import trial_status
 from healthrisk.monitoring.trial_status import TrialStatus
 from tests.story.world import NAME
 from tests.support import http
+from tests.support.dashboard import recording_rules
 from tests.support.envoy import ProxiedCluster, backends, envoy
 from tests.support.outcomes import KEY, OutcomeService
 from tests.support.patience import ANSWER, until
@@ -38,7 +40,7 @@ STICKY = "x-ward"
 NOBODY = "http://127.0.0.1:9"
 # A champion, its challenger, and the servers that take the champion's place; and a champion's own with a silent trial.
 _SLOTS = 4
-_RULES = ROOT / "manifests" / "prometheus" / "alerts.yaml"
+_ALERTS = ROOT / "manifests" / "prometheus" / "alerts.yaml"
 _SENT_AT_ONCE = 500
 
 
@@ -173,6 +175,18 @@ def _whole(transformer: Server, rows: int) -> TrialStatus | None:
     return status if status.compared + status.failed + status.dropped == rows else None
 
 
+def _page(ports: list[int], component: str) -> dict[str, Any]:
+    """Return a server's page of metrics, with the labels that the cluster's Prometheus gives it."""
+    labels = {"service": NAME, "component": component, "pod": f"{component}-{ports[2]}"}
+    return {"targets": [f"127.0.0.1:{ports[2]}"], "labels": labels}
+
+
+def _rules() -> str:
+    """Return the alerts, and with short windows what the dashboard shows."""
+    texts = (_ALERTS.read_text(), recording_rules())
+    return json.dumps({"groups": [group for text in texts for group in yaml.safe_load(text)["groups"]]})
+
+
 def fetch(version: Deployed) -> Bundle:
     """Return a version's bundle."""
     return store.fetch(version.bundle, version.digest, settings().home / "cache")
@@ -190,14 +204,15 @@ def opened(home: Path) -> Iterator[Site]:
         "outcome-service", home, folder / "outcomes.log", ("--assess_seconds=4",), os.environ | own
     )
     slots = [free_ports(3) for _ in range(_SLOTS)]
-    pages = [f"127.0.0.1:{ports[2]}" for ports in (service.ports, *slots)]
-    service.fork()
+    pages = [_page(service.ports, "outcomes"), *(_page(ports, "transformer") for ports in slots)]
     try:
         with (
             envoy(folder / "envoy", backends(NAME, NOBODY, NOBODY)) as proxy,
-            prometheus(folder / "prometheus", [{"targets": pages}], _RULES.read_text()) as url,
+            prometheus(folder / "prometheus", pages, _rules(), job="model-servers") as url,
         ):
             cluster = OneMachine(proxy=proxy, folder=folder, slots=slots)
+            service.options += (f"--prometheus={url}",)
+            service.fork()
             try:
                 service.wait()
                 yield Site(cluster, service, url, database)
