@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.inspection import permutation_importance
-from sklearn.pipeline import Pipeline
 
 from healthrisk.spec import FAMILIES, DatasetSpec, Family, GateResult, Verdict
 from healthrisk.spec.metric import ACCURACY, F1_MACRO, ROC_AUC
 from healthrisk.training import bootstrap, metrics, sampling, threads
 from healthrisk.training.decision import Curves, Decision, Figures, Importance, ModelFigures, SplitRows
+from healthrisk.training.importance import permutation_losses
 from healthrisk.training.record import CrossValidation
 from healthrisk.training.train import Trained
 
@@ -124,20 +123,11 @@ def _curves(spec: DatasetSpec, y: NDArray[np.int64], out_of_fold: NDArray[np.flo
 def _importance(
     spec: DatasetSpec, model: Trained, matrix: NDArray[np.float64], y: NDArray[np.int64], seed: int
 ) -> tuple[Importance, ...]:
-    """Loss of the selection metric when a clinical feature's hold-out values are shuffled (Breiman 2001)."""
-    metric = spec.selection.metric
-
-    def scorer(estimator: Pipeline, x: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-        return metric.sign * metrics.score(metric, truth, estimator.predict_proba(x))
-
-    losses = permutation_importance(
-        model.pipeline(spec),
-        matrix[:IMPORTANCE_ROWS],
-        y[:IMPORTANCE_ROWS],
-        scoring=scorer,
-        n_repeats=IMPORTANCE_REPEATS,
-        random_state=seed,
+    """Loss of the selection metric when a clinical feature's hold-out values are shuffled."""
+    part = matrix[:IMPORTANCE_ROWS], y[:IMPORTANCE_ROWS]
+    losses = permutation_losses(
+        model.pipeline(spec).predict_proba, spec.selection.metric, *part, IMPORTANCE_REPEATS, seed
     )
-    rows = zip(spec.columns, losses.importances_mean, losses.importances_std, strict=True)
+    rows = zip(spec.columns, losses.mean(axis=1), losses.std(axis=1), strict=True)
     listed = [Importance(feature=c.name, label=c.label, mean=float(mean), sd=float(sd)) for c, mean, sd in rows]
     return tuple(sorted(listed, key=lambda row: -row.mean))
