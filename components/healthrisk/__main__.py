@@ -10,7 +10,7 @@ from pathlib import Path
 from healthrisk.deployment.rollout_commands import add_rollout
 from healthrisk.deployment.version_commands import add_versions
 from healthrisk.documents import Document
-from healthrisk.errors import HealthriskError
+from healthrisk.errors import ConfigError, HealthriskError
 from healthrisk.operations.commands import add_operations
 
 # Of `drift`, for whoever asks in a script; 1 says that it could not be told, 2 that the call was wrong.
@@ -22,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="healthrisk", description="Score tables with a trained model; watch them.")
     parser.set_defaults(exit_code=0)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_predict(commands.add_parser("predict", help="score every row of a CSV or Parquet file"))
+    _add_predict(commands.add_parser("predict", help="score every row of a CSV or Parquet file, or of a folder"))
     _add_drift(commands.add_parser("drift", help="compare a table, or live traffic, with a bundle's reference"))
     _add_spec(commands.add_parser("spec", help="write a commented first spec of a table"))
     _add_hospital(commands.add_parser("hospital", help="write an invented hospital table, to learn with"))
@@ -83,9 +83,9 @@ def _hospital(args: argparse.Namespace) -> Document:
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="the table: FILE.csv or FILE.parquet")
+    parser.add_argument("file", help="the table: FILE.csv, FILE.parquet, or a folder or s3://BUCKET/PREFIX/ of such")
     parser.add_argument(
-        "--out", type=Path, required=True, help="where rows go with their predictions: .csv or .parquet"
+        "--out", required=True, help="where rows go with their predictions: .csv, .parquet, or a folder for a folder"
     )
     parser.add_argument(
         "--dataset",
@@ -111,11 +111,15 @@ def _positive(text: str) -> int:
 
 def _predict(args: argparse.Namespace) -> Document:
     from healthrisk import spec
+    from healthrisk.data.fragments import is_folder
     from healthrisk.inference import batch
 
-    rejects = args.rejects or args.out.with_name(f"{args.out.stem}.rejects.csv")
+    if is_folder(args.file):
+        return _predict_fragments(args)
+    out = Path(args.out)
+    rejects = args.rejects or out.with_name(f"{out.stem}.rejects.csv")
     rows = args.batch_rows or (batch.SERVED_ROWS if args.url else batch.BATCH_ROWS)
-    job = batch.Job(args.file, args.out, rejects, args.strict, rows, not args.quiet)
+    job = batch.Job(Path(args.file), out, rejects, args.strict, rows, not args.quiet)
     if args.url:
         from healthrisk.serving.client import ServedModel
 
@@ -131,6 +135,22 @@ def _predict(args: argparse.Namespace) -> Document:
         scorer = Scorer(bundle, args.threads)
     summary = batch.predict(job, bundle.spec, scorer.probabilities)
     return summary.model_copy(update={"version": bundle.version, "signature": bundle.signature})
+
+
+def _predict_fragments(args: argparse.Namespace) -> Document:
+    from healthrisk.inference import batch, fragments
+    from healthrisk.registry.lookup import find_address
+
+    if args.out.lower().endswith((".csv", ".parquet")):
+        raise ConfigError(f"--out {args.out}: expected a folder, as {args.file} is one")
+    if args.url or args.rejects:
+        raise ConfigError(
+            f"{'--url' if args.url else '--rejects'}: expected a file of rows, and {args.file} is a folder"
+        )
+    bundle, digest = find_address(args.bundle, args.dataset)
+    rows = args.batch_rows or batch.BATCH_ROWS
+    job = fragments.FragmentedJob(args.file, args.out, bundle, digest, args.strict, rows, args.threads, not args.quiet)
+    return fragments.predict_fragments(job)
 
 
 def _add_drift(parser: argparse.ArgumentParser) -> None:

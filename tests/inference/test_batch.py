@@ -175,7 +175,7 @@ def bad_calls(tmp_path: Path, bundle: Path) -> dict[str, tuple[list[object], str
         "itself": ([good, "--out", good, *local], "three different files"),
         "rejects": ([good, *out, "--rejects", out[1], *local], "three different files"),
         "nowhere": ([good, "--out", tmp_path / "none" / "out.csv", *local], "cannot be written"),
-        "folder": ([tmp_path, *out, *local], "ends in .csv or .parquet"),
+        "folder": ([tmp_path, *out, *local], "expected a folder"),
         "suffix": ([tmp_path / "columns.csv", "--out", tmp_path / "out.xlsx", *local], "ends in .csv or .parquet"),
         "bundle": ([tmp_path / "columns.csv", *out, "--bundle", tmp_path / "none"], "no such folder"),
         "server": ([good, *out, "--url", f"http://127.0.0.1:{port}"], "cannot be reached"),

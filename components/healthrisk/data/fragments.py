@@ -24,10 +24,11 @@ _HIDDEN = ("_", ".")
 
 @dataclass(frozen=True)
 class Fragment:
-    """One file of a table: its name in the folder, and its path or s3:// address."""
+    """One file of a table: its name in the folder, its path or s3:// address, and there its ETag."""
 
     name: str
     uri: str
+    etag: str = ""
 
 
 def is_folder(address: str) -> bool:
@@ -41,7 +42,8 @@ def find_fragments(address: str) -> tuple[Fragment, ...]:
     Raises:
         SourceError: it cannot be listed, has no fragment, has some of both formats, or something that is none.
     """
-    names = sorted(_list_prefix(address) if address.startswith("s3://") else _list_folder(address))
+    tags = _list_prefix(address) if address.startswith("s3://") else dict.fromkeys(_list_folder(address), "")
+    names = sorted(tags)
     kinds: dict[str, str] = {}
     for name in names:
         kind = name.rpartition(".")[2].lower()
@@ -55,7 +57,7 @@ def find_fragments(address: str) -> tuple[Fragment, ...]:
         raise SourceError(f"{address} holds no .csv or .parquet file")
     if len(kinds) > 1:
         raise SourceError(f"{address} holds both {kinds['csv']} and {kinds['parquet']}: expected one format")
-    return tuple(Fragment(name, _join(address, name)) for name in names)
+    return tuple(Fragment(name, _join(address, name), tags[name]) for name in names)
 
 
 @contextmanager
@@ -111,13 +113,14 @@ def _list_folder(address: str) -> list[str]:
     return [f"{path.name}/" if path.is_dir() else path.name for path in found]
 
 
-def _list_prefix(address: str) -> list[str]:
+def _list_prefix(address: str) -> dict[str, str]:
+    """Return the ETags of what lies below a prefix, by name."""
     parts = urllib.parse.urlsplit(address)
     prefix = parts.path.lstrip("/")
     try:
         listed = s3_client(settings()).list_objects(bucket_name=parts.netloc, prefix=prefix)
-        names = [str(found.object_name).removeprefix(prefix) for found in listed]
+        tags = {str(found.object_name).removeprefix(prefix): str(found.etag or "") for found in listed}
     except (MinioException, HTTPError, ValueError) as error:
         raise SourceError(f"{address} cannot be read: {error}") from error
     # A folder made by hand leaves an object of its own name.
-    return [name for name in names if name and not name.startswith(_HIDDEN)]
+    return {name: tag for name, tag in tags.items() if name and not name.startswith(_HIDDEN)}

@@ -78,6 +78,16 @@ def format_of(path: Path) -> str:
     return kind
 
 
+def columns_of(path: Path, written: CsvFormat = UTF8_COMMAS) -> list[str]:
+    """Return the names of a file's columns.
+
+    Raises:
+        SourceError: as `read`.
+    """
+    batch, _ = next(read(path, 1, written))
+    return list(batch.schema.names)
+
+
 def size_of(path: Path) -> int:
     """Return what `read` counts its progress against: rows of Parquet, bytes of CSV."""
     try:

@@ -1,11 +1,16 @@
 """Which bundle is meant: the one at an address, or a data set's champion."""
 
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from healthrisk.bundle import Bundle, store
 from healthrisk.config import settings
 from healthrisk.errors import StoreError
 from healthrisk.spec import name_of
+
+if TYPE_CHECKING:
+    from healthrisk.registry.versions import Registered
 
 
 def find_bundle(address: str | None, dataset: str, cache: Path) -> Bundle:
@@ -23,6 +28,25 @@ def find_bundle(address: str | None, dataset: str, cache: Path) -> Bundle:
         bundle = store.fetch(address, None, cache)
         _refuse_retired(bundle)
         return bundle
+    champion = _find_champion(dataset)
+    return store.fetch(champion.uri, champion.digest, cache)
+
+
+def find_address(address: str | None, dataset: str) -> tuple[str, str]:
+    """Return the address and the digest of what `find_bundle` returns, for processes that open it themselves.
+
+    Raises:
+        StoreError, BundleError, SpecError: as `find_bundle`.
+    """
+    if not address:
+        champion = _find_champion(dataset)
+        return champion.uri, champion.digest
+    with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
+        digest = find_bundle(address, dataset, Path(cache)).digest
+    return address if "://" in address else str(Path(address).absolute()), digest
+
+
+def _find_champion(dataset: str) -> "Registered":
     # Imports MLflow, which takes seconds that an address saves.
     from healthrisk.registry import retirement, versions
 
@@ -33,7 +57,7 @@ def find_bundle(address: str | None, dataset: str, cache: Path) -> Bundle:
             "or give the address of a bundle"
         )
     retirement.refuse(name_of(dataset), champion)
-    return store.fetch(champion.uri, champion.digest, cache)
+    return champion
 
 
 def _refuse_retired(bundle: Bundle) -> None:
