@@ -27,8 +27,8 @@ def halves(rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def compare(chance: np.ndarray, came: np.ndarray, known: np.ndarray, live: np.ndarray) -> np.ndarray:
     """Return ROC AUC, Brier score and sensitivity: as estimated of the live rows [0], and as they are [1]."""
-    validated = in_bins(chance[known], came[known], chance[known])
-    served = in_bins(chance[live], came[live], chance[known])
+    rows = chance[known], came[known]
+    validated, served = in_bins(*rows, rows), in_bins(chance[live], came[live], rows)
     estimated, true = estimate(validated, served.rows, (0.5,), 1), measure(served, (0.5,), 1)
     assert estimated.rows == true.rows == len(live)
     pairs = ((one.roc_auc.mean, one.brier.mean, one.operating[0].sensitivity.mean) for one in (estimated, true))

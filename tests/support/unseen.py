@@ -24,16 +24,14 @@ CASES = [
 ]
 
 
-def in_bins(chance: np.ndarray, came: np.ndarray, like: np.ndarray | None = None) -> Bins:
+def in_bins(chance: np.ndarray, came: np.ndarray, like: tuple[np.ndarray, np.ndarray] | None = None) -> Bins:
     """Count rows in bins, which stand for what they are in other rows, or else for their middles."""
     places = probability_bins.bins(chance)
     counts = [np.bincount(places[mask], minlength=probability_bins.BINS).astype(float) for mask in (came, ~came)]
     if like is None:
         return Bins(*counts, MIDDLES)
-    known = validation_bins.count_label(
-        "", "", "event", like, probability_bins.bins(like), np.zeros(len(like), dtype=bool)
-    )
-    return Bins(*counts, np.array(known.means), Within(np.array(known.spreads), np.array(known.logits)))
+    known = validation_bins.count_label("", "", "event", like[0], probability_bins.bins(like[0]), like[1])
+    return Bins(*counts, np.array(known.means), Within.of(known))
 
 
 @pytest.fixture(scope="session", params=CASES, ids="-".join)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from healthrisk.documents import Document
 from healthrisk.spec import Column, DatasetSpec
@@ -49,10 +49,14 @@ class ValidatedBins(Document):
     """How outcomes went with probabilities in rows that the model had not seen, of everybody or of one group.
 
     `events` and `others` [bins] count the rows in which what `label` names came true, and the others, by the bin of its
-    probability; `means` [bins] are the mean probabilities in each bin, and its middle where it has no row. `spreads`
-    [bins] are the mean differences of two probabilities in a bin (Gini's), `logits` [bins] the mean log-odds; older
-    bundles have neither.
+    probability; `means` [bins] are the mean probabilities in each bin, and its middle where it has no row. Of pairs of
+    an event and another in one bin the event has the higher probability in the share `ordered` [bins]. `event_logits`
+    and `other_logits` [2, bins] are the mean of their log-odds and its standard deviation. Older bundles have none of
+    these three.
     """
+
+    # Those in between have fields that these replace.
+    model_config = ConfigDict(extra="ignore")
 
     grouping: str
     group: str
@@ -60,8 +64,9 @@ class ValidatedBins(Document):
     events: tuple[int, ...]
     others: tuple[int, ...]
     means: tuple[float, ...]
-    spreads: tuple[float, ...] = ()
-    logits: tuple[float, ...] = ()
+    ordered: tuple[float, ...] = ()
+    event_logits: tuple[tuple[float, ...], ...] = ()
+    other_logits: tuple[tuple[float, ...], ...] = ()
 
 
 class Reference(Document):

@@ -1,8 +1,9 @@
 """Performance out of counts by bin and outcome, without a row; with validation's counts, the same figures of then.
 
-A bin stands for the mean probability, and the mean log-odds, that validation had in it. AUC with the variance of
-DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988), in which rows of one bin are ties; of these as many more than
-half are taken for ordered rightly as validation's probabilities say. Calibration by the evidence's own functions.
+A bin stands for the mean probability that validation had in it. AUC with the variance of DeLong, DeLong and Clarke-
+Pearson (Biometrics 44, 1988), in which rows of one bin are ties; as many of these are taken for ordered rightly as in
+validation. Calibration by the evidence's own functions, on the log-odds that events and others of a bin had there: half
+of them at one standard deviation below the mean, half above.
 """
 
 import math
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from healthrisk.bundle.reference import ValidatedBins
 from healthrisk.documents import Document
 from healthrisk.evidence import calibration
 from healthrisk.evidence.documents import Calibration
@@ -25,15 +27,25 @@ Counts = NDArray[np.float64]
 _Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 # The calibration curve joins bins until each point has so many rows.
 _CURVE_ROWS = 10
-_LEAST = 1e-12
 
 
 @dataclass(frozen=True)
 class Within:
-    """How probabilities lie within bins [50]: the mean difference of two, and the mean of their log-odds."""
+    """How validation's rows lay within bins [50]: the share of pairs of an event and another that were ordered rightly.
 
-    spreads: Counts
-    logits: Counts
+    `event_logits` and `other_logits` [2, 50] are the mean of their log-odds and its standard deviation.
+    """
+
+    ordered: Counts
+    event_logits: Counts
+    other_logits: Counts
+
+    @classmethod
+    def of(cls, known: ValidatedBins) -> "Within | None":
+        """Return what validation says of it; older bundles say nothing."""
+        if not known.ordered:
+            return None
+        return cls(np.array(known.ordered), np.array(known.event_logits), np.array(known.other_logits))
 
 
 @dataclass(frozen=True)
@@ -98,24 +110,13 @@ def area(bins: Bins) -> Estimate:
     """Return the area under the ROC curve; the interval is Wald's on its log-odds. Both outcomes must occur."""
     auc, error = area_and_error(bins)
     pairs = float(bins.events.sum() * bins.others.sum())
-    auc += float(bins.events @ (bins.others * _order_within(bins))) / pairs
+    if bins.within is not None:
+        auc += float(bins.events @ (bins.others * (bins.within.ordered - 0.5))) / pairs
     # No sample shows that every pair is ordered rightly.
     inner = min(max(auc, 0.5 / pairs), 1 - 0.5 / pairs)
     margin = _Z * error / (inner * (1 - inner))
     low, high = special.expit(special.logit(inner) + np.array([-margin, margin])).tolist()
     return Estimate(mean=auc, low=min(low, auc), high=max(high, auc))
-
-
-def _order_within(bins: Bins) -> Counts:
-    """Return by how much more than half of the pairs within each bin [50] are ordered rightly.
-
-    Where probabilities p within a bin mean what they say, an event of p_i stands beside another of p_j in
-    p_i (1 - p_j) of pairs, and the other way round in p_j (1 - p_i): the difference is p_i - p_j.
-    """
-    if bins.within is None:
-        return np.zeros(BINS)
-    # A bin of nothing but 0 has no spread either.
-    return np.minimum(bins.within.spreads / np.maximum(4 * bins.means * (1 - bins.means), _LEAST), 0.5)
 
 
 def area_and_error(bins: Bins) -> tuple[float, float]:
@@ -140,10 +141,15 @@ def brier(bins: Bins) -> Estimate:
 
 
 def _calibration(bins: Bins) -> Calibration:
-    happened = np.repeat([True, False], BINS)
-    kept = np.clip(bins.means, EDGE, 1 - EDGE) if bins.within is None else special.expit(bins.within.logits)
-    means = np.tile(kept, 2)
-    measured = calibration.measure(Event(happened, means >= 0.5, means), np.concatenate([bins.events, bins.others]))
+    if bins.within is None:
+        logits = special.logit(np.tile(np.clip(bins.means, EDGE, 1 - EDGE), 2))
+        happened, weights = np.repeat([True, False], BINS), np.concatenate([bins.events, bins.others])
+    else:
+        means, deviations = np.hstack([bins.within.event_logits, bins.within.other_logits])
+        logits = np.concatenate([means - deviations, means + deviations])
+        happened = np.tile(np.repeat([True, False], BINS), 2)
+        weights = np.tile(np.concatenate([bins.events, bins.others]) / 2, 2)
+    measured = calibration.measure(Event(happened, logits >= 0, special.expit(logits)), weights)
     return measured.model_copy(update={"expected": float(bins.rows @ bins.means / bins.rows.sum())})
 
 

@@ -101,7 +101,7 @@ def validated_bins(bundle: Bundle, label: str) -> Groups:
             np.array(known.events, dtype=np.float64),
             np.array(known.others, dtype=np.float64),
             np.array(known.means),
-            Within(np.array(known.spreads), np.array(known.logits)) if known.spreads else None,
+            Within.of(known),
         )
         for known in bundle.reference.validated
         if known.label == label
