@@ -144,9 +144,7 @@ def _predict_fragments(args: argparse.Namespace) -> Document:
     if args.out.lower().endswith((".csv", ".parquet")):
         raise ConfigError(f"--out {args.out}: expected a folder, as {args.file} is one")
     if args.url or args.rejects:
-        raise ConfigError(
-            f"{'--url' if args.url else '--rejects'}: expected a file of rows, and {args.file} is a folder"
-        )
+        raise ConfigError(f"{'--url' if args.url else '--rejects'} is for a file, and {args.file} is a folder")
     bundle, digest = find_address(args.bundle, args.dataset)
     rows = args.batch_rows or batch.BATCH_ROWS
     job = fragments.FragmentedJob(args.file, args.out, bundle, digest, args.strict, rows, args.threads, not args.quiet)
@@ -155,7 +153,9 @@ def _predict_fragments(args: argparse.Namespace) -> Document:
 
 def _add_drift(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("file", type=Path, nargs="?", help="a table: .csv and .parquet with a header, or a spec's source")
+    what.add_argument(
+        "file", nargs="?", help="a table: .csv and .parquet with a header, a folder of such, or a spec's source"
+    )
     what.add_argument("--prometheus", help="compare live traffic, as counted by the Prometheus at http://HOST:PORT")
     parser.add_argument("--reference", help="the bundle: a folder, file:///FOLDER or s3://BUCKET/PREFIX")
     parser.add_argument(
@@ -173,19 +173,17 @@ def _drift(args: argparse.Namespace) -> Document:
     from healthrisk.bundle import store
     from healthrisk.monitoring import drift, gauges, traffic
     from healthrisk.monitoring.table_counts import counts
-    from healthrisk.registry.lookup import find_bundle
+    from healthrisk.registry.lookup import find_address
 
     with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
-        if args.reference:
-            # A retired version's, too: nobody is told a risk.
-            bundle = store.fetch(args.reference, None, Path(cache))
-        else:
-            bundle = find_bundle(None, args.dataset, Path(cache))
+        # A retired version's, too, where it is named: nobody is told a risk.
+        address, digest = (args.reference, None) if args.reference else find_address(None, args.dataset)
+        bundle = store.fetch(address, digest, Path(cache))
         model = args.model or bundle.spec.name
         if args.prometheus:
             current = traffic.counts(bundle, args.prometheus, model, args.window)
         else:
-            current = counts(bundle, args.file)
+            current = counts(bundle, args.file, address)
         report = drift.compare(bundle.reference, current)
     if report.verdict != "stable":
         args.exit_code = _DRIFTED

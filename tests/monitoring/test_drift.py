@@ -184,11 +184,25 @@ def test_other_sites_are_flagged_by_the_command(
 
 def test_the_training_data_do_not_drift_from_themselves(bundle: Bundle) -> None:
     shipped = Path(datasets.__path__[0]) / "heart-disease.csv"
-    current = counts(bundle, shipped)
+    current = counts(bundle, str(shipped))
     known = bundle.reference
     # A table has no validation of its own.
     assert current == known.model_copy(update={"validated": ()})
     assert drift.compare(known, current).verdict == "stable"
+
+
+@pytest.mark.parametrize("family", ["logistic_regression", "random_forest"])
+def test_fragments_are_counted_as_one_file(bundle_of: Callable[..., Bundle], tmp_path: Path, family: str) -> None:
+    bundle = bundle_of("heart-disease", family)
+    frame = pd.read_csv(Path(datasets.__path__[0]) / "heart-disease.csv", na_values="?")
+    frame.loc[::7, "chol"] = 9999
+    frame.to_parquet(tmp_path / "whole.parquet")
+    (tmp_path / "folder").mkdir()
+    for place, begin in enumerate(range(0, 303, 44)):
+        frame.iloc[begin : begin + 44].to_parquet(tmp_path / "folder" / f"{place}.parquet")
+    counted = counts(bundle, str(tmp_path / "whole.parquet"))
+    assert counted.refused == {"chol": counted.refused_rows} == {"chol": 44}
+    assert counts(bundle, str(tmp_path / "folder")) == counted
 
 
 @pytest.mark.slow

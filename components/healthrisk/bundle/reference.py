@@ -4,6 +4,8 @@ Numbers are counted in bins: up to each edge, itself included, and beyond the la
 rows, a file's or those that servers have counted, so that two can be compared without a row of either.
 """
 
+import operator
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -113,6 +115,28 @@ def recount(
     }
     shares = {name: np.asarray(known.edges) for name, known in reference.probabilities.items()}
     return _count_all(spec, edges, shares, matrix, probabilities)
+
+
+def add(one: Reference, other: Reference) -> Reference:
+    """Return the counts of two tables' rows together, on the edges that both have."""
+    features = {name: each.model_copy(update=_sums(each, other.features[name])) for name, each in one.features.items()}
+    shares = one.probabilities.items()
+    return Reference(
+        rows=one.rows + other.rows,
+        features=features,
+        predictions=one.predictions.model_copy(update=_sums(one.predictions, other.predictions)),
+        probabilities={name: each.model_copy(update=_sums(each, other.probabilities[name])) for name, each in shares},
+        refused_rows=one.refused_rows + other.refused_rows,
+        refused=dict(Counter(one.refused) + Counter(other.refused)),
+    )
+
+
+def _sums(one: FeatureCounts | ClassCounts, other: FeatureCounts | ClassCounts) -> dict[str, Any]:
+    """Return what changes in counts of one kind where others are added."""
+    sums: dict[str, Any] = {"counts": tuple(map(operator.add, one.counts, other.counts))}
+    if not isinstance(one, ClassCounts) and not isinstance(other, ClassCounts):
+        sums["missing"] = one.missing + other.missing
+    return sums
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:

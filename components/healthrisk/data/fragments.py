@@ -8,7 +8,7 @@ import hashlib
 import tempfile
 import urllib.parse
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
 from healthrisk.config import settings
-from healthrisk.errors import SourceError
+from healthrisk.errors import SourceError, ValidationError
 from healthrisk.object_store import path_of, s3_client
 
 _HIDDEN = ("_", ".")
@@ -64,16 +64,22 @@ def find_fragments(address: str) -> tuple[Fragment, ...]:
 def at_hand(fragment: Fragment) -> Iterator[Path]:
     """Yield a fragment's path on this machine; one in S3 is copied, and the copy removed afterwards.
 
+    What is said to be wrong with it meanwhile names the fragment.
+
     Raises:
         SourceError: there is none, or the object store does not answer.
     """
-    if not fragment.uri.startswith("s3://"):
-        yield Path(fragment.uri)
-        return
-    with tempfile.TemporaryDirectory(prefix="healthrisk-fragment-") as scratch:
-        path = Path(scratch) / fragment.name
-        download(fragment.uri, path)
-        yield path
+    with ExitStack() as stack:
+        path = Path(fragment.uri)
+        if fragment.uri.startswith("s3://"):
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="healthrisk-fragment-"))
+            path = Path(scratch) / fragment.name
+            download(fragment.uri, path)
+        try:
+            yield path
+        except (SourceError, ValidationError) as error:
+            said = str(error).replace(str(path), fragment.uri)
+            raise type(error)(said if fragment.uri in said else f"{fragment.uri}: {said}") from error
 
 
 def download(uri: str, to: Path) -> None:

@@ -98,10 +98,7 @@ def _write(spec: DatasetSpec, source: sources.Fetched, path: Path) -> _Part:
     rows, missing = 0, dict.fromkeys(spec.features, 0)
     with tables.scratch_writer(path, table_schema(spec)) as writer:
         for batch in read_batches(spec, source):
-            try:
-                clean = _clean(spec, batch, rows + 1)
-            except SourceError as error:
-                raise SourceError(f"{source.uri}: {error}") from error
+            clean = _clean(spec, batch, rows + 1)
             writer.write_batch(clean)
             rows += clean.num_rows
             for name in missing:

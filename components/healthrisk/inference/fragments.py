@@ -5,25 +5,22 @@ what the record and the digests of input and output say is done stays as it is. 
 that has changed and predictions that were altered are done anew.
 """
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from tqdm import tqdm
 
 from healthrisk import engine
-from healthrisk.bundle import store
 from healthrisk.data import tables
 from healthrisk.data.fragments import Fragment, at_hand, find_fragments
 from healthrisk.data.output_folder import OutputFolder, open_output
 from healthrisk.data.sources import sha256
 from healthrisk.documents import Document
-from healthrisk.errors import SourceError, ValidationError
+from healthrisk.errors import SourceError
 from healthrisk.inference import batch
-from healthrisk.inference.scorer import Scorer
+from healthrisk.inference.scorer import open_scorer
 
 # Whoever reads the predictions as a table passes these over.
 MANIFEST, RECORDS, REJECTS = "_manifest.json", "_manifest", "_rejects"
@@ -110,7 +107,7 @@ def predict_fragments(job: FragmentedJob) -> FragmentedSummary:
     began = time.perf_counter()
     fragments = find_fragments(job.source)
     out = _open(job, fragments)
-    bundle = _scorer(job.bundle, job.digest, job.threads).bundle
+    bundle = open_scorer(job.bundle, job.digest, job.threads).bundle
     with at_hand(fragments[0]) as path:
         columns = tuple(tables.columns_of(path, bundle.spec.csv))
     out.remove(MANIFEST)
@@ -154,23 +151,13 @@ def _open(job: FragmentedJob, fragments: Sequence[Fragment]) -> OutputFolder:
     return out
 
 
-@lru_cache(maxsize=1)
-def _scorer(address: str, digest: str, threads: int) -> Scorer:
-    with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
-        return Scorer(store.fetch(address, digest, Path(cache)), threads)
-
-
 def _score(work: _Work) -> _Done:
     """Score one fragment, unless that was done."""
     fragment, out = work.fragment, open_output(work.job.out)
     if known := _finished(work, out):
         return _Done(known, skipped=True)
     with at_hand(fragment) as path, out.scratch() as scratch:
-        try:
-            return _Done(_write(work, out, path, scratch), skipped=False)
-        except (SourceError, ValidationError) as error:
-            said = str(error).replace(str(path), fragment.uri)
-            raise type(error)(said if fragment.uri in said else f"{fragment.uri}: {said}") from error
+        return _Done(_write(work, out, path, scratch), skipped=False)
 
 
 def _finished(work: _Work, out: OutputFolder) -> FragmentRecord | None:
@@ -190,7 +177,7 @@ def _finished(work: _Work, out: OutputFolder) -> FragmentRecord | None:
 
 def _write(work: _Work, out: OutputFolder, path: Path, scratch: Path) -> FragmentRecord:
     job, fragment = work.job, work.fragment
-    scorer = _scorer(job.bundle, job.digest, job.threads)
+    scorer = open_scorer(job.bundle, job.digest, job.threads)
     spec = scorer.bundle.spec
     columns = tables.columns_of(path, spec.csv)
     if differing := sorted({*columns} ^ {*work.columns}):

@@ -1,6 +1,9 @@
 """Offline prediction: the bundle's own preprocessor and classifier, as the servers run them."""
 
+import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +33,20 @@ class Scorer:
         inputs = self.bundle.preprocessor.transform(golden_matrix(self.bundle.spec, golden.rows))
         answers = np.stack([engine.probabilities(inputs) for engine in self.model.engines()])
         parity.check(answers, np.asarray(golden.probability), f"bundle {self.bundle.path}: golden row", "golden.json")
+
+
+@lru_cache(maxsize=1)
+def open_scorer(address: str, digest: str, threads: int = 1) -> Scorer:
+    """Return the scorer of the bundle at an address; who scores fragment after fragment opens it once.
+
+    Raises:
+        StoreError, BundleError: as `store.fetch`.
+    """
+    # The object store's client, which a server that has its bundle does not need.
+    from healthrisk.bundle import store
+
+    with tempfile.TemporaryDirectory(prefix="healthrisk-bundle-") as cache:
+        return Scorer(store.fetch(address, digest, Path(cache)), threads)
 
 
 def golden_matrix(spec: DatasetSpec, rows: Sequence[Sequence[float | str | None]]) -> NDArray[np.float64]:

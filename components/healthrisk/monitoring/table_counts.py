@@ -6,40 +6,54 @@ from pathlib import Path
 
 import numpy as np
 
+from healthrisk import engine
 from healthrisk.bundle import Bundle, reference
 from healthrisk.bundle.reference import Reference
 from healthrisk.data import tables
+from healthrisk.data.fragments import Fragment, at_hand, find_fragments, is_folder
 from healthrisk.data.ingest import ingest
 from healthrisk.data.partition import Partitioner
 from healthrisk.errors import SourceError
-from healthrisk.inference.scorer import Scorer
+from healthrisk.inference.scorer import open_scorer
 
 ROWS_AT_ONCE = 250_000
 
 
-def counts(bundle: Bundle, path: Path) -> Reference:
+def counts(bundle: Bundle, source: str, address: str = "") -> Reference:
     """Return the table's counts in the reference's form, and how many rows the spec refused, by feature.
 
-    A .csv or .parquet file needs a header, and no outcome; any other is read as a source of the spec is.
+    `source` is a file, or a folder or s3:// prefix of fragments. A .csv or .parquet file needs a header, and no
+    outcome; any other is read as a source of the spec is. `address` is the bundle's, where that is in a bucket.
 
     Raises:
         SourceError: the table cannot be read, lacks a column, or has no row that the spec allows.
     """
-    with tempfile.TemporaryDirectory(prefix="healthrisk-drift-") as scratch:
+    fragments = find_fragments(source) if is_folder(source) else [Fragment(Path(source).name, source)]
+    found = address if address.startswith("s3://") else str(bundle.path.absolute())
+    with engine.connect() as tasks:
+        counted = engine.merge(tasks.map(_count, ((found, bundle.digest, each) for each in fragments)), reference.add)
+    if not counted.rows:
+        raise SourceError(f"{source} has no row that the spec allows, of {counted.refused_rows}")
+    return counted
+
+
+def _count(work: tuple[str, str, Fragment]) -> Reference:
+    """Return the counts of one fragment."""
+    address, digest, fragment = work
+    scorer = open_scorer(address, digest)
+    spec, known = scorer.bundle.spec, scorer.bundle.reference
+    with at_hand(fragment) as path, tempfile.TemporaryDirectory(prefix="healthrisk-drift-") as scratch:
+        table = path
         if path.suffix.lower() not in {".csv", ".parquet"}:
             table = Path(scratch) / "table.parquet"
-            ingest(bundle.spec, str(path), table)
-            path = table
-        partitioner, seen, matrices = Partitioner(bundle.spec), 0, []
-        refused: Counter[str] = Counter()
-        for batch, _ in tables.read(path, ROWS_AT_ONCE, bundle.spec.csv):
-            partitioned = partitioner.partition(batch, seen + 1)
-            matrices.append(partitioned.matrix)
-            refused.update(partitioned.rejects.column("feature").to_pylist())
-            seen += batch.num_rows
-    matrix = np.concatenate([np.empty((0, len(bundle.spec.features))), *matrices])
-    if not len(matrix):
-        raise SourceError(f"{path} has no row that the spec allows, of {seen}")
-    probabilities = Scorer(bundle).probabilities(matrix)
-    accepted = reference.recount(bundle.spec, bundle.reference, matrix, probabilities)
-    return accepted.model_copy(update={"refused_rows": seen - len(matrix), "refused": dict(refused)})
+            ingest(spec, str(path), table)
+        nothing = np.empty((0, len(spec.features))), np.empty((0, len(spec.target.classes)), np.float32)
+        partitioner, counted = Partitioner(spec), reference.recount(spec, known, *nothing)
+        for batch, _ in tables.read(table, ROWS_AT_ONCE, spec.csv):
+            partitioned = partitioner.partition(batch, 1)
+            if len(matrix := partitioned.matrix):
+                counted = reference.add(counted, reference.recount(spec, known, matrix, scorer.probabilities(matrix)))
+            reasons = Counter(counted.refused) + Counter(partitioned.rejects.column("feature").to_pylist())
+            refused = counted.refused_rows + batch.num_rows - len(matrix)
+            counted = counted.model_copy(update={"refused_rows": refused, "refused": dict(reasons)})
+    return counted
