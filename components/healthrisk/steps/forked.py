@@ -110,11 +110,16 @@ def _run_component(source: str, pipe: Connection, events: Path, log: Path) -> No
 
 
 def _import_early(source: str) -> None:
-    """Import what a source imports, its functions included; what cannot be imported fails when the source runs."""
+    """Import what a source imports, its functions included, and call each module's `prepare_step`, if it has one.
+
+    That does what a step takes and no input changes. What fails here fails again when the source runs.
+    """
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
             names.append(node.module)
         for name in names:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)
+            with contextlib.suppress(Exception):
+                module = importlib.import_module(name)
+                if prepare := getattr(module, "prepare_step", None):
+                    prepare()
