@@ -9,7 +9,7 @@ from vulture import Vulture
 
 PLACES = ["components/healthrisk", "kserve", "pipelines"]
 # What others call by its name: pydantic, logging, gRPC's services of kserve and of health, its reflection, asyncio's
-# protocols and those of uvicorn and httptools, and http.server.
+# protocols and those of uvicorn and httptools, http.server, and joblib.
 DECORATORS = ["@model_validator*", "@field_validator*", "@model_serializer*"]
 NAMES = [
     "Model*",
@@ -22,6 +22,10 @@ NAMES = [
     "data_received",
     "flush",
     "on_body",
+    "effective_n_jobs",
+    "get_nested_backend",
+    "retrieve_result_callback",
+    "stop_call",
 ]
 
 search = Vulture(ignore_names=NAMES, ignore_decorators=DECORATORS)

@@ -4,6 +4,7 @@ Without any of these variables everything stays on this machine: SQLite for MLfl
 """
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -51,6 +52,10 @@ class Settings:
     run: str
     # The first signs receipts, all are believed.
     receipt_keys: tuple[bytes, ...] = field(repr=False)
+    # The scheduler of a Dask cluster that does the work, in place of this process.
+    dask: str
+    # A folder with what it takes to speak to one at tls://: ca.crt, tls.crt and tls.key, as in a secret of Kubernetes.
+    dask_certificates: Path | None
     # The folder of the record of use.
     records: Path | None
     # Of the digests in it: the first is used, all are searched by.
@@ -75,8 +80,8 @@ def settings() -> Settings:
     Several keys have white space between them.
 
     Raises:
-        ConfigError: EVIDENCE is no level, HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time, a key too short,
-            or HEALTHRISK_UNRECORDED none of its words.
+        ConfigError: EVIDENCE is no level, HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time, HEALTHRISK_DASK no
+            address, a key too short, or HEALTHRISK_UNRECORDED none of its words.
     """
     home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
     records = Path(folder).absolute() if (folder := os.environ.get("HEALTHRISK_RECORDS")) else None
@@ -96,6 +101,8 @@ def settings() -> Settings:
         alerts=os.environ.get("HEALTHRISK_ALERTS", ""),
         run=os.environ.get("HEALTHRISK_RUN", ""),
         receipt_keys=_keys("HEALTHRISK_RECEIPT_KEY"),
+        dask=_dask(os.environ.get("HEALTHRISK_DASK", "")),
+        dask_certificates=Path(folder) if (folder := os.environ.get("HEALTHRISK_DASK_CERTIFICATES")) else None,
         records=records,
         record_keys=_keys("HEALTHRISK_RECORD_KEY"),
         when_unrecorded=_when_unrecorded(os.environ.get("HEALTHRISK_UNRECORDED") or WHEN_UNRECORDED[0]),
@@ -108,6 +115,12 @@ def settings() -> Settings:
 def _when_unrecorded(text: str) -> WhenUnrecorded:
     if text not in WHEN_UNRECORDED:
         raise ConfigError(f"HEALTHRISK_UNRECORDED {text!r}: expected {' or '.join(WHEN_UNRECORDED)}")
+    return text
+
+
+def _dask(text: str) -> str:
+    if text and not re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", text):
+        raise ConfigError(f"HEALTHRISK_DASK {text!r}: expected tcp://HOST:PORT or tls://HOST:PORT")
     return text
 
 

@@ -46,3 +46,7 @@ class BundleError(HealthriskError):
 
 class StoreError(HealthriskError):
     """A bundle store or a tracking server did not do what was asked of it."""
+
+
+class EngineError(HealthriskError):
+    """The cluster that is to do the work is not there, has other versions, or does not survive the work."""

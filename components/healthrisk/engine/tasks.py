@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
+from healthrisk.config import settings
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -29,5 +31,17 @@ class InProcess:
 
 @contextmanager
 def connect() -> Iterator[Tasks]:
-    """Yield what does the work."""
-    yield InProcess()
+    """Yield what does the work: this process, or the cluster that HEALTHRISK_DASK names.
+
+    Raises:
+        ConfigError: HEALTHRISK_DASK is no address.
+        EngineError: the cluster is not there, or has other versions than this process.
+    """
+    if address := settings().dask:
+        # Takes a second, and the package of an extra.
+        from healthrisk.engine.cluster import connected
+
+        with connected(address) as cluster:
+            yield cluster
+    else:
+        yield InProcess()

@@ -71,13 +71,17 @@ def _refit(
 ) -> Values:
     """Return the losses of each fold's rows, one fold after the other, by a model of a share of the others."""
     matrix, y = train
-
-    def one(fit_on: NDArray[np.intp], held_out: NDArray[np.intp]) -> Values:
+    calls = []
+    for fit_on, held_out in folds:
         rows = fit_on[sampling.stratified(y[fit_on], math.ceil(share * len(fit_on)), model.record.seed)]
-        fitted = _make(spec, model, len(rows)).fit(matrix[rows], y[rows], None if groups is None else groups[rows])
-        return row_losses(y[held_out], fitted.predict_proba(matrix[held_out]))
+        calls.append(joblib.delayed(_losses)(_make(spec, model, len(rows)), matrix, y, groups, (rows, held_out)))
+    return np.concatenate(joblib.Parallel()(calls))
 
-    return np.concatenate(joblib.Parallel()(joblib.delayed(one)(*fold) for fold in folds))
+
+def _losses(model: Model, matrix: Values, y: NDArray[np.int64], groups: Groups | None, fold: Split) -> Values:
+    fit_on, held_out = fold
+    model.fit(matrix[fit_on], y[fit_on], None if groups is None else groups[fit_on])
+    return row_losses(y[held_out], model.predict_proba(matrix[held_out]))
 
 
 def _make(spec: DatasetSpec, model: Trained, rows: int) -> Model:

@@ -15,6 +15,7 @@ from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 
+from healthrisk import engine
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.training import cross_validation, metrics, search
 from healthrisk.training.grouping import Groups
@@ -52,12 +53,12 @@ def nested(
 
 @contextmanager
 def _processes() -> Iterator[None]:
-    """Let joblib use processes, and end them.
+    """Let joblib use processes, or a cluster, and end what it started.
 
     Searches take seconds, so processes are worth their start; threads would wait for the interpreter in turn.
     """
     try:
-        with joblib.parallel_config("loky", n_jobs=joblib.cpu_count(), inner_max_num_threads=1):
+        with engine.parallel_config("loky", n_jobs=joblib.cpu_count(), inner_max_num_threads=1):
             yield
     finally:
         # They would wait five minutes for more work, and the end of a step's process for them.

@@ -58,19 +58,22 @@ def cross_validate(
     A mean over repeats would be an ensemble's, whose probabilities lie closer to the middle than any model's that is
     shipped. Folds are fitted side by side as `parallel` says; a model that has folds of its own is told the `groups`.
     """
-
-    def one(fit_on: NDArray[np.intp], held_out: NDArray[np.intp]) -> NDArray[np.float64]:
-        known = {} if groups is None else {"together": groups[fit_on]}
-        fitted = clone(model).fit(matrix[fit_on], y[fit_on], **known)
-        result: NDArray[np.float64] = fitted.predict_proba(matrix[held_out])
-        return result
-
-    answers = joblib.Parallel()(joblib.delayed(one)(*fold) for fold in folds)
+    answers = joblib.Parallel()(joblib.delayed(_out_of_fold)(model, matrix, y, groups, fold) for fold in folds)
     pooled = np.zeros((len(y), len(spec.target.classes)))
     for (_, held_out), answer in zip(folds[: spec.selection.folds], answers, strict=False):
         pooled[held_out] = answer
     scores = [metrics.score_all(y[held_out], answer) for (_, held_out), answer in zip(folds, answers, strict=True)]
     return scores, pooled
+
+
+def _out_of_fold(
+    model: BaseEstimator, matrix: NDArray[np.float64], y: NDArray[np.int64], groups: Groups | None, fold: Split
+) -> NDArray[np.float64]:
+    fit_on, held_out = fold
+    known = {} if groups is None else {"together": groups[fit_on]}
+    fitted = clone(model).fit(matrix[fit_on], y[fit_on], **known)
+    result: NDArray[np.float64] = fitted.predict_proba(matrix[held_out])
+    return result
 
 
 def validate(

@@ -12,6 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
+from healthrisk import engine
 from healthrisk.spec import DatasetSpec, Family
 from healthrisk.training import preprocessing, threads
 from healthrisk.training.grouping import Groups
@@ -84,8 +85,8 @@ def parallel(family: Family, rows: int) -> Iterator[None]:
     """Fit one family's models side by side within this context.
 
     Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree; boosting
-    does not, and brings threads of its own for large tables.
+    does not, and brings threads of its own for large tables. A cluster fits each model by one thread.
     """
     jobs = 1 if family == "gradient_boosting" else joblib.cpu_count()
-    with threads.for_rows(rows), joblib.parallel_config("threading", n_jobs=jobs):
+    with threads.for_rows(rows), engine.parallel_config("threading", n_jobs=jobs):
         yield

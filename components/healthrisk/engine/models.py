@@ -1,0 +1,29 @@
+"""Where joblib fits models side by side."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import joblib
+
+from healthrisk.config import settings
+
+
+@contextmanager
+def parallel_config(backend: str, **arguments: Any) -> Iterator[None]:
+    """Do what joblib's `parallel_config` does, or where HEALTHRISK_DASK names a cluster, let its workers fit.
+
+    Raises:
+        ConfigError: HEALTHRISK_DASK is no address.
+        EngineError: the cluster is not there, or has other versions than this process.
+    """
+    if not (address := settings().dask):
+        with joblib.parallel_config(backend, **arguments):
+            yield
+        return
+    # Takes a second, and the package of an extra.
+    from healthrisk.engine.cluster import connected
+    from healthrisk.engine.joblib_backend import DaskBackend
+
+    with connected(address) as cluster, joblib.parallel_config(DaskBackend(cluster)):
+        yield
