@@ -165,6 +165,7 @@ def chosen_systems(bench: Bench, word: str) -> Iterator[System]:
     path = bench.bundle.path
     yield systems.ours(path, bench.bundle.spec.name)
     yield systems.bare(path)
+    yield systems.bare(path, processes=1)
     if word in {"ours", "healthrisk"}:
         return
     yield systems.stock_kserve(path, "grpc-v2")
@@ -184,7 +185,8 @@ def show(results: dict[str, Any]) -> None:
             f"{one['p50_ms_1']:>7.2f}{one['p99_ms_1']:>7.2f}{one['cpu_us_per_request']:>9,.0f}"
             f"{one['start_seconds']:>7.1f}  {' + '.join(f'{mb:.0f}' for mb in one['resident_mb'])}"
         )
-    print(f"share of the bare limit: {results['share_of_bare']:.0%}")
+    for name, share in results["shares"].items():
+        print(f"share of {name}: {share:.0%}")
     print(f"\nrows/s of {TABLE_ROWS:,}-row requests")
     for family, rates in results["tables"].items():
         print(f"{family:<30}" + "".join(f"{form:>20}{rate:>10,.0f}" for form, rate in rates.items()))
@@ -196,7 +198,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
     parser.add_argument("--soak", type=int, default=0, help="requests over which memory is followed")
-    parser.add_argument("--only", default="", help="`ours` leaves out all but ours and the bare limit")
+    parser.add_argument("--only", default="", help="`ours` leaves out all but ours and the bare limits")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     parser.add_argument("--plot", type=Path, help="draw requests per second here, as PNG")
     return parser.parse_args()
@@ -211,17 +213,22 @@ def measure(benches: dict[str, Bench], args: argparse.Namespace) -> dict[str, An
         for system in chosen:
             print(f"round {number + 1} of {args.rounds}: {system.name}", flush=True)
             rounds[system.name].append(bench.measure(system))
-    ours, limit = chosen[0], chosen[1]
-    shares = [
-        own["requests_per_second"] / bare["requests_per_second"]
-        for own, bare in zip(rounds[ours.name], rounds[limit.name], strict=True)
-    ]
+    ours, *limits = chosen[:3]
+    shares = {
+        limit.name: median(
+            [
+                own["requests_per_second"] / bare["requests_per_second"]
+                for own, bare in zip(rounds[ours.name], rounds[limit.name], strict=True)
+            ]
+        )
+        for limit in limits
+    }
     results = {
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[0],
         "rounds": args.rounds,
         "systems": {name: median(measurements) for name, measurements in rounds.items()},
-        "share_of_bare": median(shares),
+        "shares": shares,
         "tables": {family: median([one.tables() for _ in range(args.rounds)]) for family, one in benches.items()},
     }
     show(results)

@@ -175,8 +175,8 @@ def ours(bundle: Path, name: str, *options: str) -> System:
     return System("healthrisk", programs, f"/v2/models/{name}/infer", named_tensors, _v2_probability)
 
 
-def bare(bundle: Path) -> System:
-    """Two bare ASGI processes."""
+def bare(bundle: Path, *, processes: int = 2) -> System:
+    """Two bare ASGI processes, or one."""
     command = [sys.executable, "-m", "uvicorn", "bare:app", "--port={port}", "--loop=uvloop", "--http=httptools"]
     command += ["--no-access-log", "--log-level=warning", "--lifespan=off"]
     own = {"BUNDLE": str(bundle)}
@@ -184,7 +184,10 @@ def bare(bundle: Path) -> System:
         Program(command, "/", HERE, own),
         Program(command, "/", HERE, own | {"PREDICTOR": "http://{predictor}"}),
     ]
-    return System("bare ASGI, two processes", programs, "/v2/models/risk/infer", named_tensors, _v2_probability)
+    name = "bare ASGI, two processes"
+    if processes == 1:
+        programs, name = [Program(command, "/", HERE, own | {"WHOLE": "1"})], "bare ASGI, one process"
+    return System(name, programs, "/v2/models/risk/infer", named_tensors, _v2_probability)
 
 
 def stock_kserve(bundle: Path, protocol: str) -> System:

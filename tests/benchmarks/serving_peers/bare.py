@@ -1,6 +1,7 @@
-"""The limit of the two-hop shape: bare ASGI to bare ASGI, JSON both ways, no check, metric, log or error of any kind.
+"""The limit of a bare ASGI process, and of two with a hop: JSON both ways, no check, metric, log or error of any kind.
 
-BUNDLE names the bundle; with PREDICTOR, the predictor's address, this is the transformer. Run by uvicorn.
+BUNDLE names the bundle. With PREDICTOR, the predictor's address, this is the transformer, with WHOLE both in one. Run
+by uvicorn.
 """
 
 import os
@@ -18,31 +19,51 @@ model = bundle.classifier()
 session: aiohttp.ClientSession | None = None
 
 
+def preprocess(inputs: dict[str, Any]) -> np.ndarray:
+    given = {tensor["name"]: tensor["data"] for tensor in inputs["inputs"]}
+    matrix = np.array([given[name] for name in bundle.spec.features], dtype=np.float64).T
+    return bundle.preprocessor.transform(matrix)
+
+
+def answer_of(positive: Any, output: dict[str, Any]) -> dict[str, Any]:
+    data = [int(p > 0.5) for p in positive]
+    prediction = {"name": "prediction", "datatype": "INT64", "shape": [len(data)], "data": data}
+    return {"model_name": "risk", "outputs": [prediction, output]}
+
+
 async def transform(inputs: dict[str, Any]) -> dict[str, Any]:
     global session  # noqa: PLW0603 - it needs the running loop
     session = session or aiohttp.ClientSession(os.environ["PREDICTOR"])
-    given = {tensor["name"]: tensor["data"] for tensor in inputs["inputs"]}
-    matrix = np.array([given[name] for name in bundle.spec.features], dtype=np.float64).T
-    features = bundle.preprocessor.transform(matrix)
+    features = preprocess(inputs)
     data = {"inputs": [{"name": "features", "datatype": "FP32", "shape": features.shape, "data": features.ravel()}]}
     body = orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
     async with session.post("/v2/models/risk/infer", data=body) as answer:
         output = orjson.loads(await answer.read())["outputs"][0]
-    rows, classes = output["shape"]
-    positive = output["data"][1::classes]
-    prediction = {"name": "prediction", "datatype": "INT64", "shape": [rows], "data": [int(p > 0.5) for p in positive]}
-    return {"model_name": "risk", "outputs": [prediction, output]}
+    return answer_of(output["data"][1 :: output["shape"][1]], output)
+
+
+def score(features: np.ndarray) -> dict[str, Any]:
+    probabilities = model.probabilities(features)
+    return {
+        "name": "probability",
+        "datatype": "FP32",
+        "shape": probabilities.shape,
+        "data": probabilities.ravel(),
+    }
 
 
 async def predict(inputs: dict[str, Any]) -> dict[str, Any]:
     tensor = inputs["inputs"][0]
-    matrix = np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"])
-    probabilities = model.probabilities(matrix)
-    output = {"name": "probability", "datatype": "FP32", "shape": probabilities.shape, "data": probabilities.ravel()}
-    return {"model_name": "risk", "outputs": [output]}
+    features = np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"])
+    return {"model_name": "risk", "outputs": [score(features)]}
 
 
-handle = transform if "PREDICTOR" in os.environ else predict
+async def both(inputs: dict[str, Any]) -> dict[str, Any]:
+    output = score(preprocess(inputs))
+    return answer_of(output["data"][1 :: output["shape"][1]].tolist(), output)
+
+
+handle = transform if "PREDICTOR" in os.environ else both if "WHOLE" in os.environ else predict
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
