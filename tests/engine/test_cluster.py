@@ -18,6 +18,7 @@ from tests.support.patience import ANSWER
 from tests.support.servers import free_ports
 
 pytestmark = pytest.mark.slow
+FRAIL = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0", "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": "1s"}
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +66,16 @@ def test_what_a_function_raises_is_raised_here(cluster: DaskCluster) -> None:
 def test_what_no_worker_survives_is_an_error_and_no_worker_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with dask_cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as frail:
+    with dask_cluster(tmp_path, **FRAIL) as frail:
         use(frail, monkeypatch)
         frail.start_worker(fatal_task=1)
         with engine.connect() as tasks, pytest.raises(EngineError, match=f"{frail.address}: 1 workers died"):
             list(tasks.map(abs, [1]))
+        lost = frail.start_worker()
+        with engine.connect() as tasks:
+            lost.kill()
+            with pytest.raises(EngineError, match=f"{frail.address}: no worker is left"):
+                list(tasks.map(abs, [1]))
         monkeypatch.setenv("HEALTHRISK_RETRY_SECONDS", "1")
         with pytest.raises(EngineError, match=f"{frail.address}: the Dask scheduler has no worker"), engine.connect():
             pass

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import dask
 from distributed import Client, Future, KilledWorker, Security, get_worker, rpc
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from distributed.versions import get_package_info
 
 from healthrisk.config import settings
@@ -81,6 +82,8 @@ class Cluster:
         except KilledWorker as error:
             reason = f"{error.allowed_failures + 1} workers died of one task; they may lack memory"
             raise EngineError(f"{self._address}: {reason}") from error
+        except (NoValidWorkerError, NoWorkerError) as error:
+            raise EngineError(f"{self._address}: no worker is left to do the work") from error
         except CancelledError as error:
             raise EngineError(f"{self._address}: the Dask scheduler went away, and its work with it") from error
 
