@@ -14,7 +14,7 @@ from healthrisk import config, engine
 from healthrisk.errors import ConfigError, EngineError
 from tests.support import listening
 from tests.support.dask_cluster import DaskCluster, dask_cluster, use
-from tests.support.patience import ANSWER
+from tests.support.patience import ANSWER, until
 from tests.support.servers import free_ports
 
 pytestmark = pytest.mark.slow
@@ -58,6 +58,19 @@ def test_a_worker_that_dies_costs_its_tasks_time_only(cluster: DaskCluster) -> N
     assert mortal.wait(ANSWER) == -signal.SIGKILL
 
 
+def test_work_on_a_disk_that_workers_do_not_have_stays_here(
+    cluster: DaskCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "table").mkdir()
+    monkeypatch.chdir(tmp_path)
+    pid = ["__import__('os').getpid()"]
+    with engine.connect(tmp_path / "table", "s3://bucket/prefix/") as tasks:
+        assert list(tasks.map(eval, pid)) != [os.getpid()]
+    # Workers have another working directory.
+    with engine.connect(tmp_path, "table") as tasks:
+        assert list(tasks.map(eval, pid)) == [os.getpid()]
+
+
 def test_what_a_function_raises_is_raised_here(cluster: DaskCluster) -> None:
     with engine.connect() as tasks, pytest.raises(ConfigError, match="level of evidence 'none'"):
         list(tasks.map(config.level, ["full", "none"]))
@@ -73,7 +86,9 @@ def test_what_no_worker_survives_is_an_error_and_no_worker_another(
             list(tasks.map(abs, [1]))
         lost = frail.start_worker()
         with engine.connect() as tasks:
+            gone = frail.log("scheduler").count("Remove worker")
             lost.kill()
+            until(lambda: frail.log("scheduler").count("Remove worker") > gone)
             with pytest.raises(EngineError, match=f"{frail.address}: no worker is left"):
                 list(tasks.map(abs, [1]))
         monkeypatch.setenv("HEALTHRISK_RETRY_SECONDS", "1")

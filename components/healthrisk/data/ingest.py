@@ -81,7 +81,7 @@ def ingest(spec: DatasetSpec, data: str, table_path: Path) -> IngestRecord:
 
 def _write_fragments(spec: DatasetSpec, fragments: Sequence[Fragment], folder: Path) -> list[_Part]:
     folder.mkdir()
-    with engine.connect() as tasks:
+    with engine.connect(folder, fragments[0].uri) as tasks:
         jobs = ((spec, fragment, tables.part_path(folder, place)) for place, fragment in enumerate(fragments))
         return list(tasks.map(_write_fragment, jobs))
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import dask
@@ -58,6 +59,14 @@ class Cluster:
                 yield from self.results(first)
         finally:
             self._client.cancel(list(tasks))
+
+    def hidden(self, paths: list[str]) -> str:
+        """Return the first path that is not the same file or folder for every worker, empty where there is none."""
+        answers = self._client.run(_identities, paths, on_error="return") if paths else {}
+        for place, own in enumerate(_identities(paths)):
+            if any(isinstance(said, Exception) or said[place] != own for said in answers.values()):
+                return paths[place]
+        return ""
 
     def threads(self) -> int:
         """Return how many tasks can be worked on at once."""
@@ -164,6 +173,19 @@ def _checked(versions: Versions, function: Callable[..., object], *arguments: ob
     """Call a function on a worker; one that joined late may have other versions."""
     _refuse_others(f"the worker {get_worker().address}", _own_versions(), versions)
     return function(*arguments)
+
+
+def _identities(paths: list[str]) -> list[tuple[int, int] | None]:
+    """Return by what a file or folder is known on any machine that has its disk."""
+    found: list[tuple[int, int] | None] = []
+    for path in paths:
+        try:
+            status = Path(path).stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_ino, status.st_mtime_ns))
+    return found
 
 
 def _same(value: object) -> object:

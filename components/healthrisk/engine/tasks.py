@@ -1,11 +1,15 @@
 """Functions of many items: called here, or by whoever a cluster has."""
 
+import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from healthrisk.config import settings
 
+_log = logging.getLogger("healthrisk")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -30,8 +34,11 @@ class InProcess:
 
 
 @contextmanager
-def connect() -> Iterator[Tasks]:
+def connect(*places: str | Path) -> Iterator[Tasks]:
     """Yield what does the work: this process, or the cluster that HEALTHRISK_DASK names.
+
+    `places` are files and folders that the work reads or writes. One on a disk that workers do not have keeps the work
+    in this process: a step's own folder on a cluster, say. What has an address is everybody's.
 
     Raises:
         ConfigError: HEALTHRISK_DASK is no address.
@@ -42,6 +49,9 @@ def connect() -> Iterator[Tasks]:
         from healthrisk.engine.cluster import connected
 
         with connected(address) as cluster:
-            yield cluster
+            hidden = cluster.hidden([str(place) for place in places if not re.match(r"\w+://", str(place))])
+            if hidden:
+                _log.info("workers of %s do not have %s: the work stays in this process", address, hidden)
+            yield InProcess() if hidden else cluster
     else:
         yield InProcess()

@@ -112,7 +112,7 @@ def predict_fragments(job: FragmentedJob) -> FragmentedSummary:
         columns = tuple(tables.columns_of(path, bundle.spec.csv))
     out.remove(MANIFEST)
     work = (_Work(job, fragment, columns) for fragment in fragments)
-    with engine.connect() as tasks:
+    with engine.connect(job.out, job.bundle, fragments[0].uri) as tasks:
         shown = tqdm(tasks.map(_score, work), total=len(fragments), unit="file", disable=None if job.progress else True)
         done = list(shown)
     records = tuple(each.record for each in done)

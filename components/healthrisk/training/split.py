@@ -43,7 +43,7 @@ def write_split(
             parts, firsts, rows, tables.places_like(table, train), tables.places_like(table, test), strict=True
         )
     )
-    with engine.connect() as tasks:
+    with engine.connect(table, train.parent, test.parent) as tasks:
         written = list(tasks.map(_split_part, jobs))
     sizes = np.sum([part.sizes for part in written], axis=0)
     _check_classes(spec, sizes)
