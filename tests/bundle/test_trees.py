@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-from healthrisk.bundle.trees import TreeTables
+from healthrisk.bundle.trees import TREES, TreeTables
+from healthrisk.registry.export import serving_form
 from healthrisk.registry.export_trees import to_trees
 
 FORESTS = {
@@ -46,6 +47,18 @@ def test_a_tree_with_more_leaves_than_a_word_has_bits_does_not_fit() -> None:
     inputs, target = table(2)
     noisy = np.random.default_rng(1).permutation(target)
     assert not to_trees(RandomForestClassifier(3, random_state=0).fit(inputs, noisy)).fits_tables()
+
+
+def test_tables_of_many_numbers_do_not_pay() -> None:
+    rng = np.random.default_rng(3)
+    inputs = rng.normal(size=(2000, 40)).astype(np.float32)
+    target = inputs.sum(axis=1) + rng.normal(0, 3, 2000) > 0
+    forest = RandomForestClassifier(20, max_leaf_nodes=60, random_state=0).fit(inputs, target)
+    assert to_trees(forest).fits_tables()
+    assert not TreeTables(to_trees(forest)).pay()
+    assert TREES not in serving_form(forest, tuple(map(str, range(40)))).files()
+    few = RandomForestClassifier(20, max_leaf_nodes=60, random_state=0).fit(inputs[:, :9], target)
+    assert TREES in serving_form(few, tuple(map(str, range(9)))).files()
 
 
 def test_an_ensemble_of_single_leaves_gives_its_constant() -> None:

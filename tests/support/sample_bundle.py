@@ -1,4 +1,4 @@
-"""Make a small real bundle: `python tests/support/sample_bundle.py FOLDER [--dataset NAME] [--family NAME] [--seed N]`.
+"""Make a small real bundle: `python tests/support/sample_bundle.py FOLDER [--dataset NAME] [--family NAME]`.
 
 The heart data is the shipped one. Of other data sets rows are drawn within the spec, with classes by quantiles of a sum
 of the numbers: enough to have a model that answers. Prints the bundle's folder.
@@ -96,18 +96,26 @@ def decision(spec: DatasetSpec, family: Family, score: float, seed: int = 0) -> 
     )
 
 
-def build(dataset: str, family: Any, folder: Path, seed: int = 7) -> Path:
+def build(dataset: str, family: Any, folder: Path, seed: int = 7, **parameters: Any) -> Path:
     """Fit one family without a search, and write its bundle below `folder`."""
     chosen = spec.load(dataset)
-    return fit(chosen, family, folder, *rows_of(chosen, seed), seed)
+    return fit(chosen, family, folder, *rows_of(chosen, seed), seed, **parameters)
 
 
 def fit(
-    chosen: DatasetSpec, family: Any, folder: Path, matrix: NDArray[np.float64], target: NDArray[np.int64], seed: int
+    chosen: DatasetSpec,
+    family: Any,
+    folder: Path,
+    matrix: NDArray[np.float64],
+    target: NDArray[np.int64],
+    seed: int,
+    **parameters: Any,
 ) -> Path:
     """Fit one family on encoded rows [rows, features] and class positions [rows], and write its bundle."""
     fitted, preprocessor = preprocessing.fit(chosen, matrix)
-    classifier = estimators.make_classifier(family, seed).fit(preprocessor.transform(matrix), target)
+    classifier = (
+        estimators.make_classifier(family, seed).set_params(**parameters).fit(preprocessor.transform(matrix), target)
+    )
     record = training_record(chosen, family, seed, len(matrix))
     with tempfile.TemporaryDirectory() as source:
         # No row was cross-validated: the reference is made of what the model itself says.
@@ -124,5 +132,7 @@ if __name__ == "__main__":
     parser.add_argument("--dataset", default="heart-disease")
     parser.add_argument("--family", default="random_forest", choices=spec.FAMILIES)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--leaf", type=int, help="the fewest rows of a forest's leaf")
     given = parser.parse_args()
-    print(build(given.dataset, given.family, given.folder, given.seed))
+    own = {"min_samples_leaf": given.leaf} if given.leaf else {}
+    print(build(given.dataset, given.family, given.folder, given.seed, **own))

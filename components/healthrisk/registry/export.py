@@ -8,7 +8,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from healthrisk.bundle.classifier import GRAPH, LINEAR, Linear, ServingForm
-from healthrisk.bundle.trees import MOST_LEAVES
+from healthrisk.bundle.trees import MOST_LEAVES, TreeTables
 from healthrisk.registry.export_trees import most_leaves, to_trees
 from healthrisk.training.recalibration import Layer, RecalibratedClassifier, linear_numbers
 
@@ -29,11 +29,11 @@ def serving_form(classifier: ClassifierMixin, outputs: tuple[str, ...]) -> Servi
 
 
 def _tables(classifier: ClassifierMixin) -> bytes | None:
-    """Return the plain numbers of trees that fit tables; those of large trees are never made, for they take minutes."""
+    """Return the plain numbers of trees whose tables pay; of large trees they are never made, for it takes minutes."""
     if most_leaves(classifier) > MOST_LEAVES:
         return None
     trees = to_trees(classifier)
-    return trees.to_json().encode() if trees.fits_tables() else None
+    return trees.to_json().encode() if trees.fits_tables() and TreeTables(trees).pay() else None
 
 
 def to_linear(coefficients: NDArray[np.float64], intercepts: NDArray[np.float64]) -> Linear:
