@@ -64,11 +64,12 @@ def test_work_on_a_disk_that_workers_do_not_have_stays_here(
     (tmp_path / "table").mkdir()
     monkeypatch.chdir(tmp_path)
     pid = ["__import__('os').getpid()"]
-    with engine.connect(tmp_path / "table", "s3://bucket/prefix/") as tasks:
+    with engine.connect(tmp_path / "table", tmp_path.as_uri(), "s3://bucket/prefix/") as tasks:
         assert list(tasks.map(eval, pid)) != [os.getpid()]
-    # Workers have another working directory.
-    with engine.connect(tmp_path, "table") as tasks:
-        assert list(tasks.map(eval, pid)) == [os.getpid()]
+    # Workers have another working directory; and of what is not there nobody can tell.
+    for place in ("table", (tmp_path / "absent").as_uri()):
+        with engine.connect(tmp_path, place) as tasks:
+            assert list(tasks.map(eval, pid)) == [os.getpid()]
 
 
 def test_what_a_function_raises_is_raised_here(cluster: DaskCluster) -> None:

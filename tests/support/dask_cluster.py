@@ -90,7 +90,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _certify(folder: Path) -> Path:
     """Write a certificate that signs itself, as that of everybody and of whom everybody believes."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (

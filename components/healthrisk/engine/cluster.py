@@ -61,10 +61,10 @@ class Cluster:
             self._client.cancel(list(tasks))
 
     def hidden(self, paths: list[str]) -> str:
-        """Return the first path that is not the same file or folder for every worker, empty where there is none."""
+        """Return the first path that is not the same file or folder here and for every worker, empty if all are."""
         answers = self._client.run(_identities, paths, on_error="return") if paths else {}
         for place, own in enumerate(_identities(paths)):
-            if any(isinstance(said, Exception) or said[place] != own for said in answers.values()):
+            if not own or any(isinstance(said, Exception) or said[place] != own for said in answers.values()):
                 return paths[place]
         return ""
 

@@ -1,7 +1,8 @@
 """Functions of many items: called here, or by whoever a cluster has."""
 
 import logging
-import re
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def connect(*places: str | Path) -> Iterator[Tasks]:
     """Yield what does the work: this process, or the cluster that HEALTHRISK_DASK names.
 
     `places` are files and folders that the work reads or writes. One on a disk that workers do not have keeps the work
-    in this process: a step's own folder on a cluster, say. What has an address is everybody's.
+    in this process: a step's own folder on a cluster, say. What has an address, such as s3://, is everybody's.
 
     Raises:
         ConfigError: HEALTHRISK_DASK is no address.
@@ -49,9 +50,16 @@ def connect(*places: str | Path) -> Iterator[Tasks]:
         from healthrisk.engine.cluster import connected
 
         with connected(address) as cluster:
-            hidden = cluster.hidden([str(place) for place in places if not re.match(r"\w+://", str(place))])
-            if hidden:
+            if hidden := cluster.hidden([path for path in map(_path_of, places) if path]):
                 _log.info("workers of %s do not have %s: the work stays in this process", address, hidden)
             yield InProcess() if hidden else cluster
     else:
         yield InProcess()
+
+
+def _path_of(place: str | Path) -> str:
+    """Return the path of what lies on a disk, empty for what has an address."""
+    parts = urllib.parse.urlsplit(str(place))
+    if parts.scheme == "file":
+        return urllib.request.url2pathname(parts.path)
+    return "" if "://" in str(place) else str(place)
