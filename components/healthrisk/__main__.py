@@ -147,7 +147,9 @@ def _predict_fragments(args: argparse.Namespace) -> Document:
         raise ConfigError(f"{'--url' if args.url else '--rejects'} is for a file, and {args.file} is a folder")
     bundle, digest = find_address(args.bundle, args.dataset)
     rows = args.batch_rows or batch.BATCH_ROWS
-    job = fragments.FragmentedJob(args.file, args.out, bundle, digest, args.strict, rows, args.threads, not args.quiet)
+    # Workers of a cluster have other working directories.
+    source, out = (path if "://" in path else str(Path(path).absolute()) for path in (args.file, args.out))
+    job = fragments.FragmentedJob(source, out, bundle, digest, args.strict, rows, args.threads, not args.quiet)
     return fragments.predict_fragments(job)
 
 

@@ -18,7 +18,7 @@ from healthrisk.errors import SourceError
 from healthrisk.spec import CsvFormat
 
 _BLOCK_BYTES = 4 * 2**20
-ROWS_AT_ONCE = 250_000
+ROWS_AT_ONCE = 100_000
 UTF8_COMMAS = CsvFormat()
 
 
@@ -55,7 +55,7 @@ def part_path(table: Path, place: int) -> Path:
 
 
 def read_parts(table: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of an ingested table, a quarter of a million at once at the most: all columns, or those named."""
+    """Yield the rows of an ingested table, a hundred thousand at once at the most: all columns, or those named."""
     for part in parts(table):
         # Buffered ahead, a whole file would be in memory.
         yield from pq.ParquetFile(part, pre_buffer=False).iter_batches(ROWS_AT_ONCE, columns=columns)

@@ -16,8 +16,6 @@ from healthrisk.data.partition import Partitioner
 from healthrisk.errors import SourceError
 from healthrisk.inference.scorer import open_scorer
 
-ROWS_AT_ONCE = 250_000
-
 
 def counts(bundle: Bundle, source: str, address: str = "") -> Reference:
     """Return the table's counts in the reference's form, and how many rows the spec refused, by feature.
@@ -49,7 +47,7 @@ def _count(work: tuple[str, str, Fragment]) -> Reference:
             ingest(spec, str(path), table)
         nothing = np.empty((0, len(spec.features))), np.empty((0, len(spec.target.classes)), np.float32)
         partitioner, counted = Partitioner(spec), reference.recount(spec, known, *nothing)
-        for batch, _ in tables.read(table, ROWS_AT_ONCE, spec.csv):
+        for batch, _ in tables.read(table, tables.ROWS_AT_ONCE, spec.csv):
             partitioned = partitioner.partition(batch, 1)
             if len(matrix := partitioned.matrix):
                 counted = reference.add(counted, reference.recount(spec, known, matrix, scorer.probabilities(matrix)))
