@@ -15,12 +15,16 @@ def draw(results: dict[str, Any], path: Path) -> None:
     figure, panels = plt.subplots(len(kinds), 2, figsize=(11, 4.2 * len(kinds)), squeeze=False, layout="constrained")
     for (seconds, memory), classes in zip(panels, kinds, strict=True):
         runs = sorted((run for run in results["runs"] if run["classes"] == classes), key=lambda run: run["rows"])
-        rows = [run["rows"] for run in runs]
         for step in runs[0]["steps"]:
             style = "--" if step == "scikit-learn" else "-"
+            # The largest tables may have been measured without scikit-learn's.
+            known = [run for run in runs if step in run["steps"]]
+            rows = [run["rows"] for run in known]
             for axes, key in ((seconds, "cpu"), (memory, "peak_mb")):
-                axes.plot(rows, [run["steps"][step][key] for run in runs], style, marker="o", markersize=3, label=step)
-        seconds.plot(rows, [run["whole"]["cpu"] for run in runs], "k-", linewidth=2, label="all steps")
+                axes.plot(rows, [run["steps"][step][key] for run in known], style, marker="o", markersize=3, label=step)
+        seconds.plot(
+            [run["rows"] for run in runs], [run["whole"]["cpu"] for run in runs], "k-", lw=2, label="all steps"
+        )
         for axes, title in ((seconds, "CPU seconds"), (memory, "largest memory, MB")):
             axes.set(xscale="log", yscale="log", xlabel="rows of 40 columns", title=f"{title}, {classes} classes")
             axes.grid(color="#e6eaed")

@@ -126,9 +126,10 @@ def bare(spec: DatasetSpec, folder: Path) -> None:
             name = type(classifier).__name__.lower()
             grid = {f"{name}__{parameter}": values for parameter, values in DEFAULT_SEARCH[family].items()}
             most = min(len(train_y), search_rows(spec, family))
+            folds = sampling.search_folds(spec, len(train_y))
             # Its resources are the rows that are fitted on and those that are scored.
             search = HalvingGridSearchCV(
-                model, grid, factor=3, max_resources=most, cv=5, scoring="neg_log_loss", refit=False, random_state=0
+                model, grid, factor=3, max_resources=most, cv=folds, scoring="neg_log_loss", refit=False, random_state=0
             )
             best = model.set_params(**search.fit(train_x, train_y).best_params_)
             judged = sampling.judged(spec, train_y, 0)

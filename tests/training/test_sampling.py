@@ -100,6 +100,7 @@ def test_a_large_table_is_searched_by_halving_and_a_small_one_as_by_scikit_learn
     assert [len(rung.candidates) for rung in rungs] == [8, 3]
     # Shares of classes are rounded up.
     assert [rung.rows for rung in rungs] == pytest.approx([300, 900], abs=2)
+    assert (whole.record.folds, halved.record.folds) == (5, 3)
     best = sorted(rungs[0].candidates, key=lambda one: one.mean)[:3]
     assert [one.parameters for one in rungs[1].candidates] == [one.parameters for one in best]
     assert halved.best_parameters["C"] >= 0.1

@@ -91,6 +91,9 @@ class Scale(Document):
     # A search of more rows halves: all candidates are judged on a stratified sample, the best third on three times as
     # many rows, and so on, the last of them on so many.
     search_rows: int = Field(default=10_000, ge=100)
+    # Its folds, or those of the selection where these are fewer: every row of a sample is judged once by either, and
+    # where there are more rows to be had they say more than folds do.
+    search_folds: int = Field(default=3, ge=2, le=20)
     # A tree of a forest draws so many rows at most, and so a forest's search ends with no more than these.
     tree_rows: int = Field(default=5_000, ge=100)
     # Repeats of cross-validation end when the interval of the metric that models are chosen by is no wider than this

@@ -62,6 +62,12 @@ def refitted(spec: DatasetSpec, y: NDArray[np.int64], seed: int) -> Positions:
     return stratified(y, max(spec.scale.search_rows, rows_with(y, spec.evidence.min_cases)), seed)
 
 
+def search_folds(spec: DatasetSpec, rows: int) -> int:
+    """Return how many folds a search on a part of so many rows has."""
+    folds = spec.selection.folds
+    return folds if rows <= spec.scale.whole_rows else min(folds, spec.scale.search_folds)
+
+
 def cases_for(width: float) -> int:
     """Return how many cases give any share of them a 95 % interval no wider than this (Wald's, widest at one half)."""
     return math.ceil((float(stats.norm.ppf((1 + CONFIDENCE) / 2)) / width) ** 2)

@@ -38,6 +38,7 @@ class Search(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Search on an encoded matrix [rows, features]; rows of one of the `groups` are on one side of every fold."""
         left = list(ParameterGrid(self._grid()))
         self.rungs_: list[Rung] = []
+        self.folds_ = sampling.search_folds(self.spec, len(y))
         for count, rows in sampling.rungs(self.spec, y, len(left), search_rows(self.spec, self.family)):
             sample = sampling.stratified(y, rows, self.seed)
             rung = self._judge(left[:count], matrix, y, groups, sample)
@@ -62,9 +63,7 @@ class Search(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def record(self) -> SearchRecord:
         """Every rung with its candidates."""
-        return SearchRecord(
-            folds=self.spec.selection.folds, metric=self.spec.selection.metric, rungs=tuple(self.rungs_)
-        )
+        return SearchRecord(folds=self.folds_, metric=self.spec.selection.metric, rungs=tuple(self.rungs_))
 
     def _grid(self) -> dict[str, list[Any]]:
         step = "classifier__classifier__" if self.spec.selection.recalibration == "platt" else "classifier__"
@@ -82,7 +81,7 @@ class Search(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         groups: Groups | None,
         sample: sampling.Positions,
     ) -> Rung:
-        metric, folds = self.spec.selection.metric, self.spec.selection.folds
+        metric = self.spec.selection.metric
         together = None if groups is None else groups[sample]
 
         def scorer(model: Pipeline, x: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
@@ -93,7 +92,7 @@ class Search(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._make_model(len(sample)),
             [{name: [value] for name, value in candidate.items()} for candidate in candidates],
             scoring=scorer,
-            cv=kind(folds, shuffle=True, random_state=self.seed),
+            cv=kind(self.folds_, shuffle=True, random_state=self.seed),
             refit=False,
             error_score="raise",
         )
