@@ -1,6 +1,8 @@
 """Work on a real Dask cluster: the same comes out as in this process, whatever dies, and faults are named."""
 
+import copy
 import itertools
+import operator
 import os
 import signal
 import subprocess
@@ -70,6 +72,18 @@ def test_work_on_a_disk_that_workers_do_not_have_stays_here(
     for place in ("table", (tmp_path / "absent").as_uri()):
         with engine.connect(tmp_path, place) as tasks:
             assert list(tasks.map(eval, pid)) == [os.getpid()]
+
+
+def test_states_are_merged_as_here_whatever_dies(cluster: DaskCluster) -> None:
+    """By what alters its first argument, as counts do: nothing is counted twice."""
+    items = [[number] for number in range(50)]
+    mortal = cluster.start_worker(fatal_task=20)
+    with engine.connect() as tasks:
+        assert tasks.merge(copy.copy, items, operator.iadd) == list(range(50))
+        assert tasks.merge(str, range(7), "({}{})".format) == "(((01)(23))((45)6))"
+        with pytest.raises(ValueError, match="no state"):
+            tasks.merge(str, [], operator.add)
+    assert mortal.wait(ANSWER) == -signal.SIGKILL
 
 
 def test_what_a_function_raises_is_raised_here(cluster: DaskCluster) -> None:

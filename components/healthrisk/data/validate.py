@@ -63,7 +63,7 @@ class ValidationReport(Document):
 def validate(spec: DatasetSpec, table: Path) -> ValidationReport:
     """Hold a table against its spec; it is read in batches."""
     with engine.connect(table) as tasks:
-        found = engine.merge(tasks.map(_inspect, ((spec, part) for part in tables.parts(table))), _Findings.merge)
+        found = tasks.merge(_inspect, ((spec, part) for part in tables.parts(table)), _Findings.merge)
     profile = found.profile
     rows_by_class = zip(spec.target.classes, profile.classes.tolist(), strict=True)
     return ValidationReport(

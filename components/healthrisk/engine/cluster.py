@@ -5,6 +5,7 @@ Nothing that work needs lies on workers alone: what died with one is made or sen
 """
 
 import asyncio
+import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dask
-from distributed import Client, Future, KilledWorker, Security, get_worker, rpc
+from distributed import Client, Future, KilledWorker, Security, get_worker, rpc, wait
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from distributed.versions import get_package_info
 
 from healthrisk.config import settings
+from healthrisk.engine.merge import merge
 from healthrisk.errors import EngineError
 
 Item = TypeVar("Item")
@@ -59,6 +61,31 @@ class Cluster:
                 yield from self.results(first)
         finally:
             self._client.cancel(list(tasks))
+
+    def merge(
+        self, function: Callable[[Item], Result], items: Iterable[Item], join: Callable[[Result, Result], Result]
+    ) -> Result:
+        """Return the function's results for all items as one, which is all that leaves the workers.
+
+        Raises:
+            EngineError: as of `map`.
+            ValueError: there is no item.
+        """
+        joined = merge(self._tasks(function, items), lambda one, other: self.submit(_join, join, one, other))
+        result: Result = self.results([joined])[0]
+        return result
+
+    def _tasks(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Future]:
+        """Yield a task of each item; the next one waits where too many are under way."""
+        under_way = deque[Future]()
+        room = 0
+        for item in items:
+            if len(under_way) >= room:
+                room = max(1, _AHEAD * self.threads())
+                with self._client.as_current():
+                    wait([under_way.popleft() for _ in range(len(under_way) // 2)])
+            under_way.append(self.submit(function, item))
+            yield under_way[-1]
 
     def hidden(self, paths: list[str]) -> str:
         """Return the first path that is not the same file or folder here and for every worker, empty if all are."""
@@ -173,6 +200,11 @@ def _checked(versions: Versions, function: Callable[..., object], *arguments: ob
     """Call a function on a worker; one that joined late may have other versions."""
     _refuse_others(f"the worker {get_worker().address}", _own_versions(), versions)
     return function(*arguments)
+
+
+def _join(join: Callable[[Result, Result], Result], one: Result, other: Result) -> Result:
+    # It may alter the first one, from which it would be made again where a worker died.
+    return join(copy.deepcopy(one), other)
 
 
 def _identities(paths: list[str]) -> list[tuple[int, int] | None]:

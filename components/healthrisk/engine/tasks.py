@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from healthrisk.config import settings
+from healthrisk.engine.merge import merge
 
 _log = logging.getLogger("healthrisk")
 Item = TypeVar("Item")
@@ -25,6 +26,15 @@ class Tasks(Protocol):
         another machine, and again where a worker died. What it raises is raised here.
         """
 
+    def merge(
+        self, function: Callable[[Item], Result], items: Iterable[Item], join: Callable[[Result, Result], Result]
+    ) -> Result:
+        """Return the function's results for all items as one, joined as `engine.merge` does, by whoever does the work.
+
+        Raises:
+            ValueError: there is no item.
+        """
+
 
 class InProcess:
     """This process."""
@@ -32,6 +42,12 @@ class InProcess:
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield the function's result for each item, each when it is asked for."""
         return map(function, items)
+
+    def merge(
+        self, function: Callable[[Item], Result], items: Iterable[Item], join: Callable[[Result, Result], Result]
+    ) -> Result:
+        """Return the function's results for all items as one."""
+        return merge(map(function, items), join)
 
 
 @contextmanager

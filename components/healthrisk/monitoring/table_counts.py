@@ -29,7 +29,7 @@ def counts(bundle: Bundle, source: str, address: str = "") -> Reference:
     fragments = find_fragments(source) if is_folder(source) else [Fragment(Path(source).name, source)]
     found = address if address.startswith("s3://") else str(bundle.path.absolute())
     with engine.connect(found, fragments[0].uri) as tasks:
-        counted = engine.merge(tasks.map(_count, ((found, bundle.digest, each) for each in fragments)), reference.add)
+        counted = tasks.merge(_count, ((found, bundle.digest, each) for each in fragments), reference.add)
     if not counted.rows:
         raise SourceError(f"{source} has no row that the spec allows, of {counted.refused_rows}")
     return counted
