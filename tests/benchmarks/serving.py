@@ -193,7 +193,7 @@ def show(results: dict[str, Any]) -> None:
         print(f"share of {name}: {share:.0%}")
     print(f"\nrows/s of {TABLE_ROWS:,}-row requests")
     for family, rates in results["tables"].items():
-        print(f"{family:<30}" + "".join(f"{form:>20}{rate:>10,.0f}" for form, rate in rates.items()))
+        print(f"{family:<24}" + "".join(f"  {form} {rate:,.0f}" for form, rate in rates.items()))
 
 
 def arguments() -> argparse.Namespace:
