@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -80,7 +81,7 @@ def site(sites: Path, postgres: str, endpoint: str, tmp_path: Path, monkeypatch:
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--workers=1", "--host=127.0.0.1", f"--port={port}"]
     command += [f"--backend-store-uri={postgres.rpartition('/')[0]}/promotion", "--serve-artifacts"]
-    command += [f"--artifacts-destination={(sites / 'served').as_uri()}"]
+    command += [f"--artifacts-destination={(sites / 'served').as_uri()}", f"--expose-prometheus={sites / 'metrics'}"]
     (sites / "credentials").write_text("AWS_ACCESS_KEY_ID=tests\nAWS_SECRET_ACCESS_KEY=testsecret\n")
     described = {"registry": url, "bundles": f"s3://{BUCKET}/{tmp_path.name}", "endpoint": endpoint}
     described |= {"credentials": "credentials", "public_key": "ours.pem"}
@@ -197,6 +198,12 @@ def test_a_site_of_real_servers_gets_the_same(sites: Path, trained: Callable[...
         (sites / "back").mkdir()
         versions.client().download_artifacts(there.run_id, "", str(sites / "back"))
         assert digest_of(sites / "back") == done["evidence"]
+        # What Prometheus reads of the server, as the alert RegistryFails names it.
+        assert re.search(
+            r'^mlflow_http_request_total{.*status="200"',
+            httpx.get(f"{settings().tracking_uri}/metrics").text,
+            re.MULTILINE,
+        )
     # And on, from there.
     assert promote(sites, "1", "--from", site, "--to", str(sites / "staging"))["digest"] == made.digest
 
