@@ -53,11 +53,11 @@ def test_results_come_in_the_items_order_and_items_are_read_when_their_turn_come
     assert worker != os.getpid()
 
 
-def test_a_worker_that_dies_costs_its_tasks_time_only(cluster: DaskCluster) -> None:
-    mortal = cluster.start_worker(fatal_task=3)
+def test_workers_that_die_cost_their_tasks_time_only(cluster: DaskCluster) -> None:
+    mortal = [cluster.start_worker(fatal_task=3) for _ in range(2)]
     with engine.connect() as tasks:
         assert list(tasks.map(abs, range(0, -40, -1))) == list(range(40))
-    assert mortal.wait(ANSWER) == -signal.SIGKILL
+    assert [worker.wait(ANSWER) for worker in mortal] == [-signal.SIGKILL] * 2
 
 
 def test_work_on_a_disk_that_workers_do_not_have_stays_here(
@@ -83,6 +83,9 @@ def test_states_are_merged_as_here_whatever_dies(cluster: DaskCluster) -> None:
         assert tasks.merge(str, range(7), "({}{})".format) == "(((01)(23))((45)6))"
         with pytest.raises(ValueError, match="no state"):
             tasks.merge(str, [], operator.add)
+        # What is wrong with one is said soon.
+        with pytest.raises(ConfigError, match="level of evidence 'none'"):
+            tasks.merge(config.level, itertools.chain(["full", "none"], itertools.repeat("full")), operator.add)
     assert mortal.wait(ANSWER) == -signal.SIGKILL
 
 

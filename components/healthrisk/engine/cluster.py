@@ -53,7 +53,7 @@ class Cluster:
         try:
             while True:
                 room = max(1, _AHEAD * self.threads())
-                tasks.extend(self.submit(function, item) for item in islice(left, room - len(tasks)))
+                tasks.extend(self.submit(function, item) for item in islice(left, max(0, room - len(tasks))))
                 # Half of what can be under way: each question to the scheduler is asked for many tasks.
                 first = [tasks.popleft() for _ in range(min(len(tasks), (room + 1) // 2))]
                 if not first:
@@ -82,8 +82,11 @@ class Cluster:
         for item in items:
             if len(under_way) >= room:
                 room = max(1, _AHEAD * self.threads())
+                first = [under_way.popleft() for _ in range(len(under_way) // 2)]
                 with self._client.as_current():
-                    wait([under_way.popleft() for _ in range(len(under_way) // 2)])
+                    wait(first)
+                # What is wrong with one need not wait for all others.
+                self.results([task for task in first if task.status == "error"])
             under_way.append(self.submit(function, item))
             yield under_way[-1]
 
