@@ -25,10 +25,17 @@ def draw(results: dict[str, Any], path: Path) -> None:
         seconds.plot(
             [run["rows"] for run in runs], [run["whole"]["cpu"] for run in runs], "k-", lw=2, label="all steps"
         )
+        # From one decade to another, so that the axis has numbers.
+        memory.set_ylim(100, max(1_100, 1.2 * max(run["whole"]["peak_mb"] for run in runs)))
         for axes, title in ((seconds, "CPU seconds"), (memory, "largest memory, MB")):
             axes.set(xscale="log", yscale="log", xlabel="rows of 40 columns", title=f"{title}, {classes} classes")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter("{x:,.0f}")
+            axes.yaxis.set_minor_formatter("")
             axes.grid(color="#e6eaed")
             axes.spines[:].set_visible(False)
-        seconds.legend(fontsize=7, frameon=False)
+    # Beside the panels: within them it would cover lines.
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
