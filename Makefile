@@ -21,7 +21,7 @@ export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 # Where this is set, each process compiles the library anew, which takes longer than all else that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback promote test-images verify lock fuzz load story backup restore drill benchmark-pipeline benchmark-serving benchmark-batch benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture data-table
+.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback promote test-images verify lock fuzz load story backup restore drill benchmark-pipeline benchmark-serving benchmark-batch benchmark-fragments benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture data-table
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -158,6 +158,9 @@ benchmark-hop: $(READY) ## time calls of the predictor beside those by httpcore 
 
 benchmark-scale: $(READY) ## time each step of a run over ROWS="1000 10000 100000 1000000" rows, beside bare scikit-learn
 	@python -m tests.benchmarks.scale $(if $(ROWS),--rows $(ROWS)) $(if $(JSON),--json $(JSON)) $(if $(PLOT),--plot $(PLOT))
+
+benchmark-fragments: $(READY) ## time batch prediction of fragments beside one file, and follow the memory of a run over 20,000,000 rows
+	@python -m tests.benchmarks.fragments
 
 benchmark-batch: $(READY) ## time batch prediction of 10,000,000 rows on one core
 	@python tests/benchmarks/serving_batch.py

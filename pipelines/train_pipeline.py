@@ -85,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         "--dataset", default="heart-disease", help="a shipped spec's name, or the path of a spec's YAML file"
     )
     parser.add_argument(
-        "--data", default="", help="a file or address of the spec's schema, or the name of one of the spec's sources"
+        "--data",
+        default="",
+        help="a file, folder or address of the spec's schema, or one of the spec's sources by name",
     )
     parser.add_argument("--seed", type=_seed, default=0, help="the seed of the split, the folds and the models")
     parser.add_argument(

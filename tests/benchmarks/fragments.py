@@ -1,7 +1,7 @@
-"""Measure tables in fragments: `python -m tests.benchmarks.fragments FOLDER [--fragments 20] [--rows 250000]`.
+"""Measure tables in fragments: `python -m tests.benchmarks.fragments [--fragments 80] [--rows 250000]`.
 
-Prints the rows a second of `predict` on one file and on the same rows in fragments, by turns in processes of their own,
-and the seconds and the peak memory of ingest, validation and split on a quarter of the fragments and on all of them.
+On a quarter of the fragments: the rows a second of `predict` on one file and on the same rows in fragments, by turns in
+processes of their own. On a quarter and on all: the seconds and the peak memory of ingest, validation and split.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +42,22 @@ print(json.dumps({{"seconds": round(time.perf_counter() - began, 1), "peak_mib":
 """
 
 
-def write_fragments(folder: Path, fragments: int, rows: int) -> None:
-    """Write fragments of rows within the heart data's spec, and the same rows as one file beside the folder."""
-    folder.mkdir(parents=True)
-    with pq.ParquetWriter(folder.with_suffix(".parquet"), _table(1, 0).schema) as whole:
+def write_fragments(folder: Path, fragments: int, rows: int) -> tuple[Path, Path]:
+    """Write fragments of rows within the heart data's spec; return the folder of a quarter of them, and that of all.
+
+    The rows of the quarter lie beside them in one file.
+    """
+    quarter, whole = folder / "quarter", folder / "whole"
+    for each in (quarter, whole):
+        each.mkdir()
+    with pq.ParquetWriter(folder / "quarter.parquet", _table(1, 0).schema) as file:
         for place in range(fragments):
-            pq.write_table(table := _table(rows, place), folder / f"{place:05}.parquet")
-            whole.write_table(table)
+            path = whole / f"{place:05}.parquet"
+            pq.write_table(table := _table(rows, place), path)
+            if place < fragments // 4:
+                file.write_table(table)
+                (quarter / path.name).hardlink_to(path)
+    return quarter, whole
 
 
 def _table(rows: int, seed: int) -> pa.Table:
@@ -69,7 +79,7 @@ def predict(folder: Path, family: str) -> dict[str, int]:
     bundle = sample_bundle.build("heart-disease", family, folder / family)
     speeds: dict[str, list[float]] = {"file": [], "fragments": []}
     for turn in range(TURNS):
-        jobs = {"file": ("in.parquet", "out.parquet"), "fragments": ("in", f"{family}-{turn}")}
+        jobs = {"file": ("quarter.parquet", "out.parquet"), "fragments": ("quarter", f"{family}-{turn}")}
         for kind, (source, out) in jobs.items():
             arguments = ("-m", "healthrisk", "predict", folder / source, "--out", folder / out, "--bundle", bundle)
             speeds[kind].append(run(*arguments, "--quiet")["rows_per_second"])
@@ -84,17 +94,13 @@ def steps(folder: Path, source: Path) -> dict[str, dict[str, float]]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--fragments", type=int, default=20)
+    parser.add_argument("--fragments", type=int, default=80)
     parser.add_argument("--rows", type=int, default=250_000, help="of each fragment")
     given = parser.parse_args()
-    write_fragments(given.folder / "in", given.fragments, given.rows)
-    quarter = given.folder / "quarter"
-    quarter.mkdir()
-    for path in sorted((given.folder / "in").iterdir())[: given.fragments // 4]:
-        (quarter / path.name).hardlink_to(path)
-    for family in ("logistic_regression", "random_forest"):
-        print(json.dumps({family: predict(given.folder, family)}), flush=True)
-    for source in (quarter, given.folder / "in"):
-        rows = given.rows * len(list(source.iterdir()))
-        print(json.dumps({"rows": rows, **steps(given.folder / f"of-{source.name}", source)}), flush=True)
+    with tempfile.TemporaryDirectory(prefix="healthrisk-fragments-") as scratch:
+        folders = write_fragments(Path(scratch), given.fragments, given.rows)
+        for family in ("logistic_regression", "random_forest"):
+            print(json.dumps({family: predict(Path(scratch), family)}), flush=True)
+        for source in folders:
+            rows = given.rows * len(list(source.iterdir()))
+            print(json.dumps({"rows": rows, **steps(Path(scratch) / f"of-{source.name}", source)}), flush=True)

@@ -84,6 +84,9 @@ def columns_of(path: Path, written: CsvFormat = UTF8_COMMAS) -> list[str]:
     Raises:
         SourceError: as `read`.
     """
+    if format_of(path) == "parquet":
+        with suppress(OSError, pa.ArrowInvalid):
+            return list(pq.read_schema(path).names)
     batch, _ = next(read(path, 1, written))
     return list(batch.schema.names)
 

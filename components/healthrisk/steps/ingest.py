@@ -17,7 +17,7 @@ def ingest(
 
     Args:
         spec: The dataset spec as JSON.
-        data: A path or address of a file of the spec's schema; empty for the spec's own sources.
+        data: A path or address of a file or of fragments of the spec's schema; empty for the spec's own sources.
         dataset_spec: The spec as JSON, for the other steps: as a parameter of each of them it would make a run's record
             longer than Kubeflow Pipelines can read.
         table: The table as Parquet.
