@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import joblib
-
 from healthrisk.config import settings
 
 
@@ -17,6 +15,9 @@ def parallel_config(backend: str, **arguments: Any) -> Iterator[None]:
         ConfigError: HEALTHRISK_DASK is no address.
         EngineError: the cluster is not there, or has other versions than this process.
     """
+    # What hands out fragments alone does not need it.
+    import joblib
+
     if not (address := settings().dask):
         with joblib.parallel_config(backend, **arguments):
             yield
