@@ -134,8 +134,8 @@ restore: $(READY) ## make HEALTHRISK_HOME, which is empty, of FROM=BACKUP, or of
 	@test -n "$(FROM)" || { echo "error: make restore FROM=BACKUP"; exit 1; }
 	@python -m healthrisk restore "$(FROM)"
 
-drill: $(READY) ## lose a PostgreSQL, an S3 server and a home, and have them answer again; refuse backups that are altered or cut
-	@pytest --verbose --durations=0 tests/operations/test_cluster_backup.py tests/operations/test_backup.py
+drill: $(READY) ## lose a PostgreSQL, a MariaDB, an S3 server and a home, and have them answer again; refuse backups that are altered or cut
+	@pytest --verbose --durations=0 tests/operations/test_cluster_backup.py tests/operations/test_pipelines_backup.py tests/operations/test_backup.py
 
 pictures: $(READY) ## take the README's pictures of the newest report; then look at them
 	@python tests/take_pictures.py .github/pictures

@@ -8,7 +8,10 @@ import pytest
 # Threads of BLAS and OpenMP wait for one another by spinning, and tests that run side by side leave them no core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[1]
-FIXTURES = ("once", "runs", "bundles", "outcomes", "pairs", "postgres", "prometheus", "registry", "s3", "unseen")
+FIXTURES = (
+    *("once", "runs", "bundles", "outcomes", "mariadb", "pairs", "postgres", "prometheus", "registry", "s3"),
+    "unseen",
+)
 # Whatever starts the pipeline, servers, MLflow or a Prometheus.
 SLOW = {
     "pipeline",
@@ -24,6 +27,7 @@ SLOW = {
     "s3",
     "image",
     "kubernetes_schemas",
+    "mariadb",
     "postgres",
 }
 # What takes longest comes first, so that no worker ends long after the others; two of these never wait for one `home`.

@@ -63,7 +63,7 @@ def test_a_mirror_of_the_sources_reaches_what_they_refer_to(sources: str, stage:
     staged = stage("pipelines", SOURCES=sources)
     documents = named(build(kustomize, staged / "manifests" / "upstream" / "pipelines"))
     workloads = {"ml-pipeline", "cache-server", "workflow-controller", "seaweedfs"}
-    assert {name for _, name in documents} == workloads | {"kfp-launcher", "workflow-controller-configmap"}
+    assert {name for _, name in documents} == workloads | {"kfp-launcher", "workflow-controller-configmap", "mysql"}
 
 
 def test_a_step_bears_the_absence_of_the_pipelines_store(sources: str, stage: Stage, kustomize: list[str]) -> None:
@@ -135,8 +135,9 @@ def test_every_image_is_listed_by_its_name_under_the_registry(sources: str, kust
     assert done.returncode == 0, done.stderr
     listed = done.stdout.splitlines()
     assert all(image.startswith(f"{registry}/") for image in listed)
-    ours = {"healthrisk/pipeline", "healthrisk/serving", "kindest/node", "library/postgres", "prom/prometheus"}
-    ours |= {"prom/pushgateway", "prom/alertmanager", "grafana/grafana", "versity/versitygw", "envoyproxy/envoy"}
+    ours = {"healthrisk/pipeline", "healthrisk/serving", "kindest/node", "library/mysql", "library/postgres"}
+    ours |= {"prom/prometheus", "prom/pushgateway", "prom/alertmanager", "grafana/grafana", "versity/versitygw"}
+    ours |= {"envoyproxy/envoy"}
     upstream = {image.partition("/")[2] if "." in image.partition("/")[0] else image for image in IMAGES}
     names = {image.removeprefix(f"{registry}/") for image in listed}
     assert upstream < names

@@ -1,6 +1,6 @@
 """A cluster's state backed up and restored: dumps of its databases and the buckets of its object store.
 
-PostgreSQL's own programs write and read the dumps.
+The databases' own programs write and read the dumps.
 """
 
 import shutil
@@ -42,7 +42,7 @@ def save(to: Path, dumps: Path, buckets: Sequence[str], keep: int = 0) -> Path:
 
 
 def restore(saved: Path, dumps: Path) -> int:
-    """Put a backup's objects into their buckets, and its dumps into a folder for pg_restore; return how many objects.
+    """Put a backup's objects into their buckets, and its dumps into a folder; return how many objects.
 
     Objects that are there already are written over; others stay. All of it can be repeated.
 

@@ -80,7 +80,7 @@ def _backup(args: argparse.Namespace) -> str:
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("backup", type=Path, help="the backup's folder; of a folder of backups the newest")
-    parser.add_argument("--dumps", type=Path, help="of a cluster: where its databases' dumps go, for pg_restore")
+    parser.add_argument("--dumps", type=Path, help="of a cluster: where its databases' dumps go")
     parser.set_defaults(run=_restore)
 
 
