@@ -4,6 +4,7 @@ REST and gRPC both come through here, so that they share limits, metrics and log
 """
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,8 @@ Answer = TypeVar("Answer")
 # What no client of the protocol sends, and a scanner sends by the thousand: one line a second is enough.
 _FLOODS = frozenset({"undecodable", "not_found"})
 _QUIET_SECONDS = 1.0
+# The objective of latency: what takes longer is worth a line that leads to its trace.
+_SLOW_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -184,10 +187,11 @@ class DataPlane:
                 self._log_refusal(extra)
             else:
                 REQUESTS.warning("request refused", extra=extra)
-        elif REQUESTS.isEnabledFor(10):
-            REQUESTS.debug(
-                "request answered", extra=self._fields(context) | {"code": code, "ms": round(seconds * 1000, 3)}
+        elif seconds >= _SLOW_SECONDS or REQUESTS.isEnabledFor(logging.DEBUG):
+            level, message = (
+                (logging.INFO, "request was slow") if seconds >= _SLOW_SECONDS else (logging.DEBUG, "request answered")
             )
+            REQUESTS.log(level, message, extra=self._fields(context) | {"code": code, "ms": round(seconds * 1000, 3)})
 
     def _fields(self, context: Context) -> LogFields:
         context.request_id = context.request_id or str(uuid.uuid4())

@@ -71,25 +71,27 @@ class DetachedHandler(logging.Handler):
             self._lines.task_done()
 
 
-class JsonFormatter(logging.Formatter):
-    """Formats a record as one JSON object.
+def line_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what is said of a record. Of an exception that is its type and place: its message may quote a value."""
+    line: dict[str, Any] = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": record.getMessage(),
+    }
+    line |= {name: value for name in _FIELDS if (value := getattr(record, name, None)) is not None}
+    if record.exc_info and record.exc_info[0]:
+        line["exception"] = record.exc_info[0].__name__
+        line["stack"] = [f"{at.filename}:{at.lineno}" for at in traceback.extract_tb(record.exc_info[2])]
+    return line
 
-    Of an exception only its type and place are written: its message may quote a value.
-    """
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as JSON."""
-        line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= {name: value for name in _FIELDS if (value := getattr(record, name, None)) is not None}
-        if record.exc_info and record.exc_info[0]:
-            line["exception"] = record.exc_info[0].__name__
-            line["stack"] = [f"{at.filename}:{at.lineno}" for at in traceback.extract_tb(record.exc_info[2])]
-        return json.dumps(line)
+        return json.dumps(line_of(record))
 
 
 def configure(level: str) -> None:

@@ -20,7 +20,7 @@ from kserve.protocol.rest.server import RESTServer
 import kserve
 from healthrisk.bundle import Bundle
 from healthrisk.errors import HealthriskError
-from healthrisk.serving import grpc_front, http_server, logs, memory, openapi, tracing, use_recorder
+from healthrisk.serving import grpc_front, http_server, log_export, logs, memory, openapi, tracing, use_recorder
 from healthrisk.serving.admission import AdmissionController, Limits
 from healthrisk.serving.app import ServingApp
 from healthrisk.serving.body import Asgi
@@ -100,7 +100,9 @@ class BundleServer(kserve.ModelServer):
         with contextlib.closing(self.reader):
             said = {"model": self.model_name, "version": self.bundle.version, "signature": self.bundle.signature}
             _log.info("serving", extra=said)
-            tracer = tracing.tracer(f"{self.model_name}-{type(model).__name__.lower()}")
+            service = f"{self.model_name}-{type(model).__name__.lower()}"
+            log_export.export(service)
+            tracer = tracing.tracer(service)
             data_plane = DataPlane(model, self.admission, self.metrics, tracer, self.reader, self.recorder)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._serve(data_plane))
