@@ -27,7 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         tried = Server("predictor.py", args.challenger, Path(folder) / "challenger.log").start().wait()
         stack.callback(tried.end)
-        mirrored = (f"--challenger_bundle={args.challenger}", f"--challenger_host=127.0.0.1:{tried.ports[0]}")
+        mirrored = (f"--compared_bundle={args.challenger}", f"--compared_host=127.0.0.1:{tried.ports[0]}")
         pairs = {
             "without": stack.enter_context(pair(args.bundle, Path(folder), "")),
             "with": stack.enter_context(pair(args.bundle, Path(folder), "", *mirrored)),

@@ -14,7 +14,7 @@ from tests.support import http
 from tests.support.dashboard import DASHBOARD, quick, recording_rules
 from tests.support.outcomes import KEY, OutcomeService, link_bundle, outcomes_of
 from tests.support.prometheus import prometheus, wait_for
-from tests.support.servers import Pair
+from tests.support.servers import Pair, Server
 
 QUERIES = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
@@ -26,7 +26,9 @@ def dashboard_prometheus(
     """A Prometheus with our rules, beside servers that are asked all the time; yields its address."""
     folder = tmp_path_factory.mktemp("outcomes")
     own = {"HEALTHRISK_HOME": str(folder), "HEALTHRISK_RECEIPT_KEY": KEY}
-    pair = start_pair(make_bundle("heart-disease", "logistic_regression"), environment=own)
+    tried = Server("predictor.py", make_bundle("heart-disease", "random_forest"), folder / "tried").fork()
+    compared = (f"--compared_bundle={tried.bundle}", f"--compared_host=127.0.0.1:{tried.ports[0]}")
+    pair = start_pair(make_bundle("heart-disease", "logistic_regression"), *compared, environment=own)
     link_bundle(folder, pair.bundle)
     service = OutcomeService("outcome-service", folder, folder / "log", environment=own)
     targets = [
@@ -49,6 +51,7 @@ def dashboard_prometheus(
             yield url
     finally:
         pair.end()
+        tried.end()
 
 
 @contextmanager

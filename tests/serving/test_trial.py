@@ -29,7 +29,7 @@ def challenger(make_bundle: Callable[..., Path], tmp_path: Path) -> Iterator[Ser
 @pytest.fixture
 def on_trial(make_bundle: Callable[..., Path], start_pair: Callable[..., Pair], challenger: Server) -> Iterator[Pair]:
     """A served linear model beside which a forest is tried."""
-    mirrored = (f"--challenger_bundle={challenger.bundle}", f"--challenger_host=127.0.0.1:{challenger.ports[0]}")
+    mirrored = (f"--compared_bundle={challenger.bundle}", f"--compared_host=127.0.0.1:{challenger.ports[0]}")
     pair = start_pair(make_bundle("heart-disease", "logistic_regression"), PATIENT_HOP, *mirrored)
     yield pair
     pair.end()
@@ -87,9 +87,9 @@ def test_answers_are_the_same_to_the_last_byte(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--challenger_bundle=/nowhere"], "--challenger_host is missing"),
-        (["--challenger_host=127.0.0.1:1"], "--challenger_bundle is missing"),
-        (["--challenger_bundle=OBESITY", "--challenger_host=127.0.0.1:1"], "another columns"),
+        (["--compared_bundle=/nowhere"], "--compared_host is missing"),
+        (["--compared_host=127.0.0.1:1"], "--compared_bundle is missing"),
+        (["--compared_bundle=OBESITY", "--compared_host=127.0.0.1:1"], "another columns"),
     ],
 )
 def test_what_cannot_be_tried_stops_the_server(

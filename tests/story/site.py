@@ -58,7 +58,9 @@ class OneMachine(ProxiedCluster):
         if name not in self.running or self.running[name].bundle.digest != version.digest:
             log = self.folder / f"{name}-{version.number}"
             bundle = fetch(version)
-            self.coming[name] = start(bundle, name, log, self.slots.pop(0), HEALTHRISK_RECEIPT_KEY=KEY)
+            # A challenger's answers are compared with the champion's.
+            champion = self.running.get(NAME) if name != NAME else None
+            self.coming[name] = start(bundle, name, log, self.slots.pop(0), champion, HEALTHRISK_RECEIPT_KEY=KEY)
 
     def wait(self, name: str, version: Deployed, seconds: float) -> None:
         TwinCluster.wait(self, name, version, seconds)
@@ -154,7 +156,7 @@ class Site:
         log, found = self.cluster.folder, list[TrialStatus]()
         predictor = Server("predictor.py", challenger.path, log / "tried-predictor", PATIENT).fork()
         options = (f"--predictor_host=127.0.0.1:{champion.predictor.ports[0]}", *PATIENT)
-        options += (f"--challenger_bundle={challenger.path}", f"--challenger_host=127.0.0.1:{predictor.ports[0]}")
+        options += (f"--compared_bundle={challenger.path}", f"--compared_host=127.0.0.1:{predictor.ports[0]}")
         environment = {"HEALTHRISK_RECEIPT_KEY": KEY}
         slot = self.cluster.slots.pop(0)
         transformer = Server("transformer.py", champion.bundle.path, log / "trying", options, environment, slot).fork()

@@ -16,14 +16,14 @@ NAME = "heart-disease"
 @contextmanager
 def served(bundles: Sequence[Bundle], folder: Path) -> Iterator[dict[str, Pair]]:
     """Serve the first and the second under the model's name, and the second as its challenger, `beside`."""
-    pairs = {}
+    pairs = dict[str, Pair]()
     try:
         for key, bundle, name in (
             ("first", bundles[0], NAME),
             ("second", bundles[1], NAME),
             ("beside", bundles[1], challenger_name(NAME)),
         ):
-            pairs[key] = start(bundle, name, folder / key)
+            pairs[key] = start(bundle, name, folder / key, compared=pairs["first"] if key == "beside" else None)
             pairs[key].wait()
         yield pairs
     finally:
@@ -31,14 +31,25 @@ def served(bundles: Sequence[Bundle], folder: Path) -> Iterator[dict[str, Pair]]
             pair.end()
 
 
-def start(bundle: Bundle, name: str, log: Path, ports: list[int] | None = None, **environment: str) -> Pair:
+def start(
+    bundle: Bundle,
+    name: str,
+    log: Path,
+    ports: list[int] | None = None,
+    compared: Pair | None = None,
+    **environment: str,
+) -> Pair:
     """Start a version's predictor and transformer under the name of an inference service.
 
-    Callers know both by the model's name; `ports` are the transformer's, and the logs' names begin with `log`.
+    Callers know both by the model's name; `ports` are the transformer's, and the logs' names begin with `log`. Its
+    answers are compared with those of the predictor of `compared`, where there is one.
     """
     options = (f"--model_name={name}", *PATIENT)
     predictor = Server("predictor.py", bundle.path, log.with_name(f"{log.name}-predictor"), options).fork()
     options += (f"--public_name={NAME}", f"--predictor_host=127.0.0.1:{predictor.ports[0]}")
+    if compared:
+        options += (f"--compared_bundle={compared.bundle.path}", f"--compared_digest={compared.bundle.digest}")
+        options += (f"--compared_host=127.0.0.1:{compared.predictor.ports[0]}",)
     place = log.with_name(f"{log.name}-transformer")
     transformer = Server("transformer.py", bundle.path, place, options, environment, ports or free_ports(3)).fork()
     return Pair(transformer, predictor, bundle)

@@ -17,7 +17,7 @@ from healthrisk.bundle import manifest as manifests
 from healthrisk.bundle import signature as signatures
 from healthrisk.bundle.classifier import FORMS, Classifier, ServingForm
 from healthrisk.bundle.golden import Golden
-from healthrisk.bundle.manifest import FILES, FORMAT, MANIFEST, Manifest, Provenance
+from healthrisk.bundle.manifest import FILES, FORMAT, MANIFEST, Manifest, Provenance, version_of
 from healthrisk.bundle.preprocessor import Preprocessor
 from healthrisk.bundle.reference import Reference
 from healthrisk.bundle.trees import TREES
@@ -43,7 +43,7 @@ class Bundle:
     @property
     def version(self) -> str:
         """The short name of this version, as servers report it."""
-        return self.digest[:12]
+        return version_of(self.digest)
 
     @cached_property
     def golden(self) -> Golden:

@@ -77,6 +77,11 @@ class Manifest(Provenance):
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True)
 
 
+def version_of(digest: str) -> str:
+    """Return the short name of the version that has a digest, as servers report it."""
+    return digest[:12]
+
+
 def parse(content: bytes, where: str) -> Manifest:
     """Read the manifest of the bundle at `where`.
 

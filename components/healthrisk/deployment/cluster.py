@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from healthrisk.bundle.manifest import version_of
 from healthrisk.errors import HealthriskError
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class Deployed:
     number: str
     bundle: str
     digest: str
+
+    @property
+    def version(self) -> str:
+        """The short name of this version, as servers report it."""
+        return version_of(self.digest)
 
 
 class Cluster(Protocol):

@@ -34,6 +34,7 @@ _MANAGER = "healthrisk-deploy"
 _TRIES = 5
 _BUNDLE, _DIGEST, _NUMBER, _PREVIOUS = (f"healthrisk/{name}" for name in ("bundle", "digest", "version", "previous"))
 _MODEL, _ROLLOUT = "healthrisk/model", "healthrisk/rollout"
+_COMPARED_BUNDLE, _COMPARED_DIGEST = "healthrisk/compared-bundle", "healthrisk/compared-digest"
 _COMPONENTS = ("predictor", "transformer", "explainer")
 
 
@@ -63,11 +64,15 @@ class KubernetesCluster:
         (service,) = (document for document in self._template(name) if document["kind"] == _SERVICE)
         service["spec"]["predictor"]["model"]["storageUri"] = version.bundle
         before = {} if previous is None else {_PREVIOUS: json.dumps(vars(previous))}
+        # A challenger compares its answers with the champion's.
+        compared = self.deployed(model_name(name)) if name != model_name(name) else None
         service["metadata"]["annotations"] |= {
             _BUNDLE: version.bundle,
             _DIGEST: version.digest,
             _NUMBER: version.number,
             _MODEL: model_name(name),
+            _COMPARED_BUNDLE: compared.bundle if compared else "",
+            _COMPARED_DIGEST: compared.digest if compared else "",
             **before,
         }
         self._apply(service)

@@ -93,7 +93,7 @@ def _commands(
     """Yield the base URL and the command of each server, the predictor's last."""
     hops = [f"--predictor_host={where.host}:{where.port + 2}"]
     if challenger:
-        hops += [f"--challenger_bundle={challenger.path}", f"--challenger_host={where.host}:{where.port + _CHALLENGER}"]
+        hops += [f"--compared_bundle={challenger.path}", f"--compared_host={where.host}:{where.port + _CHALLENGER}"]
     yield where.url(), [*_script(scripts / "transformer.py", bundle), *_ports(where, 0), *hops, *arguments]
     if explain:
         own = [*_listen(where, _EXPLAINER, _EXPLAINER_METRICS), "--enable_grpc=false"]

@@ -73,7 +73,12 @@ def _status(args: argparse.Namespace) -> Document:
     from healthrisk.deployment import rollout
     from healthrisk.deployment.rollout_gates import PrometheusGates
 
-    return rollout.look(*_site(args), PrometheusGates(args.prometheus) if args.prometheus else None)
+    cluster, model = _site(args)
+    if not args.prometheus:
+        return rollout.look(cluster, model, None)
+    gates = PrometheusGates(args.prometheus)
+    status = rollout.look(cluster, model, gates)
+    return status.model_copy(update={"agreement": gates.agreement(model, status.rollout)})
 
 
 def _step(args: argparse.Namespace) -> Document:

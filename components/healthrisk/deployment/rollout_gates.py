@@ -10,9 +10,10 @@ from healthrisk.config import settings
 from healthrisk.deployment.cluster import challenger_name
 from healthrisk.deployment.rollout_plan import Plan, Rollout
 from healthrisk.documents import Document
-from healthrisk.monitoring import service_health, traffic
+from healthrisk.monitoring import service_health, traffic, trial_status
 from healthrisk.monitoring.drift import DriftReport
 from healthrisk.monitoring.service_health import ServiceHealth
+from healthrisk.monitoring.trial_status import TrialStatus
 
 # How often a challenger that keeps to a limit is sent back for it, at each look.
 FALSE_ALARMS = 0.001
@@ -49,6 +50,14 @@ class PrometheusGates:
         except traffic.NoTrafficError:
             return judge(own, every, rollout.plan)
         return *judge(own, every, rollout.plan), judge_drift(report)
+
+    def agreement(self, model: str, rollout: Rollout) -> TrialStatus | None:
+        """Return how the challenger's answers lie beside the champion's, or None where nobody compares them.
+
+        Raises:
+            SourceError: Prometheus does not answer.
+        """
+        return trial_status.on_cluster(self.prometheus, model, rollout.champion.version, rollout.challenger.version)
 
 
 def judge(challenger: ServiceHealth, champion: ServiceHealth, plan: Plan) -> tuple[Gate, ...]:

@@ -5,17 +5,22 @@ import datetime
 from healthrisk.deployment.rollout_gates import Gate
 from healthrisk.deployment.rollout_plan import WHOLE, Rollout
 from healthrisk.documents import Document
+from healthrisk.monitoring.trial_status import TrialStatus
 
 # What is next where the challenger has all requests, and has had them long and well enough.
 PROMOTE = "promote"
 
 
 class RolloutStatus(Document):
-    """Where a rollout stands, what was seen at the weight in force, and what was done or comes next, in words."""
+    """Where a rollout stands, what was seen at the weight in force, and what was done or comes next, in words.
+
+    `agreement` is how the challenger's answers lie beside those that the champion gives to the same rows.
+    """
 
     model: str
     rollout: Rollout
     gates: tuple[Gate, ...] = ()
+    agreement: TrialStatus | None = None
     next: str
 
 

@@ -8,6 +8,7 @@ from typing import TypedDict
 import numpy as np
 
 from healthrisk.bundle import Bundle
+from healthrisk.bundle.manifest import version_of
 from healthrisk.documents import Document
 from healthrisk.monitoring import alarm
 from healthrisk.monitoring.alarm import AlarmState
@@ -61,7 +62,7 @@ class VersionPerformance(Document):
     @property
     def version(self) -> str:
         """The short name of this version, as servers report it."""
-        return self.digest[:12]
+        return version_of(self.digest)
 
 
 class LivePerformance(Document):

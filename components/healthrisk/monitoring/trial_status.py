@@ -1,4 +1,4 @@
-"""How a silent trial goes, out of the metrics of the servers that mirror their rows."""
+"""How a silent trial goes, out of the metrics of the servers that mirror their rows, or of who has read these."""
 
 import math
 from collections import defaultdict
@@ -10,6 +10,7 @@ from prometheus_client.samples import Sample
 
 from healthrisk.documents import Document
 from healthrisk.errors import SourceError
+from healthrisk.monitoring import traffic
 
 TIMEOUT = 10.0
 
@@ -53,6 +54,20 @@ def read(pages: Sequence[str]) -> TrialStatuses:
     if not trials:
         raise SourceError(f"{', '.join(pages)}: no silent trial is under way")
     return TrialStatuses(trials=tuple(_status(*key, samples) for key, samples in sorted(trials.items())))
+
+
+def on_cluster(prometheus: str, model: str, champion: str, challenger: str) -> TrialStatus | None:
+    """Return how a challenger's answers lie beside the champion's, as Prometheus has read it of its servers.
+
+    Both are versions as servers report them. None: these servers compare nothing, or have not been read yet.
+
+    Raises:
+        SourceError: Prometheus does not answer.
+    """
+    own = f'model="{model}",champion="{champion}",challenger="{challenger}"'
+    found = traffic.query(prometheus, f'{{__name__=~"trial_.+",{own}}}')
+    samples = [Sample(one.metric["__name__"], one.metric, one.value[1]) for one in found]
+    return _status(model, champion, challenger, samples) if samples else None
 
 
 def _samples(page: str) -> list[Sample]:

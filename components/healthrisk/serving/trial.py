@@ -2,7 +2,8 @@
 
 The rows are mirrored here, behind the answer: they wait in memory until some have come together, go to the other
 version's own predictor in one call, and are compared with what was answered. Where the other version is slow or away
-rows are dropped, and counted; nobody waits for it.
+rows are dropped, and counted; nobody waits for it. On one machine it is the champion that compares. On a cluster the
+gateway mirrors requests to the challenger, which compares its answers with the champion's; that one is not touched.
 """
 
 import asyncio
@@ -31,20 +32,27 @@ _MOST_ROWS = 8192
 
 
 class Trial(Collector):
-    """Mirrors one server's rows to a challenger's predictor."""
+    """Mirrors one server's rows to another version's predictor."""
 
     def __init__(
-        self, champion: Bundle, challenger: Bundle, client: PredictorClient, registry: CollectorRegistry = REGISTRY
+        self,
+        own: Bundle,
+        other: Bundle,
+        client: PredictorClient,
+        *,
+        other_is_champion: bool = False,
+        registry: CollectorRegistry = REGISTRY,
     ) -> None:
         """Raise ConfigError where the two read other columns or know other classes."""
         for part in ("columns", "target"):
-            if getattr(champion.spec, part) != getattr(challenger.spec, part):
+            if getattr(own.spec, part) != getattr(other.spec, part):
                 raise ConfigError(
-                    f"version {challenger.version} has another {part} than version {champion.version}: "
+                    f"version {other.version} has another {part} than version {own.version}: "
                     "their answers cannot be compared row by row"
                 )
-        self._labels = [champion.spec.name, champion.version, challenger.version]
-        self._spec, self._preprocessor, self._client = champion.spec, challenger.preprocessor, client
+        champion, challenger = (other, own) if other_is_champion else (own, other)
+        self._labels = [own.spec.name, champion.version, challenger.version]
+        self._spec, self._preprocessor, self._client = own.spec, other.preprocessor, client
         self._waiting: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
         self._waiting_rows = 0
         self._asking: asyncio.Task[None] | None = None
@@ -100,7 +108,7 @@ class Trial(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the counts."""
         labels = ["model", "champion", "challenger"]
-        rows = CounterMetricFamily("trial_rows", "Rows mirrored to the challenger.", labels=[*labels, "result"])
+        rows = CounterMetricFamily("trial_rows", "Rows mirrored to the other version.", labels=[*labels, "result"])
         for result in ("compared", "failed", "dropped"):
             rows.add_metric([*self._labels, result], self._rows[result])
         levels = CounterMetricFamily("trial_other_risk_level", "Rows with another risk level.", labels=labels)
@@ -114,7 +122,9 @@ class Trial(Collector):
         differences.add_metric(
             self._labels, _buckets(_DIFFERENCES, self._differences), sum_value=float(self._differences @ middles)
         )
-        calls = HistogramMetricFamily("trial_seconds", "Time of a call of the challenger's predictor.", labels=labels)
+        calls = HistogramMetricFamily(
+            "trial_seconds", "Time of a call of the other version's predictor.", labels=labels
+        )
         calls.add_metric(self._labels, _buckets(_SECONDS, self._calls), sum_value=self._seconds)
         yield from (rows, levels, largest, differences, calls)
 

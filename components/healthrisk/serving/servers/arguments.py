@@ -35,8 +35,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--digest", help="The digest that the bundle must have.")
     parser.add_argument("--public_name", default="", help="What callers call the model, where not by --model_name.")
     parser.add_argument("--host", default="0.0.0.0", help="The address to listen on.")  # noqa: S104 - a pod's own
-    parser.add_argument("--challenger_bundle", help="The bundle of a version to try in silence: a folder.")
-    parser.add_argument("--challenger_host", help="HOST:PORT of that version's own predictor.")
+    parser.add_argument("--compared_bundle", help="The bundle of a version to compare with in silence: a folder.")
+    parser.add_argument("--compared_digest", help="The digest that this bundle must have; if empty, there is none.")
+    parser.add_argument("--compared_host", help="HOST:PORT of that version's own predictor.")
     parser.add_argument("--metrics_port", default=METRICS_PORT, type=int, help="Where Prometheus reads /metrics.")
     parser.add_argument(
         "--log_level", default="info", choices=["debug", "info", "warning", "error"], help="What to log."
@@ -73,10 +74,10 @@ def check(args: argparse.Namespace) -> Limits:
 
 
 def _check_hops(args: argparse.Namespace) -> None:
-    for option in ("predictor_host", "challenger_host"):
+    for option in ("predictor_host", "compared_host"):
         if authority := getattr(args, option):
             _check_authority(option, authority)
-    for option, other in (("challenger_bundle", "challenger_host"), ("challenger_host", "challenger_bundle")):
+    for option, other in (("compared_bundle", "compared_host"), ("compared_host", "compared_bundle")):
         if getattr(args, option) and not getattr(args, other):
             raise ConfigError(f"--{other} is missing: a silent trial takes a bundle and its predictor")
 

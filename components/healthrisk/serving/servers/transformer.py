@@ -154,22 +154,28 @@ def make(server: BundleServer, bundle: Bundle) -> Transformer:
 
     Raises:
         ValueError: there is no --predictor_host, or it has no valid port.
-        ConfigError: the key that is to sign receipts is too short, or a challenger cannot be tried beside this bundle.
-        BundleError: the challenger's bundle is not whole.
+        ConfigError: the key that is to sign receipts is too short, or the version to compare with reads other columns.
+        BundleError: the bundle of the version to compare with is not whole, or another.
     """
     keys = settings().receipt_keys
     issuer = Issuer(bundle, keys[0]) if keys else None
     classes = len(bundle.spec.target.classes)
     predictor = PredictorClient(server.predictor_address(), server.model_name, bundle.version, classes)
-    trial = _trial(server, bundle) if server.args.challenger_bundle else None
+    trial = _trial(server, bundle)
     return Transformer(server.public_name, bundle, predictor, server.metrics, server.limits.max_rows, issuer, trial)
 
 
-def _trial(server: BundleServer, bundle: Bundle) -> Trial:
-    challenger = Bundle.open(Path(server.args.challenger_bundle))
-    classes = len(challenger.spec.target.classes)
-    address = server.address(server.args.challenger_host)
-    return Trial(bundle, challenger, PredictorClient(address, challenger.spec.name, challenger.version, classes))
+def _trial(server: BundleServer, bundle: Bundle) -> Trial | None:
+    args = server.args
+    # A cluster's template always names a folder: the digest of nothing says that nothing lies there.
+    if not args.compared_bundle or args.compared_digest == "":
+        return None
+    other = Bundle.open(Path(args.compared_bundle), args.compared_digest)
+    client = PredictorClient(
+        server.address(args.compared_host), other.spec.name, other.version, len(other.spec.target.classes)
+    )
+    # A challenger is served under a name of its own, and answers to its model's.
+    return Trial(bundle, other, client, other_is_champion=server.model_name != server.public_name)
 
 
 def main() -> int:
