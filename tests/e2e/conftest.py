@@ -28,6 +28,7 @@ from tests.support import patience, sample_bundle
 from tests.support.servers import free_ports
 
 NAMESPACE = "healthrisk"
+SELECTOR = "gateway.envoyproxy.io/owning-gateway-name=healthrisk"
 ROOT = Path(__file__).parents[2]
 SERVE = """
 from pathlib import Path
@@ -60,14 +61,14 @@ def kubectl() -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def forward(kubectl: Kubectl) -> Iterator[Callable[[str, int], str]]:
-    """Return a port of this machine that leads to a service's, through all pods that it has in time: HOST:PORT."""
+def forward(kubectl: Kubectl) -> Iterator[Callable[..., str]]:
+    """Return a starter of ways to a service's or deployment's port, through all pods that it has in time: HOST:PORT."""
     with ExitStack() as stack:
 
-        def start(service: str, port: int, namespace: str = NAMESPACE) -> str:
+        def start(service: str, port: int, namespace: str = NAMESPACE, kind: str = "service") -> str:
             (local,) = free_ports(1)
             words = ["kubectl", "--context", os.environ["KUBE_CONTEXT"], "--namespace", namespace]
-            words += ["port-forward", f"service/{service}", f"{local}:{port}"]
+            words += ["port-forward", f"{kind}/{service}", f"{local}:{port}"]
             # It ends with the pod that it leads to.
             again = ["sh", "-c", 'while kill -0 "$0"; do "$@"; sleep 1; done', str(os.getpid()), *words]
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -108,6 +109,24 @@ def platform(kubectl: Kubectl, forward: Callable[[str, int], str], tmp_path_fact
 @pytest.fixture(scope="session")
 def cluster(kubectl: Kubectl) -> Cluster:
     return KubernetesCluster(NAMESPACE, os.environ["KUBE_CONTEXT"])
+
+
+@pytest.fixture(scope="session")
+def gateway(kubectl: Kubectl, forward: Callable[..., str]) -> str:
+    """Where the gateway's Envoy is reached from here: HOST:PORT."""
+    if not kubectl("get", "crd", "gateways.gateway.networking.k8s.io", "--ignore-not-found"):
+        pytest.skip("the cluster has no gateway: make kind-up without PROFILE=small")
+    where = ("--namespace", "envoy-gateway-system", "get", "services", f"--selector={SELECTOR}", "--output=name")
+    return forward(kubectl(*where).strip().removeprefix("service/"), 443, "envoy-gateway-system")
+
+
+@pytest.fixture(scope="session")
+def trusted(kubectl: Kubectl, gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The gateway's own certificate."""
+    where = ("--namespace", "healthrisk", "get", "secret", "gateway-tls", "--output")
+    path = tmp_path_factory.mktemp("tls") / "gateway.crt"
+    path.write_bytes(base64.b64decode(kubectl(*where, r"jsonpath={.data.tls\.crt}")))
+    return path
 
 
 Version = tuple[Bundle, Deployed]

@@ -1,6 +1,5 @@
 """The way in: Envoy Gateway's TLS and HTTP/2, a route to each served model, keys and a rate limit as in production."""
 
-import base64
 import json
 import socket
 import ssl
@@ -21,7 +20,6 @@ from tests.support.patience import ANSWER, run, until
 
 NAME, HOST = "readmission", "healthrisk.localhost"
 PRODUCTION = Path(__file__).parents[2] / "manifests" / "overlays" / "production"
-SELECTOR = "gateway.envoyproxy.io/owning-gateway-name=healthrisk"
 BESIDE = """
 from pathlib import Path
 from healthrisk.bundle import store
@@ -35,24 +33,6 @@ deploy.challenger(KubernetesCluster(), store.fetch(version.bundle, version.diges
 """
 Kubectl = Callable[..., str]
 Ask = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture(scope="module")
-def gateway(kubectl: Kubectl, forward: Callable[..., str]) -> str:
-    """Where the gateway's Envoy is reached from here: HOST:PORT."""
-    if not kubectl("get", "crd", "gateways.gateway.networking.k8s.io", "--ignore-not-found"):
-        pytest.skip("the cluster has no gateway: make kind-up without PROFILE=small")
-    where = ("--namespace", "envoy-gateway-system", "get", "services", f"--selector={SELECTOR}", "--output=name")
-    return forward(kubectl(*where).strip().removeprefix("service/"), 443, "envoy-gateway-system")
-
-
-@pytest.fixture(scope="module")
-def trusted(kubectl: Kubectl, gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The gateway's own certificate."""
-    where = ("--namespace", "healthrisk", "get", "secret", "gateway-tls", "--output")
-    path = tmp_path_factory.mktemp("tls") / "gateway.crt"
-    path.write_bytes(base64.b64decode(kubectl(*where, r"jsonpath={.data.tls\.crt}")))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 
 from healthrisk.deployment.cluster import Deployed
 from healthrisk.registry import versions
-from tests.story import dashboard, page, site
+from tests.story import dashboard, one_machine, page
 from tests.story.course import Course, Scale
 from tests.story.world import NAME, World
 from tests.support.outcomes import KEY
@@ -35,7 +35,7 @@ def main() -> int:
         os.environ |= {"HEALTHRISK_HOME": name, "HEALTHRISK_RECEIPT_KEY": KEY}
         scale = Scale(patients=args.patients, good=4, worse=12, after=4)
         try:
-            with site.opened(home) as opened:
+            with one_machine.opened(home) as opened:
                 course = Course(opened, World(args.seed), scale, lambda line: print(line, flush=True))
                 begun = time.time()
                 story = course.live(_train, home)
@@ -43,7 +43,7 @@ def main() -> int:
         except pytest.skip.Exception as missing:
             print(missing, file=sys.stderr)
             return 1
-    page.write(story, args.out)
+    page.write(story, args.out, one_machine.WHERE)
     dashboard.draw(panels, args.out / "dashboard.png")
     print(f"{args.out / 'story.html'}")
     return 0

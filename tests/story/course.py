@@ -3,17 +3,19 @@
 import csv
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from healthrisk.bundle import Bundle
 from healthrisk.data import encoding
-from healthrisk.deployment import deploy, rollout
+from healthrisk.deployment import rollout
 from healthrisk.deployment.cluster import Deployed, challenger_name
 from healthrisk.deployment.rollout import Patience
 from healthrisk.deployment.rollout_gates import PrometheusGates
@@ -27,9 +29,9 @@ from healthrisk.monitoring.version_comparison import Difference
 from healthrisk.receipts.probability_bins import BINS, EVENT
 from healthrisk.registry import versions
 from healthrisk.training.intervals import Estimate
-from tests.story.site import STICKY, Site, fetch
-from tests.story.world import NAME, World
-from tests.support.patience import ANSWER
+from tests.story.site import STICKY, Answered, Site, ask, bring_back, fetch, let_a_week_pass
+from tests.story.world import World
+from tests.support.patience import ANSWER, until
 from tests.support.prometheus import wait_for
 
 WEEK = timedelta(days=7)
@@ -85,10 +87,12 @@ class Course:
 
     def __init__(self, site: Site, world: World, scale: Scale, tell: Callable[[str], object]) -> None:
         self._site, self._world, self._scale, self._tell = site, world, scale, tell
-        self._counts = OutcomeStore(f"sqlite:///{site.database}")
+        self._model = world.spec.name
+        self._counts, self._database = OutcomeStore(site.database), sa.create_engine(site.database)
         self._record: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
-        # Far enough back that no week lies in the future.
-        self._first = datetime.now(UTC).date() - 60 * WEEK
+        # Days of the story lie far enough back that none is in the future, and before all that is counted today.
+        self._today = datetime.now(UTC).date() - timedelta(days=1)
+        self._first = self._today - 60 * WEEK
         self._bundles: dict[str, Bundle] = {}
         self.story = Story()
 
@@ -96,9 +100,7 @@ class Course:
         """Live through all of it; tables to train on are written into a folder."""
         champion = train(None)
         self._know(champion)
-        cluster, url = self._site.cluster, self._site.cluster.next_url()
-        deploy.champion(cluster, fetch(champion), champion, url)
-        cluster.wait_routed(NAME, ANSWER)
+        self._site.serve_champion(champion)
         for _ in range(self._scale.good):
             self._week()
         self._world.changed = True
@@ -114,6 +116,7 @@ class Course:
         for _ in range(self._scale.after):
             self._week()
         self._counts.close()
+        self._database.dispose()
         return self.story
 
     def _until_the_alarm(self, champion: Deployed) -> None:
@@ -128,35 +131,40 @@ class Course:
         self._event("the alarm is raised")
 
     def _bring_in(self, challenger: Deployed) -> None:
-        """Serve a version beside the champion, try it in silence, give it its weights, and promote it."""
-        cluster, bundle, beside = self._site.cluster, fetch(challenger), challenger_name(NAME)
-        urls = {"champion": cluster.running[NAME].transformer.url, "challenger": cluster.next_url()}
-        deploy.challenger(cluster, bundle, challenger, urls)
-        with self._site.trial(bundle, self._scale.patients) as found:
-            self._event("tried in silence")
-            self._week()
-        (self.story.trial,) = found
+        """Serve a version beside the champion, mirror requests to it, give it its weights, and promote it."""
+        cluster, model = self._site.cluster, self._model
+        self._site.serve_challenger(challenger)
         # A share of slow answers says more of the machine than of the version.
         plan = Plan(weights=self._scale.weights, sticky=STICKY, hold_seconds=0, requests=5, slow=1)
-        status = rollout.start(cluster, NAME, challenger.number, plan, PATIENCE)
+        status = rollout.start(cluster, model, challenger.number, plan, PATIENCE)
         while status.next != PROMOTE:
-            cluster.wait_routed(NAME, ANSWER)
-            before = status.rollout
-            self._event(f"{before.weight} %" if before.weight else "mirrored")
+            cluster.wait_routed(model, ANSWER)
+            before, weeks = status.rollout, len(self.story.weeks)
+            self._event(f"{before.weight} %" if before.weight else "tried in silence")
             status = self._moved(before)
+            if not before.weight:
+                # It compares what it was asked when it was deployed, too.
+                proof = len(self._bundles[challenger.digest].golden.rows)
+                rows = proof + self._scale.patients * (len(self.story.weeks) - weeks)
+                self.story.trial = until(partial(self._agreement, before, rows))
         self._promote()
-        cluster.wait_routed(NAME, ANSWER)
-        assert set(cluster.running) == {NAME}, f"{beside} is still there"
-        champion = versions.champion(NAME)
+        cluster.wait_routed(model, ANSWER)
+        assert cluster.deployed(challenger_name(model)) is None, "the challenger is still there"
+        champion = versions.champion(model)
         self.story.champion = champion.number if champion else ""
         self._event("promoted")
+
+    def _agreement(self, tried: Rollout, rows: int) -> TrialStatus | None:
+        """Return how a silent trial went once all its rows were compared, which is done behind the answers."""
+        status = PrometheusGates(self._site.prometheus).agreement(self._model, tried)
+        return status if status and status.compared + status.failed + status.dropped >= rows else None
 
     def _promote(self) -> None:
         """Promote; where the moment's gates want more patients than a busy machine's week has shown them, next week."""
         cluster, gates = self._site.cluster, PrometheusGates(self._site.prometheus)
         for _ in range(self._scale.worse):
             with suppress(rollout.RolloutError):
-                rollout.promote(cluster, NAME, gates, cluster.next_url(), PATIENCE)
+                rollout.promote(cluster, self._model, gates, self._site.champion_url(), PATIENCE)
                 return
             self._week()
         raise AssertionError(f"not promoted for {self._scale.worse} weeks")
@@ -165,7 +173,7 @@ class Course:
         """Let weeks pass until the rollout moves on: where chance may have made what its gates see, they want more."""
         for _ in range(self._scale.worse):
             self._week()
-            self._site.wait_until_counted(challenger_name(NAME))
+            self._site.wait_until_counted(challenger_name(self._model))
             for _ in range(_LOOKS):
                 if moved := self._step(before):
                     return moved
@@ -175,7 +183,7 @@ class Course:
     def _step(self, before: Rollout) -> RolloutStatus | None:
         """Step once; return where the rollout stands if it has moved, or may be promoted."""
         gates = PrometheusGates(self._site.prometheus)
-        status = rollout.step(self._site.cluster, NAME, gates, PATIENCE)
+        status = rollout.step(self._site.cluster, self._model, gates, PATIENCE)
         assert status.rollout.phase == "weighing", status.next
         return status if status.next == PROMOTE or status.rollout.weight != before.weight else None
 
@@ -183,15 +191,15 @@ class Course:
         """Let patients come, be answered, and most of their outcomes return; then look."""
         patients = self._world.patients(self._scale.patients)
         places = self._world.outcomes(patients)
-        answered = self._site.ask(patients)
+        answered = self._ask(patients)
         heard_of = self._world.some(len(patients), _RETURNED)
         classes = self._world.spec.target.classes
         outcomes = [classes[place].raw[-1] for place in places[heard_of].tolist()]
-        self._site.bring_back(np.array(answered.receipts)[heard_of].tolist(), outcomes)
+        bring_back(self._site.outcomes_url, np.array(answered.receipts)[heard_of].tolist(), outcomes)
         self._record.append((patients, places))
         monday = self._first + len(self.story.weeks) * WEEK
-        self._site.date(monday)
-        counts = self._counts.counts(NAME)
+        let_a_week_pass(self._database, self._model, self._today, monday)
+        counts = self._counts.counts(self._model)
         performance = assess(counts, {}, lambda _, digest: self._bundles[digest])
         number = self.story.numbers
         alarms = {number[one.version]: one.alarm for one in performance.versions if one.alarm}
@@ -206,6 +214,10 @@ class Course:
         self.story.weeks.append(week)
         self.story.differences = performance.differences or self.story.differences
         self._tell(_line(len(self.story.weeks), week))
+
+    def _ask(self, patients: NDArray[np.float64]) -> Answered:
+        with closing(self._site.connect()) as connection:
+            return ask(connection, self._site.headers, self._model, patients)
 
     def _areas(self, counts: dict[Cell, int]) -> dict[str, Estimate]:
         """Return the area of each version by these outcomes, where both kinds occur."""

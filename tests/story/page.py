@@ -11,9 +11,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from healthrisk.monitoring.alarm import FALSE_ALARMS
-from tests.story.course import Story, Week
+from tests.story.course import Story
 
-_COLOURS = {"1": "#8a4f7d", "2": "#1f6f8b"}
+_COLOURS = ("#8a4f7d", "#1f6f8b")
 _CHANGED, _GRID = "#f6efe4", "#e6eaed"
 _AREAS = "Area under the ROC curve of each week's patients, with 95 % intervals; dotted: in validation"
 _PAGE = """<!doctype html>
@@ -22,9 +22,9 @@ _PAGE = """<!doctype html>
 img {{ width: 100% }} table {{ border-collapse: collapse; width: 100% }}
 td, th {{ padding: .2rem .8rem .2rem 0; text-align: left; border-bottom: 1px solid #e6eaed }}</style></head>
 <body><h1>A model's life</h1>
-<p>Patients who are invented after the shipped table, {patients} a week; real servers, a real Envoy and Prometheus, on
-one machine. After week {change} the same patients come, but other values mean disease. Weeks pass by dating what was
-counted back; nothing else is made up.</p>
+<p>Patients who are invented after the shipped table, {patients} a week; {where}.
+After week {change} the same patients come, but other values mean disease. Weeks pass by dating what was counted back;
+nothing else is made up.</p>
 <img alt="Area under the ROC curve by week and version, evidence of the alarm, and who answered" src="{picture}">
 <h2>What happened</h2><table><tr><th>After week</th><th></th></tr>{events}</table>
 <h2>The silent trial</h2><p>{trial}</p>
@@ -33,14 +33,15 @@ counted back; nothing else is made up.</p>
 """
 
 
-def write(story: Story, folder: Path) -> None:
-    """Write story.png and story.html."""
+def write(story: Story, folder: Path, where: str) -> None:
+    """Write story.png and story.html, which says in words where it happened."""
     picture = folder / "story.png"
     draw(story, picture)
     encoded = base64.b64encode(picture.read_bytes()).decode()
     events = "".join(f"<tr><td>{week}</td><td>{html.escape(what)}</td></tr>" for week, what in story.events)
     text = _PAGE.format(
         patients=sum(story.weeks[0].answers.values()),
+        where=html.escape(where),
         change=sum(not week.changed for week in story.weeks),
         picture=f"data:image/png;base64,{encoded}",
         events=events,
@@ -82,7 +83,7 @@ def draw(story: Story, path: Path) -> None:
         axes.tick_params(length=0)
         axes.grid(color=_GRID, axis="y")
         axes.set_axisbelow(True)
-    for name, colour in _COLOURS.items():
+    for name, colour in zip(story.validated, _COLOURS, strict=True):
         _draw_areas(areas, story, name, colour)
         known = [
             (week, one.evidence[name]) for week, one in zip(weeks, story.weeks, strict=True) if name in one.evidence
@@ -93,7 +94,7 @@ def draw(story: Story, path: Path) -> None:
     evidence.axhline(1 / FALSE_ALARMS, color="#b3261e", linewidth=1, linestyle="--")
     evidence.set_yscale("log")
     evidence.set_title("Evidence that it has become worse; the alarm is raised at the line", loc="left", fontsize=11)
-    _draw_shares(shares, story.weeks)
+    _draw_shares(shares, story)
     shares.set_xticks(list(weeks))
     shares.set_xlabel("week")
     _draw_notes(notes, areas, story)
@@ -111,9 +112,10 @@ def _draw_areas(axes: Any, story: Story, name: str, colour: str) -> None:
     axes.hlines(validated, places[0] - 0.4, places[-1] + 0.4, color=colour, linewidth=1, linestyle=":")
 
 
-def _draw_shares(axes: Any, weeks: list[Week]) -> None:
+def _draw_shares(axes: Any, story: Story) -> None:
+    weeks = story.weeks
     floor = [0.0] * len(weeks)
-    for name, colour in _COLOURS.items():
+    for name, colour in zip(story.validated, _COLOURS, strict=True):
         parts = [week.answers.get(name, 0) / sum(week.answers.values()) for week in weeks]
         axes.bar(range(1, len(weeks) + 1), parts, bottom=floor, color=colour, width=0.8)
         floor = [low + part for low, part in zip(floor, parts, strict=True)]

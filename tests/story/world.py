@@ -29,13 +29,15 @@ _EXCHANGED = 0.15
 
 
 class World:
-    """Patients and their outcomes; `changed` says whether the change has come."""
+    """Patients and their outcomes; `changed` says whether the change has come. Their model is called `name`."""
 
-    def __init__(self, seed: int) -> None:
-        self.spec = specs.load(NAME)
+    def __init__(self, seed: int, name: str = NAME) -> None:
+        shipped = specs.load(NAME)
+        self.spec = shipped.model_copy(update={"name": name})
         self.changed = False
         self._rng = np.random.default_rng(seed)
-        self._rows, y = sample_bundle.rows_of(self.spec, seed)
+        # The shipped table: encoded rows [rows, features], and class positions [rows].
+        self.shipped = self._rows, y = sample_bundle.rows_of(shipped, seed)
         self._preprocessor = preprocessing.fit(self.spec, self._rows)[1]
         inputs = self._preprocessor.transform(self._rows)
         truth = LogisticRegression(C=0.3, max_iter=5000).fit(inputs, y)
