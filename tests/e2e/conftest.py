@@ -137,10 +137,10 @@ def register(platform: None, tmp_path_factory: pytest.TempPathFactory) -> Callab
     """Build, store and register a small model with a seed, as champion; return its bundle and version."""
 
     def make(seed: int) -> Version:
-        script, spec = ROOT / "tests" / "support" / "sample_bundle.py", ROOT / "tests" / "support" / "readmission.yaml"
-        command = [sys.executable, str(script), str(tmp_path_factory.mktemp("bundles")), f"--dataset={spec}"]
-        command += ["--family=logistic_regression", f"--seed={seed}"]
-        done = patience.run(command)
+        spec = ROOT / "tests" / "support" / "readmission.yaml"
+        command = [sys.executable, "-m", "tests.support.sample_bundle", str(tmp_path_factory.mktemp("bundles"))]
+        command += [f"--dataset={spec}", "--family=logistic_regression", f"--seed={seed}"]
+        done = patience.run(command, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         bundle = Bundle.open(Path(done.stdout.strip()))
         uri = store.put(bundle, os.environ["HEALTHRISK_BUNDLES"])

@@ -1,15 +1,14 @@
 """The story of a model's life on a real cluster: its gateway, Prometheus, database and service of outcomes.
 
-What happened lies in the folder STORY as a page and a picture, where that is set.
+STORY=FOLDER keeps what happened there, as a page and a picture.
 """
 
 import base64
 import json
 import os
-import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPSConnection
+from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,10 @@ from tests.story.quick_training import train
 from tests.story.site import wait_until_read
 from tests.story.world import World
 from tests.support import http
+from tests.support.gateway import HOST, connect
 from tests.support.patience import ANSWER
 
-NAME, HOST = "e2e-story", "healthrisk.localhost"
+NAME = "e2e-story"
 WHERE = "a real cluster with its gateway, Prometheus and database"
 DEPLOY = """
 from healthrisk.deployment.deploy import deploy
@@ -55,9 +55,8 @@ class OnCluster:
         return {"host": HOST}
 
     def connect(self) -> HTTPConnection:
-        """Return a connection to the gateway, whose certificate is its own."""
-        host, _, port = self.gateway.partition(":")
-        return _Trusting(host, int(port), context=ssl.create_default_context(cafile=self.trusted), timeout=ANSWER)
+        """Return a connection to the gateway."""
+        return connect(self.gateway, self.trusted)
 
     def serve_champion(self, version: Deployed) -> None:
         """Serve a version by the deploy step's own code, in a pod of the pipeline's."""
@@ -82,14 +81,6 @@ class OnCluster:
         """Wait until Prometheus has read all that the one pod of a service's transformer has counted."""
         page = http.get(f"http://{self.forward(f'{service}-transformer', 8082, kind='deployment')}/metrics").text
         wait_until_read(self.prometheus, service, page)
-
-
-class _Trusting(HTTPSConnection):
-    """A connection to an address at which another host answers."""
-
-    def connect(self) -> None:
-        HTTPConnection.connect(self)
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=HOST)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
