@@ -41,9 +41,8 @@ GROWTH_MB = 2
 
 def make_bundle(folder: Path, *options: str) -> Path:
     """Make a bundle on the heart data: a forest of 100 trees, where options do not say otherwise."""
-    script = ROOT / "tests" / "support" / "sample_bundle.py"
-    command = [sys.executable, str(script), str(folder), *options]
-    made = subprocess.run(command, check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tests.support.sample_bundle", str(folder), *options]
+    made = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     return Path(made.stdout.strip())
 
 

@@ -35,9 +35,9 @@ sys.exit(code)
 
 def make_bundle(folder: Path, family: str) -> Bundle:
     """Make a bundle of a family on the heart data."""
-    script = ROOT / "tests" / "support" / "sample_bundle.py"
-    command = [sys.executable, str(script), str(folder), f"--family={family}"]
-    return Bundle.open(Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()))
+    command = [sys.executable, "-m", "tests.support.sample_bundle", str(folder), f"--family={family}"]
+    made = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    return Bundle.open(Path(made.stdout.strip()))
 
 
 def write_table(bundle: Bundle, path: Path, rows: int) -> None:

@@ -50,3 +50,11 @@ def test_another_than_was_asked_for(make_bundle: Callable[..., Path], folders: t
     assert done.returncode == 1
     assert "expected 0000" in done.stderr
     assert list(folders[1].iterdir()) == []
+
+
+def test_a_sample_is_made_by_a_command(folders: tuple[Path, Path]) -> None:
+    """As benchmarks and tests of a cluster make theirs."""
+    command = [sys.executable, "-m", "tests.support.sample_bundle", str(folders[0]), "--family=logistic_regression"]
+    done = patience.run(command, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert Bundle.open(Path(done.stdout.strip())).spec.name == "heart-disease"

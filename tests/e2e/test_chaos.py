@@ -101,7 +101,8 @@ def kill(kubectl: Kubectl, workload: str) -> None:
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     listed = (*where, "get", "pods", "--selector", selector)
     before = set(kubectl(*listed, "--output=jsonpath={.items[*].metadata.uid}").split())
-    kubectl(*where, "delete", "pods", "--selector", selector, "--grace-period=0", "--force")
+    # Not by force: Kubernetes would start the next pod beside the last one, and two databases would write one folder.
+    kubectl(*where, "delete", "pods", "--selector", selector, "--grace-period=1")
 
     def replaced() -> bool:
         pods = json.loads(kubectl(*listed, "--output=json"))["items"]

@@ -130,11 +130,17 @@ def test_a_version_that_does_not_come_up_is_taken_back(
 
 
 def test_a_version_that_is_not_what_was_proven_is_taken_back(
-    served: tuple[Bundle, Deployed], second: tuple[Bundle, Deployed], cluster: Cluster, in_cluster: Any
+    served: tuple[Bundle, Deployed],
+    second: tuple[Bundle, Deployed],
+    register: Callable[[int], tuple[Bundle, Deployed]],
+    cluster: Cluster,
+    in_cluster: Any,
 ) -> None:
     _, version = served
-    # What is replayed is the first bundle's, which the second's server refuses.
-    script = CHAMPION.format(proof=version.bundle, version=second[1], seconds=120)
+    # What is replayed is another bundle's, which neither the servers that come nor those that go have.
+    _, other = register(3)
+    versions.make_champion(NAME, version.number)
+    script = CHAMPION.format(proof=other.bundle, version=second[1], seconds=120)
     phase, printed = in_cluster("e2e-other", script)
     assert phase == "Failed"
     assert "the server answered 404" in printed

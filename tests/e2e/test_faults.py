@@ -98,7 +98,7 @@ def test_a_killed_database_keeps_the_registry(
     served: tuple[Bundle, Deployed], kubectl: Kubectl, replay: Callable[[], object]
 ) -> None:
     before = versions.champion(NAME)
-    kubectl("--namespace", "healthrisk", "delete", "pod", "postgres-0", "--grace-period=0", "--force")
+    kubectl("--namespace", "healthrisk", "delete", "pod", "postgres-0", "--grace-period=1")
     replay()
     assert versions.champion(NAME) == before, "asked while the database comes up"
 

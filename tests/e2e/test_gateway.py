@@ -115,7 +115,8 @@ def test_a_model_that_is_removed_has_no_way_in(
     cluster.delete(other)
     until(lambda: ask(f"/v2/models/{other}")[0] == 404)
     for kind, name in (("httproute", other), ("service", f"{other}-grpc"), ("inferenceservice", other)):
-        assert kubectl("--namespace", "healthrisk", "get", kind, name, "--ignore-not-found") == "", kind
+        listed = ("--namespace", "healthrisk", "get", kind, name, "--ignore-not-found")
+        until(lambda listed=listed: not kubectl(*listed), lambda kind=kind: kind)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Make a small real bundle: `python tests/support/sample_bundle.py FOLDER [--dataset NAME] [--family NAME]`.
+"""Make a small real bundle: `python -m tests.support.sample_bundle FOLDER [--dataset NAME] [--family NAME]`.
 
 The heart data is the shipped one. Of other data sets rows are drawn within the spec, with classes by quantiles of a sum
 of the numbers: enough to have a model that answers. Prints the bundle's folder.
