@@ -120,6 +120,8 @@ def _draw_panel(axes: Any, panel: dict[str, Any], series: Series) -> None:
 def _draw_bars(axes: Any, series: Series, unit: FuncFormatter) -> None:
     last = {name: values[-1] for name, (_, values) in sorted(series.items(), reverse=True)}
     axes.barh(list(last), list(last.values()), color=_COLOURS[0])
+    # A version's digits, a column and a group have to find room beside their bar.
+    axes.tick_params(axis="y", labelsize=6)
     axes.xaxis.set_major_formatter(unit)
     axes.grid(color=_GRID, axis="x")
     axes.set_axisbelow(True)
