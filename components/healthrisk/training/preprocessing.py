@@ -1,6 +1,6 @@
 """Split a table into training and hold-out part, and fit the preprocessor on the training part alone."""
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from healthrisk.spec import DatasetSpec
 from healthrisk.training.grouping import Groups, latest
 
 HOLD_OUT = 0.2
+# Rows that are transformed at once: what is computed on the way takes several times the room of what comes out.
+_ROWS_AT_ONCE = 100_000
 
 
 def split(
@@ -142,6 +144,20 @@ def fit(spec: DatasetSpec, matrix: NDArray[np.float64]) -> tuple[ColumnTransform
     return fitted, extract(spec, fitted)
 
 
+def model_inputs(
+    preprocessor: Preprocessor, matrix: NDArray[np.float64], kind: type[np.floating[Any]] = np.float64
+) -> NDArray[np.floating[Any]]:
+    """Return the model's input [rows, outputs]: the served float32 values, by default widened for solvers.
+
+    Beside the encoded matrix [rows, features] and what is returned it takes little memory.
+    """
+    inputs = np.empty((len(matrix), len(preprocessor.outputs)), dtype=kind)
+    for begin in range(0, len(matrix), _ROWS_AT_ONCE):
+        rows = slice(begin, begin + _ROWS_AT_ONCE)
+        inputs[rows] = preprocessor.transform(matrix[rows])
+    return inputs
+
+
 class ServedPreprocessing(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """The serving form as a scikit-learn step, so that cross-validation fits it anew in every fold.
 
@@ -156,6 +172,6 @@ class ServedPreprocessing(TransformerMixin, BaseEstimator):  # type: ignore[misc
         self.preprocessor_ = learn(self.spec, matrix)
         return self
 
-    def transform(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the model's input [rows, outputs]: the served float32 values, widened for scikit-learn's solvers."""
-        return self.preprocessor_.transform(matrix).astype(np.float64)
+    def transform(self, matrix: NDArray[np.float64]) -> NDArray[np.floating[Any]]:
+        """Return the model's input [rows, outputs], as `model_inputs` does."""
+        return model_inputs(self.preprocessor_, matrix)

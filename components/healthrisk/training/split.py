@@ -109,11 +109,17 @@ def _check_classes(spec: DatasetSpec, sizes: NDArray[np.int64]) -> None:
 
 def read_split(spec: DatasetSpec, path: Path) -> Part:
     """Return a side's encoded matrix [rows, features] and class positions [rows]."""
-    table = tables.read_columns(path, [*spec.features, spec.target.name])
-    matrix = np.empty((table.num_rows, len(spec.features)))
-    for position, name in enumerate(spec.features):
-        matrix[:, position] = table.column(name).to_numpy()
-    return matrix, np.asarray(table.column(spec.target.name).to_numpy(), dtype=np.int64)
+    rows = sum(map(tables.count_rows, tables.parts(path)))
+    matrix, y = np.empty((rows, len(spec.features))), np.empty(rows, dtype=np.int64)
+    begin = 0
+    # Batch by batch: a whole table in Arrow's form would take as much memory again.
+    for batch in tables.read_parts(path, [*spec.features, spec.target.name]):
+        end = begin + batch.num_rows
+        for position, name in enumerate(spec.features):
+            matrix[begin:end, position] = batch.column(name).to_numpy()
+        y[begin:end] = batch.column(spec.target.name).to_numpy()
+        begin = end
+    return matrix, y
 
 
 def read_groups(path: Path) -> Groups | None:

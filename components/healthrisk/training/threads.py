@@ -1,25 +1,30 @@
 """How many threads of BLAS and OpenMP a computation gets."""
 
-import os
 from contextlib import AbstractContextManager
 
 import joblib
+import psutil
 from threadpoolctl import threadpool_limits
 
 # Such threads wait for one another by spinning. On a few thousand rows a second one gains nothing: with it a logistic
 # regression took 2.7 times the CPU, and on a busy machine a boosted model fitted 35 times slower.
 ROWS_WORTH_A_THREAD = 50_000
+_LOOK_SECONDS = 0.2
 
 
 def for_rows(rows: int) -> AbstractContextManager[object]:
     """Return a context that keeps both to one thread where a table is small, else to the cores that are idle."""
     limits: AbstractContextManager[object] = threadpool_limits(
-        1 if rows < ROWS_WORTH_A_THREAD else idle_cores(os.getloadavg()[0])
+        1 if rows < ROWS_WORTH_A_THREAD else idle_cores(_busy_cores())
     )
     return limits
 
 
-def idle_cores(load: float) -> int:
-    """Return how many cores are left beside so many running processes, at least one."""
-    cores: int = joblib.cpu_count()
-    return max(1, cores - round(load))
+def _busy_cores() -> float:
+    """Look for a moment how many cores of the machine are busy: its load still counts the step that has just ended."""
+    return float(psutil.cpu_percent(_LOOK_SECONDS) / 100 * psutil.cpu_count())
+
+
+def idle_cores(busy: float) -> int:
+    """Return how many of our cores are left where so many of the machine's are busy, at least one."""
+    return max(1, min(int(joblib.cpu_count()), round(int(psutil.cpu_count()) - busy)))

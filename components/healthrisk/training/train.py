@@ -105,7 +105,9 @@ def train(
         # Other folds than the search's, so that the figures are not those it was tuned on.
         together = None if groups is None else groups[judged]
         scores, out_of_fold = validate(spec, best, matrix[judged], y[judged], seed + 1, together)
-        inputs = preprocessing.extract(spec, fitted).transform(matrix).astype(np.float64)
+        # A tree of a forest sees float32 either way: wide values would be copied into narrow ones.
+        kind = np.float32 if family == "random_forest" else np.float64
+        inputs = preprocessing.model_inputs(preprocessing.extract(spec, fitted), matrix, kind)
         classifier = clone(best["classifier"])
         classifier.fit(inputs, y, **fit_arguments(classifier, groups))
     record = TrainingRecord(
