@@ -55,7 +55,7 @@ class AblatedModel:
     def search(self, part: Part, groups: Groups | None = None) -> "AblatedModel":
         """Take the parameters that a search on an encoded part of the full spec finds best."""
         matrix, y = part
-        with estimators.parallel(self._family, len(y)):
+        with estimators.parallel(self._family, matrix):
             searched = search.Search(self.spec, self._family, self._seed).fit(matrix[:, self._kept], y, groups)
         self._model.set_params(**searched.best_params_)
         return self
@@ -73,7 +73,7 @@ class AblatedModel:
     def cross_validate(self, part: Part, groups: Groups | None = None) -> CrossValidation:
         """Return the scores of repeated cross-validation on an encoded part of the full spec."""
         matrix, y = part
-        with estimators.parallel(self._family, len(y)):
+        with estimators.parallel(self._family, matrix):
             scores, _ = cross_validation.validate(
                 self.spec, self._model, matrix[:, self._kept], y, self._seed + 1, groups
             )

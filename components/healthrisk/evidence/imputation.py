@@ -94,7 +94,7 @@ def compare(
     folds = cross_validation.splits(spec, y, seed + 1, repeats, groups)
     compared: list[ImputationFigures] = []
     untouched: list[dict[str, float]] = []
-    with estimators.parallel(family, len(y)):
+    with estimators.parallel(family, matrix):
         for how, model in ways.items():
             scores, _ = cross_validation.cross_validate(spec, model, matrix, y, folds, groups)
             untouched = untouched or scores

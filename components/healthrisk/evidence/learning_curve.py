@@ -41,7 +41,7 @@ def describe(
     folds = cross_validation.splits(spec, y, seed + 1, 1, groups)[: 1 if len(y) > spec.scale.whole_rows else None]
     held_out = np.concatenate([rows for _, rows in folds])
     losses = {1.0: row_losses(y[held_out], model.out_of_fold[held_out])}
-    with estimators.parallel(model.family, len(y)):
+    with estimators.parallel(model.family, train[0]):
         for share in SHARES:
             if _scarcest(spec, y, folds, share) >= spec.selection.folds:
                 losses[share] = _refit(spec, model, train, folds, share, groups)
@@ -98,7 +98,7 @@ def _sample_cost(spec: DatasetSpec, model: Trained, train: Part, test: Part, gro
     if len(train[1]) == model.record.rows:
         return None
     matrix, y = test
-    with estimators.parallel(model.family, len(train[1])):
+    with estimators.parallel(model.family, train[0]):
         fitted = _make(spec, model, len(train[1])).fit(*train, groups)
     return _mean(row_losses(y, fitted.predict_proba(matrix)) - row_losses(y, model.probabilities(spec, matrix)))
 

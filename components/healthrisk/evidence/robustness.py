@@ -80,7 +80,7 @@ def stress(
     groups = targets(spec, matrix)
     figures: list[ConditionFigures] = []
     untouched: list[dict[str, float]] = []
-    with estimators.parallel(family, len(y)):
+    with estimators.parallel(family, matrix):
         for condition in [Condition("nothing", 0.0, "", False, _keep), *_conditions(spec, matrix, groups)]:
             perturbed = PerturbedModel(model, condition, len(spec.target.classes), seed)
             scores, pooled = cross_validation.cross_validate(spec, perturbed, matrix, y, folds, together)
@@ -144,7 +144,7 @@ def detect(
     detections = []
     for target, share in [(EVERYBODY, 0.0), *product(targets(spec, matrix), FLIPS)]:
         wrong = flip(y, target.holds(matrix), share, len(spec.target.classes), np.random.default_rng(seed))
-        with estimators.parallel(family, len(y)):
+        with estimators.parallel(family, matrix):
             _, pooled = cross_validation.cross_validate(
                 spec, model, matrix, wrong, cross_validation.splits(spec, wrong, seed + 1, 1, together), together
             )

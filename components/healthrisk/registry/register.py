@@ -26,6 +26,7 @@ from healthrisk.training.train import Trained
 def prepare_step() -> None:
     """Do what registering takes and no winner changes: a first run makes MLflow's tables, which takes a second."""
     versions.client()
+    tracking.prepare()
 
 
 def register_winner(

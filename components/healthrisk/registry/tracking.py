@@ -1,5 +1,6 @@
 """The record of what was trained: one MLflow run per model, with parameters, metrics, plots and the model itself."""
 
+import importlib
 import logging
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import mlflow.sklearn
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
 from sklearn.pipeline import make_pipeline
 
 from healthrisk.bundle.manifest import DataOrigin
@@ -25,6 +27,12 @@ TRUSTED_TYPES = [
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 ]
+
+
+def prepare() -> None:
+    """Do once what MLflow does when the first model is logged: import its format, look through what is installed."""
+    importlib.import_module("skops.io")
+    warn_dependency_requirement_mismatches(_requirements())
 
 
 def log_runs(
@@ -99,9 +107,9 @@ def _log_files(client: Any, run: str, spec: DatasetSpec, model: Trained, page: s
             make_pipeline(model.preprocessing, model.classifier),
             name="model",
             skops_trusted_types=TRUSTED_TYPES,
-            pip_requirements=[
-                f"{name}=={number}"
-                for name, number in provenance.versions().items()
-                if name in provenance.PACKAGES[1:4]
-            ],
+            pip_requirements=_requirements(),
         )
+
+
+def _requirements() -> list[str]:
+    return [f"{name}=={number}" for name, number in provenance.versions().items() if name in provenance.PACKAGES[1:4]]

@@ -98,7 +98,7 @@ def train(
     matrix, y = part
     _check_classes(spec, y)
     judged = sampling.judged(spec, y, seed)
-    with parallel(family, len(y)):
+    with parallel(family, matrix):
         searched = Search(spec, family, seed).fit(matrix, y, groups)
         parameters = searched.best_parameters | limits(spec, family, len(y))
         best = make_model(spec, family, seed, parameters)
