@@ -56,7 +56,8 @@ def _served(bundle: Bundle, port: int) -> Iterator[str]:
     where = local.Address("127.0.0.1", port)
     with tempfile.TemporaryFile("w+") as output:
         try:
-            with local.served(bundle, where, SCRIPTS, output=output):
+            # Nobody else asks them, so they need not wait for callers to learn of their end.
+            with local.served(bundle, where, SCRIPTS, ["--drain_seconds=0"], output):
                 yield f"{where.url()}/v2/models/{bundle.spec.name}/infer"
         except local.LocalServingError as error:
             output.seek(0)
