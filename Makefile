@@ -52,7 +52,7 @@ test: lint ## check style and types, then run every test; FAST=1 without those t
 	@pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
 	@test -z "$(FAST)" || echo "FAST=1 left out what starts runs, servers, browsers or MLflow, and long simulations: make test runs them"
 
-test-tools: .tools/load/.ready .tools/clients/.ready .tools/envoy/.ready .tools/model-signing/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
+test-tools: .tools/load/.ready .tools/clients/.ready .tools/envoy/.ready .tools/model-signing/.ready .tools/onnxruntime/.ready ## install the servers that some tests start (Debian's packages, Go programs); without them those skip
 	@tests/install-tools
 
 lint: $(READY) ## check style, types, which room imports which, declared imports, and that nothing lies unused
@@ -169,9 +169,10 @@ load: .tools/load/.ready ## load URL=http://HOST:PORT with USERS=32 for DURATION
 	@.tools/load/bin/locust --locustfile tests/load/locustfile.py --headless --only-summary --loglevel WARNING \
 	  --host $(URL) --users $(USERS) --spawn-rate $(USERS) --run-time $(DURATION) --stop-timeout 10
 
+# A lock names all that is to be installed.
 .tools/%/.ready: tests/%/requirements.txt
 	@$(PYTHON) -m venv --clear .tools/$*
-	@.tools/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@.tools/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
 fuzz: $(READY) ## attack the servers in their containers' memory with 50,000 hostile requests, and outcomes with 5,000; takes root

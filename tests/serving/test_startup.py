@@ -20,7 +20,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from healthrisk.bundle import MANIFEST, Bundle
-from tests.support import http
+from healthrisk.bundle.trees import TREES
+from healthrisk.inference.scorer import golden_matrix
+from tests.support import http, sample_bundle
 from tests.support.patience import ANSWER, run
 from tests.support.servers import ROOT, Server
 from tests.support.signing import key_pair
@@ -105,6 +107,58 @@ def wait_for_end(server: Server) -> int:
             http.get(f"{server.url}/v2/health/ready")
         time.sleep(0.1)
     return server.process.returncode
+
+
+@pytest.fixture(scope="module")
+def wrong_kernel() -> dict[str, str]:
+    """Return the environment of a process that has onnxruntime 1.26.0, whose forests of two classes are wrong."""
+    (folder, *_) = [*(ROOT / ".tools" / "onnxruntime").glob("lib/*/site-packages"), None]
+    if folder is None:
+        pytest.skip("onnxruntime 1.26.0 is not here: make test-tools")
+    environment = {"PYTHONPATH": str(folder)}
+    code = "import onnxruntime; print(onnxruntime.__version__)"
+    assert run([sys.executable, "-c", code], env=os.environ | environment).stdout == "1.26.0\n"
+    return environment
+
+
+@pytest.mark.parametrize("leaf", [1, 5], ids=["a graph", "a graph beside tables"])
+def test_a_server_whose_kernel_scores_wrongly_is_never_ready(
+    wrong_kernel: dict[str, str], tmp_path: Path, leaf: int
+) -> None:
+    """The one of microsoft/onnxruntime#28557 says that the first of two classes has the probability of none."""
+    bundle = sample_bundle.build("heart-disease", "random_forest", tmp_path / "bundles", min_samples_leaf=leaf)
+    assert (bundle / TREES).exists() == (leaf > 1)
+    server = Server("predictor.py", bundle, tmp_path / "log", (), wrong_kernel).start()
+    assert wait_for_end(server) == 1
+    message = server.log.read_text()
+    assert re.search(r"golden row \d+ of 20 is answered 1, more than 1e-06, away from golden\.json", message)
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(("dataset", "family"), [("obesity", "random_forest"), ("heart-disease", "gradient_boosting")])
+def test_a_server_is_ready_with_what_that_kernel_scores_rightly(
+    wrong_kernel: dict[str, str], make_bundle: Callable[..., Path], tmp_path: Path, dataset: str, family: str
+) -> None:
+    bundle = Bundle.open(make_bundle(dataset, family))
+    server = Server("predictor.py", bundle.path, tmp_path / "log", (), wrong_kernel).start().wait()
+    try:
+        inputs = bundle.preprocessor.transform(golden_matrix(bundle.spec, bundle.golden.rows))
+        tensor = {"name": "features", "datatype": "FP32", "shape": inputs.shape, "data": inputs.ravel().tolist()}
+        answer = http.post(f"{server.url}/v2/models/{dataset}/infer", json={"inputs": [tensor]}).raise_for_status()
+        expected = [share for row in bundle.golden.probability for share in row]
+        assert answer.json()["outputs"][0]["data"] == pytest.approx(expected, abs=1e-6)
+    finally:
+        server.end()
+
+
+def test_what_a_wrong_kernel_would_score_is_not_registered(wrong_kernel: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.support.sample_bundle", tmp_path / "bundles"]
+    done = run(command, env=os.environ | wrong_kernel, cwd=ROOT)
+    assert done.returncode == 1
+    assert re.search(
+        r"BundleError: .*row \d+ of \d+ is answered 1, more than 1e-06, away from scikit-learn", done.stderr
+    )
+    assert not [*tmp_path.rglob("MANIFEST.json")]
 
 
 def test_digest_must_match(copy: Path, tmp_path: Path) -> None:
