@@ -42,11 +42,12 @@ class DaskCluster:
         self.running.callback(_end, process)
         return process
 
-    def start_worker(self, fatal_task: int = 0) -> subprocess.Popen[bytes]:
-        """Start a worker of one thread and wait until it has joined; `fatal_task` is the one that it dies of."""
+    def start_worker(self, fatal_task: int = 0, fatal_put: int = 0) -> subprocess.Popen[bytes]:
+        """Start a worker of one thread and wait until it has joined; it dies of a task, or of putting an object."""
         joined = self.log("scheduler").count("Register worker")
         options = ("--no-nanny", "--no-dashboard", "--nthreads=1", "--memory-limit=0", "--host=127.0.0.1")
-        worker = self.start("worker", self.address, *options, f"--preload={DEATH}", TESTS_FATAL_TASK=str(fatal_task))
+        deaths = {"TESTS_FATAL_TASK": str(fatal_task), "TESTS_FATAL_PUT": str(fatal_put)}
+        worker = self.start("worker", self.address, *options, f"--preload={DEATH}", **deaths)
 
         def has_joined() -> bool:
             assert worker.poll() is None, self.log("worker")
