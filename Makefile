@@ -21,7 +21,7 @@ export PATH := $(abspath $(BIN)):$(abspath .tools):$(PATH)
 # Where this is set, each process compiles the library anew, which takes longer than all else that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback promote test-images verify lock fuzz load story backup restore drill benchmark-pipeline benchmark-serving benchmark-batch benchmark-fragments benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture data-table
+.PHONY: help wheel pictures setup run train serve mlflow test test-tools lint format compile images images-list kind-up kind-down kind-status platform rollback promote test-images verify lock fuzz load story backup restore keys drill benchmark-pipeline benchmark-serving benchmark-batch benchmark-fragments benchmark-explaining benchmark-hop benchmark-scale clean pin mirror push network-picture data-table
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
@@ -133,6 +133,9 @@ backup: $(READY) ## back up HEALTHRISK_HOME to TO=FOLDER while it may be in use;
 restore: $(READY) ## make HEALTHRISK_HOME, which is empty, of FROM=BACKUP, or of the newest in a folder of them
 	@test -n "$(FROM)" || { echo "error: make restore FROM=BACKUP"; exit 1; }
 	@python -m healthrisk restore "$(FROM)"
+
+keys: ## print the keys of KUBE_CONTEXT= that its backups do not hold, as manifests: keep them where the site keeps keys
+	@manifests/keys
 
 drill: $(READY) ## lose a PostgreSQL, a MariaDB, an S3 server and a home, and have them answer again; refuse backups that are altered or cut
 	@pytest --verbose --durations=0 tests/operations/test_cluster_backup.py tests/operations/test_pipelines_backup.py tests/operations/test_backup.py

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,10 @@ from healthrisk.bundle import Bundle, store
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.deployment.deploy import READY_SECONDS
 from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
+from healthrisk.monitoring import traffic
 from healthrisk.registry import placement, versions
 from tests.support import patience, sample_bundle
+from tests.support.gateway_load import Load
 from tests.support.servers import free_ports
 
 NAMESPACE = "healthrisk"
@@ -193,3 +196,21 @@ def served(first: Version, cluster: Cluster, in_cluster: Callable[..., tuple[str
         phase, printed = in_cluster("e2e-serve", SERVE.format(version=first[1]))
         assert phase == "Succeeded", printed
     return first
+
+
+@pytest.fixture
+def load(served: Version, gateway: str, trusted: Path) -> Iterator[Load]:
+    """Load on the served model, which is answered already."""
+    asking = Load(gateway, trusted, served[0])
+    asking.start()
+    patience.until(lambda: asking.statuses[200] > 20)
+    asking.statuses.clear()
+    yield asking
+    asking.stop()
+
+
+@pytest.fixture(scope="session")
+def ask(forward: Callable[[str, int], str]) -> Callable[[str], list[Any]]:
+    """Ask the cluster's Prometheus."""
+    url = f"http://{forward('prometheus', 9090)}"
+    return lambda query: traffic.query(url, query)

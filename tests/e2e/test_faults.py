@@ -18,6 +18,7 @@ from healthrisk.bundle import Bundle, store
 from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.registry import versions
+from tests.support.cluster_faults import away
 from tests.support.patience import PROCESS, run, until
 
 NAME = "readmission"
@@ -30,21 +31,6 @@ def replay(served: tuple[Bundle, Deployed], forward: Callable[[str, int], str]) 
     """Hold the served model's answers against its golden rows."""
     url = f"http://{forward(f'{NAME}-transformer', 80)}"
     return lambda: deploy.replay(served[0], url, served[0].spec)
-
-
-@contextmanager
-def away(kubectl: Kubectl, namespace: str, workload: str) -> Iterator[None]:
-    """Take a workload's only pod away, and give it back."""
-    where = ("--namespace", namespace)
-    kubectl(*where, "scale", workload, "--replicas=0")
-    selector = kubectl(*where, "get", workload, "--output", "jsonpath={.spec.selector.matchLabels}")
-    labels = ",".join(f"{key}={value}" for key, value in json.loads(selector).items())
-    try:
-        until(lambda: not kubectl(*where, "get", "pods", "--selector", labels, "--output=name"))
-        yield
-    finally:
-        kubectl(*where, "scale", workload, "--replicas=1")
-        kubectl(*where, "rollout", "status", workload, "--timeout=600s")
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 from healthrisk.bundle import Bundle
 from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import Cluster, Deployed
-from healthrisk.monitoring import traffic
 from tests.support.patience import ANSWER
 
 NAME = "readmission"
@@ -41,13 +40,6 @@ def broken(served: tuple[Bundle, Deployed], cluster: Cluster) -> Iterator[str]:
     cluster.apply(name, Deployed("0", served[1].bundle, "0" * 64), None)
     yield name
     cluster.delete(name)
-
-
-@pytest.fixture(scope="module")
-def ask(forward: Callable[[str, int], str]) -> Callable[[str], list[Any]]:
-    """Ask the cluster's Prometheus."""
-    url = f"http://{forward('prometheus', 9090)}"
-    return lambda query: traffic.query(url, query)
 
 
 def _until(seconds: float, what: Callable[[], Any]) -> Any:

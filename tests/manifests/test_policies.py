@@ -16,6 +16,8 @@ from healthrisk.serving.servers.arguments import METRICS_PORT
 from tests.support.manifest_rules import OVERLAYS, PARTS, containers, pods, script
 
 ROOT = Path(__file__).parents[2]
+# The account of the pipeline's pods.
+RUNS = "pipeline-runner"
 Render = Callable[..., list[dict[str, Any]]]
 
 
@@ -52,15 +54,16 @@ def test_containers_have_resources_and_probes(part: str, render: Render) -> None
 @pytest.mark.parametrize("part", PARTS)
 def test_pods_have_accounts_of_their_own(part: str, render: Render) -> None:
     documents = render(part)
-    declared = {one["metadata"]["name"] for one in documents if one["kind"] == "ServiceAccount"}
+    # Kubeflow Pipelines' own manifests declare that of its runs.
+    declared = {one["metadata"]["name"] for one in documents if one["kind"] == "ServiceAccount"} | {RUNS}
     for name, pod in pods(documents):
         if name.startswith("ServingRuntime"):
             continue
         account = pod["serviceAccountName"]
         assert account in declared or part.endswith("/model"), name
         assert account != "default", name
-        # Prometheus alone asks the API server for anything.
-        assert pod["automountServiceAccountToken"] is (account == "prometheus"), name
+        # Nobody else asks the API server for anything: Prometheus for names, what deploys for all that it does.
+        assert pod["automountServiceAccountToken"] is (account in {"prometheus", RUNS}), name
 
 
 @pytest.mark.parametrize("part", OVERLAYS)
@@ -116,8 +119,13 @@ def test_metrics_have_a_port_that_prometheus_alone_reaches(part: str, render: Re
 @pytest.mark.parametrize("part", OVERLAYS)
 def test_everything_has_a_namespace_or_is_cluster_wide(part: str, render: Render) -> None:
     wide = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
-    # Where runs are: what their pods read, and who of the staff may start them.
-    beside_runs = {("ConfigMap", "healthrisk"), ("Role", "trainer"), ("RoleBinding", "trainer")}
+    # Where runs are: what their pods read, who of the staff may start them, and what deploys as they do.
+    beside_runs = {
+        ("ConfigMap", "healthrisk"),
+        ("Role", "trainer"),
+        ("RoleBinding", "trainer"),
+        ("CronJob", "champions"),
+    }
     for document in render(part):
         namespace = document["metadata"].get("namespace")
         name = (document["kind"], document["metadata"]["name"])

@@ -12,7 +12,7 @@ from tests.support.manifest_rules import script
 
 ROOT = Path(__file__).parents[2]
 KIND = ("up", "down", "status", "preflight", "image-tag", "save", "lib.sh")
-MANIFESTS = ("install", "secrets", "stage", "pin", "mirror", "push", "list-images", "lib.sh")
+MANIFESTS = ("install", "secrets", "keys", "stage", "pin", "mirror", "push", "list-images", "lib.sh")
 SCRIPTS = [*(ROOT / "kind" / name for name in KIND), *(ROOT / "manifests" / name for name in MANIFESTS)]
 # An engine that answers what preflight asks; a real one would be this machine's, whatever it is.
 DOCKER = """#!/bin/sh

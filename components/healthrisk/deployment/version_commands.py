@@ -1,4 +1,4 @@
-"""The commands about a version's way: `sign`, `promote` and `retire` of `python -m healthrisk`."""
+"""The commands about a version's way: `sign`, `promote`, `deploy` and `retire` of `python -m healthrisk`."""
 
 import argparse
 
@@ -17,6 +17,12 @@ def add_versions(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     promote.add_argument("--to", dest="target", required=True, metavar="CONTEXT", help="where it goes")
     promote.add_argument("--champion", action="store_true", help="make it the champion there, whoever is")
     promote.set_defaults(run=_promote)
+    deploy = commands.add_parser(
+        "deploy", help="serve the registry's champions on this pod's cluster, as after a restore"
+    )
+    deploy.add_argument("models", nargs="*", metavar="MODEL", help="whose champion (default: every model's)")
+    deploy.add_argument("--namespace", default="healthrisk", help="where models are served (default: %(default)s)")
+    deploy.set_defaults(run=_deploy)
     retire = commands.add_parser("retire", help="mark a version that is never to be served again")
     retire.add_argument("version", help="its number in the registry")
     retire.add_argument("--reason", required=True, help="why, for whoever asks for it")
@@ -57,6 +63,15 @@ def _promote(args: argparse.Namespace) -> Document:
 
     model, who = name_of(args.dataset), _who(args)
     return promotion.promote(model, args.version, args.source, args.target, who, champion=args.champion)
+
+
+def _deploy(args: argparse.Namespace) -> str:
+    from healthrisk.deployment import champions
+    from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
+
+    cluster = KubernetesCluster(args.namespace)
+    said = list(champions.serve(cluster, lambda name: f"http://{name}-transformer.{args.namespace}", args.models))
+    return "\n".join(said) or "the registry knows no champion"
 
 
 def _retire(args: argparse.Namespace) -> Document:

@@ -71,6 +71,16 @@ def champion(name: str) -> Registered | None:
     return by_alias(name, CHAMPION)
 
 
+def names() -> list[str]:
+    """Return the names of all models.
+
+    Raises:
+        StoreError: the registry does not answer.
+    """
+    with _translated():
+        return sorted(model.name for model in client().search_registered_models())
+
+
 def by_alias(name: str, alias: str) -> Registered | None:
     """Return the version of a model that an alias points at, or None.
 
