@@ -14,7 +14,8 @@ from healthrisk.data.hospital import write_table
 from healthrisk.data.ingest import ingest
 from healthrisk.errors import TrainingError
 from healthrisk.spec import DatasetSpec
-from healthrisk.training import sides
+from healthrisk.training import first_seen, sides
+from healthrisk.training.grouping import is_grouped
 from healthrisk.training.split import read_common, read_split, write_split
 from tests.support import sample_bundle
 
@@ -86,6 +87,83 @@ def test_a_hash_keeps_a_patient_on_one_side_and_the_classes_shares(
     assert not set(groups[: len(y)].tolist()) & set(groups[len(y) :].tolist())
     again, _, _ = split(spec, source, tmp_path / "again")
     assert again.read_bytes() == train.read_bytes()
+
+
+def halves(spec: DatasetSpec, source: Path, folder: Path) -> list[tuple[bytes, bytes, list[str]]]:
+    """Return of training part and hold-out every value, class and site, row for row."""
+    train, test, _ = split(spec, source, folder)
+    read = ((*read_split(spec, side), read_common(side)[1]) for side in (train, test))
+    return [(matrix.tobytes(), y.tobytes(), list(sites)) for matrix, y, sites in read]
+
+
+ALONE = {"group": "", "ignore": ("patient",)}
+
+
+@pytest.mark.parametrize("dates", [True, False], ids=["dates", "numbers"])
+@pytest.mark.parametrize("grouped", ["by patient", "by value", "not at all"])
+def test_the_latest_fifth_of_a_large_table_is_that_of_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grouped: str, dates: bool
+) -> None:
+    spec, (_, source) = specs.load("hospital"), visits(tmp_path, 3000)
+    warned, ignored = (
+        spec.validation.model_copy(
+            update={"duplicates": spec.validation.duplicates.model_copy(update={"action": action})}
+        )
+        for action in ("warn", "ignore")
+    )
+    more = {
+        "by patient": {},
+        "by value": {**ALONE, "validation": warned},
+        "not at all": {**ALONE, "validation": ignored},
+    }
+    spec = spec.model_copy(update=more[grouped])
+    assert is_grouped(spec) == (grouped != "not at all")
+    frame = pd.read_csv(source, dtype=str)
+    if not dates:
+        days = pd.to_datetime(frame["visit"]) - pd.Timestamp("2025-01-01")
+        frame["visit"] = (days / pd.Timedelta(days=1)).astype(str)
+    # Some visits are there twice, in other fragments.
+    pd.concat([frame, frame.head(40)]).to_csv(source, index=False)
+    expected = halves(spec, source, tmp_path / "drawn")
+    monkeypatch.setattr(sides, "DRAWN_ROWS", 100)
+    monkeypatch.setattr(first_seen, "_SPAN_ROWS", 700)
+    assert halves(spec, source, tmp_path / "whole") == expected
+    fragments = cut(source, tmp_path / "fragments", 7)
+    (fragments / "02-empty.csv").write_text(source.read_text().splitlines(keepends=True)[0])
+    assert halves(spec, fragments, tmp_path / "parts") == expected
+    assert not list(tmp_path.glob("*/.writing-*"))
+
+
+def test_a_year_among_dates_is_one_and_what_is_no_time_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, (_, source) = specs.load("hospital"), visits(tmp_path, 3000)
+    frame = pd.read_csv(source, dtype=str)
+    frame.loc[:999, "visit"] = "2024"
+    frame.to_csv(source, index=False)
+    expected = halves(spec, source, tmp_path / "drawn")
+    monkeypatch.setattr(sides, "DRAWN_ROWS", 100)
+    assert halves(spec, cut(source, tmp_path / "fragments", 3), tmp_path / "parts") == expected
+    frame.loc[2345, "visit"] = "01.02.2024"
+    frame.to_csv(source, index=False)
+    with pytest.raises(TrainingError, match=r"row 2346: visit is '01\.02\.2024', expected a date as 2026-11-21"):
+        split(spec, cut(source, tmp_path / "wrong", 3), tmp_path / "none")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 10, 11, 999, 1000])
+def test_a_quantile_by_digits_is_that_of_numpy(tmp_path: Path, rows: int) -> None:
+    spec = specs.load("hospital").model_copy(update={"group": "patient"})
+    seen, rng = first_seen.FirstSeen(spec, tmp_path, numbers=True), np.random.default_rng(rows)
+    values = np.sort(rng.integers(0, 2**64, (2, rows), dtype=np.uint64), axis=1)
+    counts = rng.integers(1, 4, (2, rows))
+    for part in (0, 1):
+        values[part].tofile(seen.path(part, "seen"))
+        np.save(seen.path(part, "rows.npy"), counts[part])
+    every = np.repeat(values.ravel(), counts.ravel())
+    parts = {0: tmp_path, 1: tmp_path}
+    for share in (0.0, 0.2, 0.8, 1.0):
+        found = first_seen.quantile(seen, parts, len(every), share)
+        assert int(found) == np.quantile(every.astype(object), share, method="inverted_cdf")
 
 
 def test_equal_rows_stay_together_and_others_have_no_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

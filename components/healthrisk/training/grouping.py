@@ -58,14 +58,28 @@ def times_of(spec: DatasetSpec, table: Path) -> NDArray[np.float64] | None:
     """
     if not spec.time:
         return None
-    texts = pd.Series(_texts(table, spec.time))
-    numbers = pd.to_numeric(texts, errors="coerce")
-    if numbers.notna().all():
-        return np.asarray(numbers, dtype=np.float64)
-    dates = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    texts = _texts(table, spec.time)
+    return parse_times(spec, texts, are_numbers(texts))
+
+
+def are_numbers(texts: NDArray[np.object_]) -> bool:
+    """True if every text [rows] is a number. Of a table's times all have to be: 2026 among dates is one."""
+    return bool(pd.to_numeric(pd.Series(texts), errors="coerce").notna().all())
+
+
+def parse_times(spec: DatasetSpec, texts: NDArray[np.object_], numbers: bool, first: int = 0) -> NDArray[np.float64]:
+    """Return texts [rows] as numbers, or as days since 1970; `first` is the number of the first row, from 0.
+
+    Raises:
+        TrainingError: one is neither a number nor a date as 2026-11-21.
+    """
+    if numbers:
+        return np.asarray(pd.to_numeric(pd.Series(texts)), dtype=np.float64)
+    dates = pd.to_datetime(pd.Series(texts), format="ISO8601", errors="coerce", utc=True)
     if dates.isna().any():
         row = int(np.flatnonzero(dates.isna())[0])
-        raise TrainingError(f"row {row + 1}: {spec.time} is {texts[row]!r}, expected a date as 2026-11-21 or a number")
+        said = f"row {first + row + 1}: {spec.time} is {texts[row]!r}"
+        raise TrainingError(f"{said}, expected a date as 2026-11-21 or a number")
     return np.asarray((dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1), dtype=np.float64)
 
 

@@ -2,10 +2,13 @@
 
 Up to a million rows the hold-out is drawn from the whole table, stratified by class. Above, a seeded hash of a row's
 group says where it stands: no row needs to know of another, so memory does not grow with the table, and among so many
-rows the hold-out has its fifth of every class within chance. By time it is the latest fifth, which takes all times.
+rows the hold-out has its fifth of every class within chance. By time it is the latest fifth of any table, to the row.
 """
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -13,9 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from healthrisk import atomic
 from healthrisk.data import encoding, tables
+from healthrisk.engine import Tasks
 from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing
+from healthrisk.training.first_seen import FirstSeen, first_seen, quantile
 from healthrisk.training.grouping import Groups, groups_of, hash_groups, is_grouped, times_of
 
 DRAWN_ROWS = 1_000_000
@@ -77,35 +83,97 @@ class Hashed:
         """True if rows may have groups."""
         return is_grouped(self.spec)
 
+    def part(self, _first: int, _rows: int) -> "Hashed":
+        """Return the same: a hash says it of any row."""
+        return self
+
     def of(self, batch: pa.RecordBatch, first: int) -> RowSides:
         """Return the sides of a batch's rows; `first` is the number of the first in the table, from 0."""
-        numbers = np.arange(first, first + batch.num_rows, dtype=np.uint64)
+        numbers = _numbers(batch, first)
         groups = hash_groups(self.spec, batch)
-        held_out = self._fractions(numbers if groups is None else groups, 0) < preprocessing.HOLD_OUT
-        share = FIT_ROWS / self.rows / (1 - preprocessing.HOLD_OUT)
-        fitted_on = ~held_out & (self._fractions(numbers, 1) < share)
-        return RowSides(held_out, None if groups is None else groups.view(np.int64), fitted_on)
-
-    def _fractions(self, keys: NDArray[np.uint64], purpose: int) -> NDArray[np.float64]:
-        """Return numbers from 0 to 1 [rows] that follow from keys and seed, without a pattern (splitmix64)."""
-        (start,) = np.random.SeedSequence([self.seed, purpose]).generate_state(1, np.uint64)
-        mixed = (keys ^ start) + _GOLDEN
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
-        fractions: NDArray[np.float64] = ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
-        return fractions
+        held_out = _fractions(numbers if groups is None else groups, self.seed, 0) < preprocessing.HOLD_OUT
+        return _sides(held_out, groups, numbers, self.rows, self.seed)
 
 
-Sides = Drawn | Hashed
+@dataclass(frozen=True)
+class Later:
+    """Sides by time, in a table of so many rows: held out are groups first seen after a time.
+
+    Rows that are asked for belong to the part that begins with the row `first`.
+    """
+
+    seen: FirstSeen
+    latest_trained: np.uint64
+    rows: int
+    seed: int
+    first: int = 0
+
+    @property
+    def grouped(self) -> bool:
+        """True if rows may have groups."""
+        return is_grouped(self.seen.spec)
+
+    def part(self, first: int, _rows: int) -> "Later":
+        """Return the sides of the part that begins with the row `first`."""
+        return replace(self, first=first)
+
+    def of(self, batch: pa.RecordBatch, first: int) -> RowSides:
+        """Return the sides of a batch's rows; `first` is the number of the first in the table, from 0."""
+        groups = hash_groups(self.seen.spec, batch)
+        held_out = self.seen.of(batch, groups, self.first) > self.latest_trained
+        return _sides(held_out, groups, _numbers(batch, first), self.rows, self.seed)
 
 
-def sides_of(spec: DatasetSpec, table: Path, rows: int, seed: int) -> Sides:
-    """Return the sides of a validated table of so many rows.
+Sides = Drawn | Hashed | Later
+
+
+@contextmanager
+def sides_of(
+    spec: DatasetSpec, table: Path, counts: list[int], seed: int, scratch: Path, tasks: Tasks
+) -> Iterator[Sides]:
+    """Yield the sides of a validated table whose parts have so many rows; those who work have the folder `scratch`.
 
     Raises:
-        TrainingError: the table cannot be split by class.
+        TrainingError: the table cannot be split by class, or a time is none.
     """
-    return Hashed(spec, rows, seed) if rows > DRAWN_ROWS and not spec.time else Drawn.draw(spec, table, seed)
+    rows = sum(counts)
+    if rows <= DRAWN_ROWS:
+        yield Drawn.draw(spec, table, seed)
+    elif not spec.time:
+        yield Hashed(spec, rows, seed)
+    else:
+        firsts = itertools.accumulate(counts, initial=0)
+        parts = {first: part for first, part, count in zip(firsts, tables.parts(table), counts, strict=False) if count}
+        with atomic.scratch_folder(scratch) as folder:
+            seen = first_seen(spec, parts, rows, folder, tasks)
+            yield Later(seen, quantile(seen, parts, rows, 1 - preprocessing.HOLD_OUT), rows, seed)
+
+
+def _numbers(batch: pa.RecordBatch, first: int) -> NDArray[np.uint64]:
+    return np.arange(first, first + batch.num_rows, dtype=np.uint64)
+
+
+def _sides(
+    held_out: NDArray[np.bool_],
+    groups: NDArray[np.uint64] | None,
+    numbers: NDArray[np.uint64],
+    rows: int,
+    seed: int,
+) -> RowSides:
+    """Return the sides of rows of these numbers, whose hashes say which of them the preprocessor is fitted on."""
+    share = FIT_ROWS / rows / (1 - preprocessing.HOLD_OUT)
+    fitted_on = ~held_out & (_fractions(numbers, seed, 1) < share)
+    return RowSides(held_out, None if groups is None else groups.view(np.int64), fitted_on)
+
+
+def _fractions(keys: NDArray[np.uint64], seed: int, purpose: int) -> NDArray[np.float64]:
+    """Return numbers from 0 to 1 [rows] that follow from keys and seed, without a pattern (splitmix64)."""
+    (start,) = np.random.SeedSequence([seed, purpose]).generate_state(1, np.uint64)
+    mixed = (keys ^ start) + _GOLDEN
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
+    fractions: NDArray[np.float64] = ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
+    return fractions
 
 
 def _sample(training: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:

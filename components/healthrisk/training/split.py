@@ -16,7 +16,7 @@ from healthrisk.spec import DatasetSpec
 from healthrisk.training import preprocessing
 from healthrisk.training.grouping import Groups
 from healthrisk.training.sampling import Part
-from healthrisk.training.sides import Drawn, Sides, sides_of
+from healthrisk.training.sides import Sides, sides_of
 
 # No column of a spec begins like these.
 _GROUP, _SITE = "_group", "_site"
@@ -35,15 +35,16 @@ def write_split(
     """
     parts = tables.parts(table)
     rows = [tables.count_rows(part) for part in parts]
-    firsts = [0, *itertools.accumulate(rows)]
-    sides = sides_of(spec, table, firsts.pop(), seed)
-    jobs = (
-        _Job(spec, part, first, sides.part(first, count) if isinstance(sides, Drawn) else sides, *places)
-        for part, first, count, *places in zip(
-            parts, firsts, rows, tables.places_like(table, train), tables.places_like(table, test), strict=True
+    firsts = [0, *itertools.accumulate(rows[:-1])]
+    places = zip(tables.places_like(table, train), tables.places_like(table, test), strict=True)
+    with (
+        engine.connect(table, train.parent, test.parent) as tasks,
+        sides_of(spec, table, rows, seed, train.parent, tasks) as sides,
+    ):
+        jobs = (
+            _Job(spec, part, first, sides.part(first, count), *to)
+            for part, first, count, to in zip(parts, firsts, rows, places, strict=True)
         )
-    )
-    with engine.connect(table, train.parent, test.parent) as tasks:
         written = list(tasks.map(_split_part, jobs))
     sizes = np.sum([part.sizes for part in written], axis=0)
     _check_classes(spec, sizes)
