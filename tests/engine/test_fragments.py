@@ -18,6 +18,7 @@ from healthrisk.data.validate import validate
 from healthrisk.inference.fragments import FragmentedJob, predict_fragments
 from healthrisk.monitoring.table_counts import counts
 from healthrisk.object_store import s3_client
+from healthrisk.training import sides
 from healthrisk.training.split import read_split, write_split
 from tests.support.dask_cluster import dask_cluster, use
 from tests.support.patience import ANSWER, until
@@ -31,7 +32,12 @@ def go_through(bundle: Bundle, source: str, folder: Path) -> list[Any]:
     """Return what each step says of a table, and every file that it writes."""
     folder.mkdir()
     spec, table, train, test = bundle.spec, folder / "table", folder / "train", folder / "test"
-    said = [ingest(spec, source, table), validate(spec, table)]
+    timed = spec.model_copy(update={"time": "seen", "group": "patient"})
+    said: list[Any] = [ingest(timed, source, table), validate(timed, table)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sides, "DRAWN_ROWS", 100)
+        said += [write_split(timed, table, 0, train, test, folder / "preprocessor")]
+        said += [side.read_bytes() for part in (train, test) for side in sorted(part.iterdir())]
     said += [write_split(spec, table, 0, train, test, folder / "preprocessor"), counts(bundle, source)]
     out = folder / "out"
     said += [predict_fragments(FragmentedJob(source, str(out), str(bundle.path), bundle.digest)).rows]
@@ -44,6 +50,7 @@ def test_a_cluster_that_loses_a_worker_does_the_same_with_fragments(
 ) -> None:
     bundle = Bundle.open(make_bundle("heart-disease", "logistic_regression"))
     frame = pd.read_csv(Path(datasets.__path__[0]) / "heart-disease.csv", na_values="?")
+    frame = frame.assign(seen=frame.index * 7 % 100, patient=frame.index // 2)
     source = tmp_path / "in"
     source.mkdir()
     for place, begin in enumerate(range(0, 303, 44)):
