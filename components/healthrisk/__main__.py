@@ -13,8 +13,9 @@ from healthrisk.documents import Document
 from healthrisk.errors import ConfigError, HealthriskError
 from healthrisk.operations.commands import add_operations
 
-# Of `drift`, for whoever asks in a script; 1 says that it could not be told, 2 that the call was wrong.
-_DRIFTED = 3
+# For whoever asks in a script: something has drifted, or an outcome was refused. 1 says that it could not be told or
+# done, 2 that the call was wrong.
+_NOTICED = 3
 
 
 def main() -> int:
@@ -188,7 +189,7 @@ def _drift(args: argparse.Namespace) -> Document:
             current = counts(bundle, args.file, address)
         report = drift.compare(bundle.reference, current)
     if report.verdict != "stable":
-        args.exit_code = _DRIFTED
+        args.exit_code = _NOTICED
     if args.exposition:
         gauges.write(report, model, bundle.version, args.exposition)
     return drift.VersionDrift(**vars(report), refused_rows=current.refused_rows, version=bundle.version)
@@ -230,7 +231,10 @@ def _outcomes(args: argparse.Namespace) -> Document:
 
     rejects = args.rejects or args.file.with_name(f"{args.file.stem}.rejects.csv")
     with open_outcomes() as outcomes:
-        return take_file(outcomes.intake(), args.file, rejects)
+        taken = take_file(outcomes.intake(), args.file, rejects)
+    if taken.refused:
+        args.exit_code = _NOTICED
+    return taken
 
 
 def _add_outcome_service(parser: argparse.ArgumentParser) -> None:

@@ -305,6 +305,26 @@ def test_a_kill_in_the_middle_loses_nothing_and_counts_nothing_twice(
 
 
 @pytest.mark.slow
+def test_the_command_says_by_its_exit_code_that_a_row_was_refused(
+    tmp_path: Path, bundle_of: Callable[..., Bundle]
+) -> None:
+    """What is good beside it is counted, and the next run with that alone ends as one that refuses nothing."""
+    bundle = bundle_of("heart-disease", "random_forest")
+    texts, *_, y = receipts(bundle)
+    environment = platform(tmp_path, f"sqlite:///{tmp_path}/outcomes.db", bundle)
+    path = table(tmp_path / "file.csv", [*texts[:3], "forged"], raw(bundle, y[:4]))
+    for counted, repeated in ((3, 0), (0, 3)):
+        done = healthrisk("outcomes", path, **environment)
+        assert (done.returncode, done.stderr) == (3, "")
+        said = json.loads(done.stdout)
+        assert (said["counted"], said["repeated"], sum(said["refused"].values())) == (counted, repeated, 1)
+        assert Path(said["rejects"]).read_text().splitlines()[1].startswith("4,")
+    done = healthrisk("outcomes", table(path, texts[:3], raw(bundle, y[:3])), **environment)
+    assert (done.returncode, json.loads(done.stdout)["repeated"]) == (0, 3)
+    assert not (tmp_path / "file.rejects.csv").exists()
+
+
+@pytest.mark.slow
 def test_without_a_key_the_command_refuses(tmp_path: Path, bundle_of: Callable[..., Bundle]) -> None:
     bundle = bundle_of("heart-disease", "random_forest")
     path = table(tmp_path / "file.csv", ["x"], [1])
