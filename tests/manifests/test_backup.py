@@ -18,7 +18,7 @@ def test_what_one_job_writes_the_other_reads(render: Render) -> None:
         {
             (container["name"], mount["name"], mount["mountPath"])
             for _, container, _ in containers([part])
-            for mount in container["volumeMounts"]
+            for mount in container.get("volumeMounts", ())
         }
         for part in (saving, restoring)
     ]

@@ -21,6 +21,7 @@ from tests.support import sample_bundle
 from tests.support.manifest_rules import ROOT, Document, containers
 from tests.support.patience import run
 from tests.support.postgres import program
+from tests.support.servers import free_ports
 
 NAME = "backup-drill"
 
@@ -115,6 +116,14 @@ def test_what_was_lost_comes_back(
     bundle = store.fetch(champion.uri, champion.digest, tmp_path / "cache")
     answers = Scorer(bundle).probabilities(golden_matrix(bundle.spec, bundle.golden.rows))
     np.testing.assert_allclose(answers, bundle.golden.probability, atol=1e-6)
+
+
+def test_a_dump_waits_until_the_network_lets_its_pod_through(database: str, jobs: tuple[Document, Document]) -> None:
+    url = sa.make_url(database)
+    limit, seconds, shell, option, text = words(jobs[0], "reach")
+    for port, within, code in ((url.port, seconds, 0), (free_ports(1)[0], "2", 124)):
+        here = text.replace("pg_isready --host=postgres", f"{program('pg_isready')} --host={url.host} --port={port}")
+        assert run([limit, within, shell, option, here]).returncode == code
 
 
 @pytest.fixture
