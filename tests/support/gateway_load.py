@@ -21,7 +21,7 @@ class Load(threading.Thread):
 
     def __init__(self, gateway: str, trusted: Path, bundle: Bundle) -> None:
         super().__init__()
-        self._gateway, self._trusted, self._bundle = gateway, trusted, bundle
+        self._gateway, self._trusted, self.bundle = gateway, trusted, bundle
         self._stop_asked = threading.Event()
         self.statuses: Counter[int] = Counter()
         # Answers that differ from the bundle's own, and connections that broke.
@@ -30,13 +30,13 @@ class Load(threading.Thread):
         self.receipts: list[str] = []
 
     def run(self) -> None:
-        rows = encoding.decode(self._bundle.spec, golden_matrix(self._bundle.spec, self._bundle.golden.rows))
+        rows = encoding.decode(self.bundle.spec, golden_matrix(self.bundle.spec, self.bundle.golden.rows))
         place = 0
         while not self._stop_asked.is_set():
             with closing(connect(self._gateway, self._trusted)) as connection:
                 try:
                     while not self._stop_asked.wait(0.02):
-                        self._ask(connection, rows[place], self._bundle.golden.probability[place])
+                        self._ask(connection, rows[place], self.bundle.golden.probability[place])
                         place = (place + 1) % len(rows)
                 except (OSError, HTTPException) as error:
                     self.broken.append(repr(error))
@@ -44,7 +44,7 @@ class Load(threading.Thread):
     def _ask(self, connection: Any, row: Any, expected: Any) -> None:
         body = json.dumps({"instances": [row]})
         headers = {"host": HOST, "content-type": "application/json"}
-        connection.request("POST", f"/v1/models/{self._bundle.spec.name}:predict", body, headers)
+        connection.request("POST", f"/v1/models/{self.bundle.spec.name}:predict", body, headers)
         answer = connection.getresponse()
         text = answer.read()
         self.statuses[answer.status] += 1
