@@ -125,7 +125,7 @@ def wrong_kernel() -> dict[str, str]:
 def test_a_server_whose_kernel_scores_wrongly_is_never_ready(
     wrong_kernel: dict[str, str], tmp_path: Path, leaf: int
 ) -> None:
-    """The one of microsoft/onnxruntime#28557 says that the first of two classes has the probability of none."""
+    """By microsoft/onnxruntime#28557 the first of two classes has minus the second's probability."""
     bundle = sample_bundle.build("heart-disease", "random_forest", tmp_path / "bundles", min_samples_leaf=leaf)
     assert (bundle / TREES).exists() == (leaf > 1)
     server = Server("predictor.py", bundle, tmp_path / "log", (), wrong_kernel).start()
