@@ -18,6 +18,7 @@ from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import NAMESPACE, ClusterError
 from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 from healthrisk.processes import command
+from healthrisk.records import actor
 
 
 def main() -> int:
@@ -30,6 +31,7 @@ def main() -> int:
     given = parser.parse_args()
     name = specs.load(given.dataset).name
     cluster = KubernetesCluster(given.namespace, given.context)
+    actor.known_as(cluster.user())
     with _registry(given.namespace, given.context):
         left, back = deploy.rollback(cluster, name, given.timeout)
     print(f"{name}: version {back.number} is served again, version {left.number} is not")

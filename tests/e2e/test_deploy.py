@@ -15,6 +15,7 @@ import pytest
 from healthrisk.bundle import Bundle
 from healthrisk.deployment import deploy
 from healthrisk.deployment.cluster import Cluster, Deployed
+from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
 from healthrisk.registry import versions
 from healthrisk.registry.registration import Registration
 from tests.support import golden_grpc
@@ -68,6 +69,11 @@ def second(
 def url(served: Any, forward: Callable[[str, int], str]) -> Callable[[], str]:
     """Return the transformer's address by a new connection: one ends with the pod that it leads to."""
     return lambda: f"http://{forward(f'{NAME}-transformer', 80)}"
+
+
+def test_the_cluster_says_who_acts_on_it(cluster: KubernetesCluster, kubectl: Callable[..., str]) -> None:
+    review = json.loads(kubectl("auth", "whoami", "--output=json"))
+    assert cluster.user() == review["status"]["userInfo"]["username"]
 
 
 def test_the_inference_service_is_ready(served: tuple[Bundle, Deployed], kubectl: Callable[..., str]) -> None:

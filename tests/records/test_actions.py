@@ -160,3 +160,17 @@ def test_who_acts_is_the_account_of_a_pod_or_the_user_of_a_machine(
     assert actor.current() == named("here")
     monkeypatch.setenv("HEALTHRISK_RUN", "1-2-3")
     assert actor.current() == f"{named('here')}, run 1-2-3"
+
+
+def test_who_acts_on_a_cluster_from_outside_is_called_as_the_cluster_knows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor, "TOKEN", tmp_path / "token")
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    here = actor.current()
+    actor.known_as("oidc:ada")
+    try:
+        assert actor.current() == f"oidc:ada, from {here}"
+    finally:
+        actor.known_as("")
+    assert actor.current() == here

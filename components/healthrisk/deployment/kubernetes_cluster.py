@@ -45,8 +45,16 @@ class KubernetesCluster:
         self.namespace = namespace
         api = _api(context)
         self._core, self._apps = client.CoreV1Api(api), client.AppsV1Api(api)
+        self._authentication = client.AuthenticationV1Api(api)
         with _translated("the cluster cannot be asked for inference services"):
             self._dynamic = dynamic.DynamicClient(api)
+
+    def user(self) -> str:
+        """Return by which name the API server knows who asks it; empty where it does not say, which stops nobody."""
+        with suppress(ApiException, HTTPError):
+            review = self._authentication.create_self_subject_review(client.V1SelfSubjectReview())
+            return str(review.status.user_info.username)
+        return ""
 
     def deployed(self, name: str) -> Deployed | None:
         """Return the version that an inference service serves, or None where there is none."""

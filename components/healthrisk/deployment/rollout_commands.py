@@ -113,9 +113,12 @@ def _abort(args: argparse.Namespace) -> Document:
 
 
 def _site(args: argparse.Namespace) -> "tuple[Cluster, str]":
-    """Return the cluster that is meant, and the model's name."""
+    """Return the cluster that is meant, which says who acts on it, and the model's name."""
     from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
+    from healthrisk.records import actor
     from healthrisk.spec import name_of
 
     model = name_of(args.dataset)
-    return KubernetesCluster(args.namespace, args.context), model
+    cluster = KubernetesCluster(args.namespace, args.context)
+    actor.known_as(cluster.user())
+    return cluster, model
