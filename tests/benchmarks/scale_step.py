@@ -40,8 +40,8 @@ def train(spec: DatasetSpec, folder: Path, family: Family) -> None:
     from healthrisk.training.train import train
 
     fitted = joblib.load(folder / "preprocessor" / "preprocessor.joblib")
-    part = read_split(spec, folder / "train")
-    train(spec, family, fitted, part, 0, read_groups(folder / "train")).save(folder / family)
+    groups = read_groups(folder / "train")
+    train(spec, family, fitted, read_split(spec, folder / "train"), 0, groups).save(folder / family)
 
 
 def parts_and_models(spec: DatasetSpec, folder: Path) -> tuple[Any, Any]:

@@ -39,8 +39,9 @@ def train(
     with step_context(titles.train(cast(Family, family)), spec) as log:
         parsed = read_spec(spec)
         fitted = joblib.load(Path(preprocessor.path) / "preprocessor.joblib")
-        part = read_split(parsed, Path(table.path))
-        trained = train(parsed, cast(Family, family), fitted, part, seed, read_groups(Path(table.path)))
+        groups = read_groups(Path(table.path))
+        # Kept by nobody here, so that it need not stay in memory while the model is fitted.
+        trained = train(parsed, cast(Family, family), fitted, read_split(parsed, Path(table.path)), seed, groups)
         trained.save(Path(model.path), Path(preprocessor.path) / "preprocessor.joblib")
         metric = parsed.selection.metric
         score = trained.record.cross_validation.intervals[metric.name]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 import joblib
 import numpy as np
@@ -85,8 +85,8 @@ def _draws_are_limited(spec: DatasetSpec, family: Family) -> bool:
 
 
 @contextmanager
-def parallel(family: Family, matrix: NDArray[np.float64]) -> Iterator[None]:
-    """Fit one family's models of an encoded matrix [rows, features] side by side within this context.
+def parallel(family: Family, matrix: NDArray[np.floating[Any]]) -> Iterator[None]:
+    """Fit one family's models of a matrix [rows, features] side by side within this context.
 
     Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree; boosting
     does not, and brings threads of its own for large tables. A cluster fits each model by one thread.

@@ -96,6 +96,8 @@ def train(
         TrainingError: a class has fewer rows than there are folds.
     """
     matrix, y = part
+    # Where the caller keeps none, the encoded rows are gone before a model is fitted on what is made of them.
+    del part
     _check_classes(spec, y)
     judged = sampling.judged(spec, y, seed)
     with parallel(family, matrix):
@@ -105,9 +107,11 @@ def train(
         # Other folds than the search's, so that the figures are not those it was tuned on.
         together = None if groups is None else groups[judged]
         scores, out_of_fold = validate(spec, best, matrix[judged], y[judged], seed + 1, together)
-        # A tree of a forest sees float32 either way: wide values would be copied into narrow ones.
-        kind = np.float32 if family == "random_forest" else np.float64
-        inputs = preprocessing.model_inputs(preprocessing.extract(spec, fitted), matrix, kind)
+    # A tree of a forest sees float32 either way: wide values would be copied into narrow ones.
+    kind = np.float32 if family == "random_forest" else np.float64
+    inputs = preprocessing.model_inputs(preprocessing.extract(spec, fitted), matrix, kind)
+    del matrix
+    with parallel(family, inputs):
         classifier = clone(best["classifier"])
         classifier.fit(inputs, y, **fit_arguments(classifier, groups))
     record = TrainingRecord(
