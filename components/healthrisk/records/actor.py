@@ -1,8 +1,8 @@
 """Who does what this process does, as far as its surroundings say.
 
 In a pod that is its service account, out of the token that Kubernetes put there; elsewhere the user of this machine.
-Whoever rules the machine can be any of its users, so such a name is a statement, and no proof; who acts on a cluster from
-outside is therefore called as the cluster knows them, too.
+Whoever rules the machine can be any of its users, so such a name is a statement, and no proof; who acts on a cluster
+from outside is therefore called as the cluster knows them, too.
 """
 
 import base64
