@@ -97,7 +97,7 @@ def table(by_overlay: dict[str, list[Document]], said: dict[str, dict[str, dict[
         for name, entry in said[kind].items():
             where = [overlay for overlay in by_overlay if (kind, name) in found[overlay]]
             rest = "; ".join(dict.fromkeys(_at_rest(kind, name, found[overlay]) for overlay in where))
-            kept = re.sub(r"\{(\S+) (--\S+)\}", lambda match: _option(by_overlay, *match.groups()), entry["kept"])
+            kept = re.sub(r"\{(\S+) (\S+)\}", lambda match: _option(by_overlay, *match.groups()), entry["kept"])
             cells = (
                 f"{kind.removesuffix('s')} `{name}`",
                 ", ".join(where),
@@ -127,14 +127,17 @@ def _at_rest(kind: str, name: str, found: Stores) -> str:
 
 
 def _option(by_overlay: dict[str, list[Document]], place: str, option: str) -> str:
-    """Return the value of an option of one object's containers, which is the same in every overlay that has it."""
+    """Return the value of an option of one object, an argument or a key of a file; overlays that have it agree.
+
+    Of a ConfigMap the name has a digest of what is in it behind its own.
+    """
     kind, name = place.split("/")
     values = {
         match
         for documents in by_overlay.values()
         for one in documents
-        if (one["kind"], one["metadata"]["name"]) == (kind, name)
-        for match in re.findall(rf'"{option}=([^"]+)"', json.dumps(one))
+        if one["kind"] == kind and re.fullmatch(rf"{name}(-[a-z0-9]{{10}})?", one["metadata"]["name"])
+        for match in re.findall(rf'(?<![\w-]){option}(?:=|: )([^"\s,}}\\]+)', json.dumps(one))
     }
     if len(values) != 1:
         raise UnknownStoreError(f"{place} has no one {option}: {sorted(values)}")

@@ -1,6 +1,7 @@
 """What is kept where: every store of the manifests has its purpose, time and lock, and a new one must say its own."""
 
 import importlib.util
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,25 @@ def overlays(kustomize: list[str]) -> dict[str, list[Document]]:
 
 def test_the_page_s_table_is_what_the_manifests_say(overlays: dict[str, list[Document]], said: dict[str, Any]) -> None:
     page = kept.PAGE.read_text()
-    assert kept.page(page, kept.table(overlays, said)) == page, "run `make data-table`"
+    made = kept.table(overlays, said)
+    assert kept.page(page, made) == page, "run `make data-table`"
+    assert "{" not in made, "an option that was not looked up"
+
+
+def test_how_long_follows_the_manifests(overlays: dict[str, list[Document]], said: dict[str, Any]) -> None:
+    text = json.dumps(overlays)
+    for here, other in (("-retentionPeriod=14d", "-retentionPeriod=9d"), ("spans: 72h", "spans: 9h")):
+        assert here in text
+        text = text.replace(here, other)
+    made = kept.table(json.loads(text), said)
+    assert "| 9d, at most 4GB |" in made
+    assert "| 9h |" in made
+
+
+def test_an_option_that_no_manifest_has_is_named(overlays: dict[str, list[Document]], said: dict[str, Any]) -> None:
+    jaeger = {**said["claims"]["jaeger"], "kept": "{ConfigMap/jaeger traced}"}
+    with pytest.raises(kept.UnknownStoreError, match=r"^ConfigMap/jaeger has no one traced: \[\]$"):
+        kept.table(overlays, {**said, "claims": {**said["claims"], "jaeger": jaeger}})
 
 
 def test_every_store_says_what_for_whose_and_how_long(said: dict[str, Any]) -> None:
