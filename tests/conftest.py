@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[1]
 FIXTURES = (
     *("once", "runs", "bundles", "outcomes", "mariadb", "pairs", "postgres", "prometheus", "registry", "s3"),
-    "unseen",
+    *("small_disk", "unseen"),
 )
 # Whatever starts the pipeline, servers, MLflow or a Prometheus.
 SLOW = {

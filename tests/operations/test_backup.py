@@ -145,6 +145,37 @@ def test_of_a_wrong_name_the_backups_that_are_there_are_said(small: Path, tmp_pa
         home_backup.restore(saved.with_name("20260101T000000.000000Z"), tmp_path / "new")
 
 
+def test_of_no_folder_it_is_said_that_there_is_none(tmp_path: Path) -> None:
+    done = healthrisk("restore", tmp_path / "none", HEALTHRISK_HOME=str(tmp_path / "home"))
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"healthrisk: backup {tmp_path / 'none'}: there is no such folder; whole ones beside it: none\n"
+    )
+
+
+def test_a_place_that_takes_nothing_is_named(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = healthrisk("backup", f"--to={tmp_path / 'file'}", HEALTHRISK_HOME=str(small))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"healthrisk: nothing was backed up to {tmp_path / 'file'}: ")
+    saved = home_backup.save(small, tmp_path / "backups")
+    with pytest.raises(BackupError, match=f"nothing was restored to {tmp_path / 'file' / 'home'}: .*File exists"):
+        home_backup.restore(saved, tmp_path / "file" / "home")
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_of_a_backup(small: Path, small_disk: Path, tmp_path: Path) -> None:
+    first = home_backup.save(small, small_disk)
+    (small / "reports" / "large.html").write_bytes(bytes(2**20))
+    with pytest.raises(BackupError, match=f"nothing was backed up to {small_disk}: .*No space left on device"):
+        home_backup.save(small, small_disk)
+    assert list(small_disk.iterdir()) == [first]
+    home_backup.restore(first, tmp_path / "new")
+    saved = home_backup.save(small, tmp_path / "backups")
+    with pytest.raises(BackupError, match=r"nothing was restored to .*No space left on device"):
+        home_backup.restore(saved, small_disk / "home")
+    assert not (small_disk / "home").exists()
+
+
 def test_what_is_there_is_not_written_over(small: Path, tmp_path: Path) -> None:
     saved = home_backup.save(small, tmp_path / "backups")
     with pytest.raises(BackupError, match="is not empty"):

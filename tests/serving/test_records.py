@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
 import random
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -250,17 +248,6 @@ def test_no_acknowledged_prediction_is_missing_after_ten_kills_of_the_transforme
     assert {number_of(receipt).hex() for receipt in acknowledged} <= set(written)
     (verdict,) = verify(open_place(str(tmp_path)), Rules()).chains
     assert verdict.segments == KILLS
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of a megabyte."""
-    if os.geteuid() != 0:
-        pytest.skip("a small disk is mounted by root alone")
-    (tmp_path / "disk").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path / "disk"], check=True)
-    yield tmp_path / "disk"
-    subprocess.run(["umount", "--lazy", tmp_path / "disk"], check=True)
 
 
 def fill(disk: Path) -> Path:

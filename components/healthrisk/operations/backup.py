@@ -6,7 +6,8 @@ It appears whole by one rename, and nothing is restored from one of which a file
 import datetime
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -37,10 +38,10 @@ def make(to: Path, fill: Callable[[Path], object], home: str = "", keep: int = 0
     Of the backups there the newest `keep` stay, this one among them; 0 keeps all.
 
     Raises:
-        BackupError: there was nothing to write.
+        BackupError: there was nothing to write, or `to` does not take it.
     """
     made = datetime.datetime.now(datetime.UTC)
-    with scratch_folder(to) as scratch:
+    with disk_errors(f"nothing was backed up to {to}"), scratch_folder(to) as scratch:
         fill(scratch)
         files = {path: _digest(scratch / path) for path in _paths(scratch)}
         if not files:
@@ -68,10 +69,9 @@ def verify(backup: Path) -> BackupManifest:
     try:
         manifest = BackupManifest.read(backup / _MANIFEST)
     except OSError as error:
+        what = f"it has no {_MANIFEST}: it was not written to its end" if backup.is_dir() else "there is no such folder"
         whole = ", ".join(path.name for path in listed(backup.parent)) or "none"
-        raise BackupError(
-            f"backup {backup}: it has no {_MANIFEST}: it was not written to its end; whole ones beside it: {whole}"
-        ) from error
+        raise BackupError(f"backup {backup}: {what}; whole ones beside it: {whole}") from error
     except ValidationError as error:
         raise BackupError(f"backup {backup}: {_MANIFEST} is altered") from error
     there = set(_paths(backup)) - {_MANIFEST}
@@ -83,6 +83,21 @@ def verify(backup: Path) -> BackupManifest:
     if added := sorted(there - set(manifest.files)):
         raise BackupError(f"backup {backup}: {added[0]} is not of this backup")
     return manifest
+
+
+@contextmanager
+def disk_errors(done: str) -> Iterator[None]:
+    """Say what came of it where a folder is none, is another's, or is full.
+
+    Raises:
+        BackupError: it is so.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Of a tree that is copied it is a list: of each file the place, its copy and why.
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        raise BackupError(f"{done}: {reason}") from error
 
 
 def _share(before: Path, folder: Path, files: dict[str, str]) -> None:

@@ -40,14 +40,14 @@ def restore(saved: Path, home: Path) -> None:
     """Make a home of a backup, where addresses name the new place; it appears whole.
 
     Raises:
-        BackupError: the backup is not whole or is not of a home, or something lies there already.
+        BackupError: the backup is not whole or is not of a home, something lies there already, or there is no room.
     """
     manifest = backup.verify(saved)
     if not manifest.home:
         raise BackupError(f"backup {saved}: it is of a cluster, not of a HEALTHRISK_HOME")
     if home.exists() and any(home.iterdir()):
         raise BackupError(f"{home} is not empty: restore to another HEALTHRISK_HOME, or move it away")
-    with scratch_folder(home.parent) as scratch:
+    with backup.disk_errors(f"nothing was restored to {home}"), scratch_folder(home.parent) as scratch:
         for path in manifest.files:
             (scratch / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(saved / path, scratch / path)
