@@ -122,6 +122,7 @@ def test_what_is_at_fault_is_not_carried_and_said_with_an_exit_code_of_its_own(c
         (("find", "/tmp", "--rows", "x.json"), {}, "HEALTHRISK_RECORD_KEY is missing"),
         (("find", "/tmp", "--rows", "/none.json"), {"HEALTHRISK_RECORD_KEY": "k" * 32}, "/none.json cannot be read"),
         (("find", "/tmp", "--receipt", "%%%"), {}, "not a receipt: expected base64url"),
+        (("public-key",), {}, "HEALTHRISK_RECORD_SIGNING_KEY, which signs the record: expected 64 hexadecimal digits"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(
@@ -135,3 +136,27 @@ def test_a_wrong_call_says_what_is_wrong(
 
 def test_days_to_keep_are_more_than_none() -> None:
     assert healthrisk("records", "verify", "/tmp", "--keep-days", "0").returncode == 2
+
+
+def test_a_version_is_a_number() -> None:
+    done = healthrisk("records", "find", "/tmp", "--version", "three")
+    assert done.returncode == 2
+    assert "'three': expected a version's number" in done.stderr
+
+
+def test_where_no_record_is_nothing_is_whole_and_nobody_was_not_asked(spool: Path, tmp_path: Path) -> None:
+    """A mistyped address, or one of a chain itself, is no record that is whole."""
+    receipt = ("--receipt", "A" * 112)
+    seen = healthrisk("records", "verify", spool)
+    assert seen.returncode == 0
+    (tmp_path / "seen.json").write_text(seen.stdout)
+    (tmp_path / "empty").mkdir()
+    for place in (spool / CHAIN, tmp_path / "empty"):
+        for words in (("verify", place), ("find", place, "--event", "promoted"), ("find", place, *receipt)):
+            done = healthrisk("records", *words)
+            assert done.returncode == 1, words
+            assert f"record '{place}': no chain is there" in done.stderr
+    # Whoever has seen one is told that it is gone.
+    done = healthrisk("records", "verify", tmp_path / "empty", "--known", tmp_path / "seen.json")
+    assert done.returncode == 3
+    assert "it is gone, and was there before" in done.stdout

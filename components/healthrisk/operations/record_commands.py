@@ -10,6 +10,7 @@ from healthrisk.config import settings
 from healthrisk.documents import Document
 from healthrisk.errors import ConfigError
 from healthrisk.records.lines import ActionEvent
+from healthrisk.records.places import Place
 
 # Six months of at most 31 days are 184 days: Regulation (EU) 2024/1689, Article 26(6).
 KEEP_DAYS = 184.0
@@ -97,7 +98,9 @@ def _verify(args: argparse.Namespace) -> Document:
             raise ConfigError(f"{args.known}: expected what `records verify` printed") from error
     keys = tuple(map(signature.public_key, args.public_key))
     rules = Rules(keys, datetime.timedelta(days=args.keep_days), known)
-    verdict = verify(places.open_place(args.address), rules)
+    # Where chains are known, that none is there is a fault of the record, and no wrong address.
+    place = places.open_place(args.address) if known else _open_record(args.address)
+    verdict = verify(place, rules)
     args.exit_code = 0 if verdict.whole else _AT_FAULT
     return verdict
 
@@ -108,22 +111,43 @@ def _add_find(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--receipt", help="a receipt of an answer")
     what.add_argument("--rows", type=Path, metavar="FILE", help="what was asked: a table, or a request's JSON")
     what.add_argument("--event", choices=get_args(ActionEvent), help="what was done: by whom, when and why")
-    what.add_argument("--version", metavar="NUMBER", help="all that was done to this version of the data set's model")
+    what.add_argument(
+        "--version", type=_version, metavar="NUMBER", help="all that was done to this version of the data set's model"
+    )
     parser.add_argument("--dataset", default="heart-disease", help="the rows' spec: a name, or the path of one")
     parser.set_defaults(run=_find)
+
+
+def _version(text: str) -> str:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a version's number")
+    return text
+
+
+def _open_record(address: str) -> Place:
+    """Return a place with a record in it: of an empty one nothing is found, and nothing is at fault."""
+    from healthrisk.records import places, stored
+    from healthrisk.records.lines import RecordError
+
+    place = places.open_place(address)
+    if not stored.segments(place.names(), place):
+        raise RecordError(
+            f"record {address!r}: no chain is there; expected the folder or prefix that holds CHAIN/NUMBER"
+        )
+    return place
 
 
 def _find(args: argparse.Namespace) -> Document:
     from healthrisk import spec
     from healthrisk.operations.asked_rows import read_rows
     from healthrisk.receipts.token import number_of
-    from healthrisk.records import places, search
+    from healthrisk.records import search
     from healthrisk.records.keyed_digest import KeyedDigest
     from healthrisk.spec import name_of
 
     if args.event or args.version:
         model = name_of(args.dataset) if args.version else None
-        return search.find_actions(places.open_place(args.address), args.event, model, args.version)
+        return search.find_actions(_open_record(args.address), args.event, model, args.version)
     if args.receipt:
         digests = [number_of(args.receipt).hex()]
     elif not (keys := settings().record_keys):
@@ -133,4 +157,4 @@ def _find(args: argparse.Namespace) -> Document:
     else:
         matrix = read_rows(args.rows, spec.load(args.dataset))
         digests = [digest for key in keys for digest in KeyedDigest(key).of(matrix)]
-    return search.find(places.open_place(args.address), digests)
+    return search.find(_open_record(args.address), digests)

@@ -42,7 +42,7 @@ def signing_key(text: str) -> Ed25519PrivateKey:
         ConfigError: it is none. The text is never quoted.
     """
     if not _KEY.fullmatch(text):
-        raise ConfigError("the key that signs the record: expected 64 hexadecimal digits")
+        raise ConfigError("HEALTHRISK_RECORD_SIGNING_KEY, which signs the record: expected 64 hexadecimal digits")
     return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text))
 
 
