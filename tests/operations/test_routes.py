@@ -51,7 +51,14 @@ def test_an_alert_goes_by_its_severity_and_model(labels: str, receiver: str, tmp
 
 
 @pytest.mark.parametrize(
-    "secret", [{}, ALL, {"chat-url": "https://c.example/h"}, {**ALL, "mail-tls": "no", "pager-url": "http://p.example"}]
+    "secret",
+    [
+        {},
+        ALL,
+        {"chat-url": "https://c.example/h"},
+        {**ALL, "mail-tls": "no", "pager-url": "http://p.example"},
+        {**ALL, "mail-to": "team@hospital.example, night@hospital.example"},
+    ],
 )
 def test_alertmanager_takes_what_is_written(secret: dict[str, str], tmp_path: Path) -> None:
     path = write_config(tmp_path, secret)
@@ -85,10 +92,21 @@ def test_a_pager_is_for_what_cannot_wait(tmp_path: Path) -> None:
     [
         ({"mail-to": "team@hospital.example"}, "mail-to needs mail-from and mail-server"),
         ({**ALL, "mail-password": ""}, "mail-password: it is empty"),
-        ({"mail-user": "u"}, "mail-user and mail-password need each other"),
-        ({**ALL, "mail-server": "smtp.hospital.example"}, "mail-server"),
-        ({"chat-link": "https://c.example"}, "chat-link"),
-        ({"heart-disease.mail-from": "a@b.example"}, r"models.heart-disease.mail-from"),
+        ({"mail-user": "u"}, "receivers: mail-user and mail-password need each other"),
+        ({**ALL, "mail-server": "smtp.hospital.example"}, "receivers/mail-server: expected HOST:PORT"),
+        (
+            {**ALL, "mail-to": "not-in-the-configuration"},
+            "receivers/mail-to: expected team@hospital.example, or several",
+        ),
+        ({**ALL, "mail-to": "a@b.example c@d.example"}, "receivers/mail-to: expected"),
+        ({**ALL, "heart-disease.mail-to": "cardiology"}, "receivers/heart-disease.mail-to: expected"),
+        ({**ALL, "mail-tls": "perhaps"}, "receivers/mail-tls: expected yes or no"),
+        ({"chat-url": "not-in-the-configuration"}, "receivers/chat-url: expected http:// or https://"),
+        ({"heart-disease.chat-url": "c.example"}, "receivers/heart-disease.chat-url: expected http:// or https://"),
+        ({"watchdog-url": "watch.hospital.example"}, "receivers/watchdog-url: expected http:// or https://"),
+        ({"pager-url": "p.example"}, "receivers/pager-url: expected http:// or https://"),
+        ({"chat-link": "https://c.example"}, "receivers/chat-link: there is no such key"),
+        ({"heart-disease.mail-from": "a@b.example"}, "receivers/heart-disease.mail-from: there is no such key"),
         ({"SLACK": "https://c.example"}, "expected a key such as chat-url or heart-disease.chat-url"),
     ],
 )

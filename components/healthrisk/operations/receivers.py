@@ -15,12 +15,22 @@ from healthrisk.errors import ConfigError
 
 _KEY = re.compile(r"(?:(?P<model>[a-z0-9][a-z0-9-]*)\.)?(?P<name>[a-z]+-[a-z]+)")
 _FILES = {"chat-url", "pager-key", "mail-password", "watchdog-url"}
+_URL = re.compile(r"https?://\S+")
+_ADDRESS = r"[^\s,@]+@[^\s,@]+"
+# What a value that is refused should have been: it is not quoted, as it may be a secret.
+_EXPECTED = {
+    "mail-to": "expected team@hospital.example, or several with a comma between",
+    "mail-from": "expected an address such as healthrisk@hospital.example",
+    "mail-server": "expected HOST:PORT",
+    "mail-tls": "expected yes or no",
+    "pager-url": "expected http:// or https:// and what follows",
+}
 
 
 class Team(Document):
     """Where messages go: `mail_to` are addresses, the others the files that hold an address or a key."""
 
-    mail_to: str | None = Field(default=None, alias="mail-to", pattern=r"^\S+@\S+$")
+    mail_to: str | None = Field(default=None, alias="mail-to", pattern=rf"^{_ADDRESS}(, ?{_ADDRESS})*$")
     chat_url: str | None = Field(default=None, alias="chat-url")
     pager_key: str | None = Field(default=None, alias="pager-key")
 
@@ -28,7 +38,7 @@ class Team(Document):
 class Receivers(Team):
     """Everybody's team, how mail and pages are sent, and the teams of models that have their own."""
 
-    mail_from: str | None = Field(default=None, alias="mail-from", pattern=r"^\S+@\S+$")
+    mail_from: str | None = Field(default=None, alias="mail-from", pattern=rf"^{_ADDRESS}$")
     mail_server: str | None = Field(default=None, alias="mail-server", pattern=r"^\S+:\d+$")
     mail_user: str | None = Field(default=None, alias="mail-user")
     mail_password: str | None = Field(default=None, alias="mail-password")
@@ -63,13 +73,22 @@ def read(folder: Path) -> Receivers:
         text = path.read_text().strip()
         if not text:
             raise ConfigError(f"{path}: it is empty")
+        # Alertmanager reads these itself, and would find out when there is something to tell.
+        if key["name"] in {"chat-url", "watchdog-url"} and not _URL.fullmatch(text):
+            raise ConfigError(f"{path}: {_EXPECTED['pager-url']}")
         held = models.setdefault(key["model"], {}) if key["model"] else values
         held[key["name"]] = str(path) if key["name"] in _FILES else text
     try:
         return Receivers.model_validate({**values, "models": models})
     except ValidationError as error:
-        # Never quoted whole: what is wrong may be a password.
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise ConfigError(
-            f"{folder}: {'.'.join(map(str, first['loc']))}: {first['msg']}".replace(": : ", ": ")
-        ) from None
+        raise ConfigError(f"{folder}{_said(error)}") from None
+
+
+def _said(error: ValidationError) -> str:
+    """Return the first key at fault and what was expected; never its value, which may be a password."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    if not first["loc"]:
+        return f": {first['ctx']['error']}"
+    key = ".".join(map(str, first["loc"])).removeprefix("models.")
+    expected = "there is no such key" if first["type"] == "extra_forbidden" else _EXPECTED[str(first["loc"][-1])]
+    return f"/{key}: {expected}"
