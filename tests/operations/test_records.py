@@ -97,6 +97,25 @@ def test_where_the_store_has_locks_nobody_removes_a_segment_before_its_time(clie
     assert healthrisk("records", "verify", f"s3://{LOCKED}/use", "--public-key", public()).returncode == 0
 
 
+def test_what_is_locked_stays_and_what_was_is_gone_with_all_its_versions(
+    client: Minio, spool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEALTHRISK_HOME", str(tmp_path / "home"))
+    for bucket in ("records-now", "records-then"):
+        client.make_bucket(bucket_name=bucket, object_lock=True)
+    # A site keeps less than it did: what was locked by the old rule stays, and is found.
+    assert carry(spool, "s3://records-now/use")[0] == 0
+    assert carry(spool, "s3://records-now/use", "--keep-days=1e-9") == (0, {"carried": 0, "removed": 0, "faults": []})
+    assert healthrisk("records", "verify", "s3://records-now/use", "--public-key", public()).returncode == 0
+    # As if the locks had ended.
+    for item in client.list_objects(bucket_name="records-now", recursive=True):
+        name = str(item.object_name)
+        client.fget_object(bucket_name="records-now", object_name=name, file_path=str(tmp_path / "one"))
+        client.fput_object(bucket_name="records-then", object_name=name, file_path=str(tmp_path / "one"))
+    assert carry(spool, "s3://records-then/use", "--keep-days=1e-9") == (0, {"carried": 0, "removed": 3, "faults": []})
+    assert list(client.list_objects(bucket_name="records-then", recursive=True, include_version=True)) == []
+
+
 def test_what_is_at_fault_is_not_carried_and_said_with_an_exit_code_of_its_own(client: Minio, spool: Path) -> None:
     path = segment.path_of(spool / CHAIN, 2)
     path.write_bytes(path.read_bytes().replace(b'"rows":1', b'"rows":2', 1))

@@ -174,7 +174,7 @@ def test_a_file_says_until_when_it_is_kept(spool: Path) -> None:
         def write(self, name: str, data: bytes, keep_until: datetime) -> None:
             self.until[name] = keep_until
 
-        def remove(self, name: str) -> None:
+        def remove(self, name: str) -> bool:
             raise FileNotFoundError(name)
 
     write_chain(spool / CHAIN, range(2))

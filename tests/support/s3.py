@@ -25,7 +25,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (port,) = free_ports(1)
     address = f"127.0.0.1:{port}"
     keys = ["--access", "tests", "--secret", "testsecret"]
-    command = [server, "--port", address, *keys, "--quiet", "posix", str(folder)]
+    # A bucket with locks has versions, as in every other store.
+    versions = f"--versioning-dir={tmp_path_factory.mktemp('s3-versions')}"
+    command = [server, "--port", address, *keys, "--quiet", "posix", versions, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
         client = Minio(address, access_key="tests", secret_key="testsecret", secure=False)
 

@@ -132,8 +132,9 @@ def _remove_old(place: Place, keep: timedelta) -> int:
             statement = signature.read_signed(place.read(signed)).statement
             if datetime.fromisoformat(statement.tail.time) >= oldest:
                 break
-            for suffix in (PACKED, SIGNED):
-                place.remove(file_name(own.chain, own.number, suffix))
+            if not all(place.remove(file_name(own.chain, own.number, suffix)) for suffix in (PACKED, SIGNED)):
+                # It was locked for longer than segments are kept now.
+                break
             removed += 1
     return removed
 

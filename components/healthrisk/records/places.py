@@ -4,7 +4,8 @@ import io
 import os
 import tempfile
 import urllib.parse
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -42,8 +43,8 @@ class Place(Protocol):
         """Write a file that is not there yet, whole; return False where it is there."""
         ...
 
-    def remove(self, name: str) -> None:
-        """Remove a file."""
+    def remove(self, name: str) -> bool:
+        """Remove a file for good; return False where it is locked and has to stay for now."""
         ...
 
 
@@ -102,8 +103,9 @@ class _Folder:
             raise StoreError(f"record: {path} cannot be written: {error.strerror}") from error
         return True
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str) -> bool:
         (self._folder / name).unlink(missing_ok=True)
+        return True
 
 
 class _Bucket:
@@ -177,8 +179,21 @@ class _Bucket:
             raise StoreError(f"record: {self._prefix}{name} cannot be written: the store answers {answer.status}")
         return True
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str) -> bool:
+        path = self._prefix + name
         try:
-            self._client.remove_object(bucket_name=self._bucket, object_name=self._prefix + name)
+            # A bucket with locks keeps versions: without one named, what is removed is only hidden.
+            version = self._locks and self._client.stat_object(bucket_name=self._bucket, object_name=path).version_id
+            self._client.remove_object(bucket_name=self._bucket, object_name=path, version_id=version or None)
         except (MinioException, HTTPError, ValueError) as error:
-            raise StoreError(f"record: {self._prefix}{name} cannot be removed: {error}") from error
+            if self._locks and self._is_locked(path):
+                return False
+            raise StoreError(f"record: {path} cannot be removed: {error}") from error
+        return True
+
+    def _is_locked(self, path: str) -> bool:
+        """Say whether an object's lock has still time to go."""
+        with suppress(MinioException, HTTPError, ValueError):
+            lock = self._client.get_object_retention(bucket_name=self._bucket, object_name=path)
+            return lock is not None and lock.retain_until_date > datetime.now(UTC)
+        return False
