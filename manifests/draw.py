@@ -15,7 +15,7 @@ import yaml
 
 HERE = Path(__file__).parent
 NAMESPACE = "kubernetes.io/metadata.name"
-WIDTH, HEIGHT = 112, 40
+WIDTH, HEIGHT = 128, 40
 # What stands where, in pixels, with the labels by which policies know it; a model's pods bear KServe's, too.
 MODEL = {"serving.kserve.io/inferenceservice": "model"}
 PODS = {
@@ -27,10 +27,11 @@ PODS = {
     "postgres": ((250, 500), {}),
     "prometheus": ((760, 180), {}),
     "grafana": ((760, 70), {}),
-    "push-gateway": ((632, 290), {}),
+    "push-gateway": ((634, 290), {}),
     "drift": ((760, 400), {}),
     "alertmanager": ((905, 470), {}),
     "backup": ((440, 526), {}),
+    "kube-state-metrics": ((905, 320), {}),
     "collector": ((905, 130), {}),
     "victoria-logs": ((905, 235), {}),
     "jaeger": ((905, 50), {}),

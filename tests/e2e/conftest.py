@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -164,16 +164,19 @@ def first(register: Callable[[int], Version]) -> Version:
 def in_cluster(kubectl: Kubectl) -> Callable[..., tuple[str, str]]:
     """Run Python in a pod of the pipeline's image, account and namespace; return its phase and what it printed."""
 
-    def run(name: str, script: str) -> tuple[str, str]:
+    def run(
+        name: str, script: str, labels: Mapping[str, str] | None = None, settings: Mapping[str, str] | None = None
+    ) -> tuple[str, str]:
         image = kubectl(
             *("--namespace", NAMESPACE, "get", "deployment", "mlflow"),
             *("--output", "jsonpath={.spec.template.spec.containers[0].image}"),
         )
         environment = [{"configMapRef": {"name": "healthrisk"}}, {"secretRef": {"name": "object-store"}}]
         container = {"name": "main", "image": image, "command": ["python", "-c", script], "envFrom": environment}
+        container["env"] = [{"name": name, "value": value} for name, value in (settings or {}).items()]
         container["securityContext"] = {"runAsUser": 65532, "runAsNonRoot": True}
         spec = {"serviceAccountName": "pipeline-runner", "restartPolicy": "Never", "containers": [container]}
-        metadata = {"name": name, "namespace": "kubeflow"}
+        metadata = {"name": name, "namespace": "kubeflow", "labels": labels or {}}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
         where = ("--namespace", "kubeflow")
         kubectl(*where, "delete", "pod", name, "--ignore-not-found")

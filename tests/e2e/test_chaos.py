@@ -1,7 +1,9 @@
 """Every pod of the platform is killed in turn under load: what is served goes on, and nothing that was told is lost."""
 
+import json
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ BEHIND = (
     "deployment/mlflow",
     "deployment/outcomes",
     "deployment/prometheus",
+    "deployment/kube-state-metrics",
     "deployment/push-gateway",
     f"deployment/{NAME}-explainer",
 )
@@ -44,6 +47,23 @@ def test_a_killed_server_is_back_and_answers_rightly(component: str, kubectl: Ku
     # connections with that; nobody is answered wrongly.
     assert set(load.statuses) <= {200, 503, 504}
     assert load.wrong == []
+
+
+def test_a_pod_that_no_node_takes_is_told_of(kubectl: Kubectl, load: Load, ask: Callable[[str], list[Any]]) -> None:
+    where = ("--namespace", "healthrisk", "patch", "statefulset/alertmanager", "--patch")
+
+    def shall_run_on(node: str | None) -> None:
+        selector = {"nodeSelector": {"kubernetes.io/hostname": node}}
+        kubectl(*where, json.dumps({"spec": {"template": {"spec": selector}}}))
+
+    shall_run_on("there-is-none")
+    try:
+        until(lambda: ask('ALERTS{alertname="WorkloadNotReady", workload="statefulset/alertmanager"}'))
+    finally:
+        shall_run_on(None)
+        # Kubernetes leaves a pod alone that waits by the template before.
+        kill(kubectl, "statefulset/alertmanager")
+    assert (set(load.statuses), load.wrong, load.broken) == ({200}, [], [])
 
 
 def test_no_outcome_is_lost_or_counts_twice(

@@ -25,6 +25,7 @@ STORES = {
     "collector": "deployment/collector",
     "mlflow": "deployment/mlflow",
 }
+ASKED_BY_PROMETHEUS = {"alertmanager", "mlflow"}
 KNOCK = """
 import socket
 try:
@@ -34,6 +35,7 @@ except OSError:
     print("closed")
 """
 Kubectl = Callable[..., str]
+Ask = Callable[[str], list[Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,10 +62,12 @@ def cut(kubectl: Kubectl, policy: str, workload: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_predictions_go_on(store: str, kubectl: Kubectl, load: Load) -> None:
+def test_predictions_go_on(store: str, kubectl: Kubectl, load: Load, ask: Ask) -> None:
     with cut(kubectl, store, STORES[store]):
         asked = load.statuses.total()
         until(lambda: load.statuses.total() > asked + 100)
+        if store in ASKED_BY_PROMETHEUS:
+            until(lambda: ask(f'ALERTS{{alertname="ServiceUnreachable", job="{store}"}}'))
     assert (set(load.statuses), load.wrong, load.broken) == ({200}, [], [])
 
 

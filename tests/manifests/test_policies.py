@@ -62,8 +62,8 @@ def test_pods_have_accounts_of_their_own(part: str, render: Render) -> None:
         account = pod["serviceAccountName"]
         assert account in declared or part.endswith("/model"), name
         assert account != "default", name
-        # Nobody else asks the API server for anything: Prometheus for names, what deploys for all that it does.
-        assert pod["automountServiceAccountToken"] is (account in {"prometheus", RUNS}), name
+        # Nobody else asks the API server: Prometheus for names, kube-state-metrics for workloads, what deploys for all.
+        assert pod["automountServiceAccountToken"] is (account in {"prometheus", "kube-state-metrics", RUNS}), name
 
 
 @pytest.mark.parametrize("part", OVERLAYS)

@@ -138,7 +138,7 @@ def test_every_image_is_listed_by_its_name_under_the_registry(sources: str, kust
     ours = {"healthrisk/pipeline", "healthrisk/serving", "kindest/node", "library/mysql", "library/postgres"}
     ours |= {"prom/prometheus", "prom/pushgateway", "prom/alertmanager", "grafana/grafana", "versity/versitygw"}
     ours |= {"envoyproxy/envoy", "otel/opentelemetry-collector-contrib", "jaegertracing/jaeger"}
-    ours |= {"victoriametrics/victoria-logs"}
+    ours |= {"kube-state-metrics/kube-state-metrics", "victoriametrics/victoria-logs"}
     upstream = {image.partition("/")[2] if "." in image.partition("/")[0] else image for image in IMAGES}
     names = {image.removeprefix(f"{registry}/") for image in listed}
     assert upstream < names

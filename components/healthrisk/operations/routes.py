@@ -23,7 +23,9 @@ _TEXT = (
     "{{ end }}"
 )
 # What is no news where nothing is served at all.
-_OF_SERVERS = "PodNotReady|NoTraffic|HighErrorRate|SlowPredictions|ModelDigestMismatch"
+_OF_SERVERS = (
+    "PodNotReady|NoTraffic|HighErrorRate|SlowPredictions|ModelDigestMismatch|WorkloadNotReady|ServiceUnreachable"
+)
 
 
 def config(receivers: Receivers, log_url: str) -> Config:
