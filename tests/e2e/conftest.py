@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from healthrisk.bundle import Bundle, store
 from healthrisk.deployment.cluster import Cluster, Deployed
 from healthrisk.deployment.deploy import READY_SECONDS
 from healthrisk.deployment.kubernetes_cluster import KubernetesCluster
+from healthrisk.errors import SourceError
 from healthrisk.monitoring import traffic
 from healthrisk.registry import placement, versions
 from tests.support import patience, sample_bundle
@@ -214,6 +215,18 @@ def load(served: Version, gateway: str, trusted: Path) -> Iterator[Load]:
 
 @pytest.fixture(scope="session")
 def ask(forward: Callable[[str, int], str]) -> Callable[[str], list[Any]]:
-    """Ask the cluster's Prometheus."""
+    """Ask the cluster's Prometheus; the way to it ends with a pod that a test kills, and then leads to the next one."""
     url = f"http://{forward('prometheus', 9090)}"
-    return lambda query: traffic.query(url, query)
+
+    def answer(query: str) -> list[Any]:
+        found: list[list[Any]] = []
+
+        def answers() -> bool:
+            with suppress(SourceError):
+                found.append(traffic.query(url, query))
+            return bool(found)
+
+        patience.until(answers)
+        return found[0]
+
+    return answer
