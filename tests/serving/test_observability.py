@@ -2,10 +2,14 @@
 
 import gzip
 import json
+import os
 import shutil
+import signal
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +240,9 @@ def test_traceparent_crosses_the_hop(pair: Pair) -> None:
     assert "nonsense" not in pair.logs()
 
 
-def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -> None:
+@contextmanager
+def exporting(bundle: Path, start_pair: Callable[..., Pair], **environment: str) -> Iterator[tuple[Pair, list[bytes]]]:
+    """Yield servers that export, and the bodies of what they have exported so far."""
     bodies: list[bytes] = []
 
     class Collector(Handler):
@@ -248,17 +254,40 @@ def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -
             self.answer()
 
     with listening(Collector) as url:
-        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-        pair = start_pair(make_bundle("heart-disease", "logistic_regression"), environment=environment)
+        sent = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+        pair = start_pair(bundle, environment=sent | environment)
         try:
-            headers = [("traceparent", TRACEPARENT), ("tracestate", "one=1"), ("tracestate", "two=2")]
-            rows = pair.bundle.golden.rows[:1]
-            http.post(pair.predict_url, json={"instances": rows}, headers=headers).raise_for_status()
-            names = pair.bundle.spec.features
-            assert ask(pair, [[987654.0] * len(names)], traceparent=TRACEPARENT).status_code == 400
-            spans = wait_for_spans(bodies, 3)
+            yield pair, bodies
         finally:
             pair.end()
+
+
+def test_a_slow_request_leaves_a_span_whatever_is_sampled(make_bundle: Any, start_pair: Callable[..., Pair]) -> None:
+    bundle = make_bundle("heart-disease", "logistic_regression")
+    with (
+        exporting(bundle, start_pair, OTEL_TRACES_SAMPLER="always_off") as (pair, bodies),
+        ThreadPoolExecutor() as pool,
+    ):
+        rows = pair.bundle.golden.rows[:1]
+        os.kill(pair.predictor.pid, signal.SIGSTOP)
+        answer = pool.submit(ask, pair, rows, traceparent=TRACEPARENT)
+        with pytest.raises(TimeoutError):
+            answer.result(0.5)
+        os.kill(pair.predictor.pid, signal.SIGCONT)
+        assert answer.result().status_code == 200
+        slow = wait_for_spans(bodies, 1)[0]
+    assert slow.trace_id.hex() == TRACE
+    assert slow.end_time_unix_nano - slow.start_time_unix_nano >= 2e8
+
+
+def test_spans_are_exported(make_bundle: Any, start_pair: Callable[..., Pair]) -> None:
+    with exporting(make_bundle("heart-disease", "logistic_regression"), start_pair) as (pair, bodies):
+        headers = [("traceparent", TRACEPARENT), ("tracestate", "one=1"), ("tracestate", "two=2")]
+        rows = pair.bundle.golden.rows[:1]
+        http.post(pair.predict_url, json={"instances": rows}, headers=headers).raise_for_status()
+        names = pair.bundle.spec.features
+        assert ask(pair, [[987654.0] * len(names)], traceparent=TRACEPARENT).status_code == 400
+        spans = wait_for_spans(bodies, 3)
     assert {span.trace_id.hex() for span in spans} == {TRACE}
     by_id = {span.span_id: span for span in spans}
     (inner,) = [span for span in spans if span.parent_span_id in by_id]

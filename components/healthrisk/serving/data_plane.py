@@ -20,14 +20,12 @@ from healthrisk.serving.metrics import ServerMetrics
 from healthrisk.serving.reader_process import ReaderProcess
 from healthrisk.serving.reading import Readable
 from healthrisk.serving.tensors import Matrix, Request, Response
-from healthrisk.serving.tracing import Tracer
+from healthrisk.serving.tracing import SLOW_SECONDS, Tracer
 
 Answer = TypeVar("Answer")
 # What no client of the protocol sends, and a scanner sends by the thousand: one line a second is enough.
 _FLOODS = frozenset({"undecodable", "not_found"})
 _QUIET_SECONDS = 1.0
-# The objective of latency: what takes longer is worth a line that leads to its trace.
-_SLOW_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -187,9 +185,9 @@ class DataPlane:
                 self._log_refusal(extra)
             else:
                 REQUESTS.warning("request refused", extra=extra)
-        elif seconds >= _SLOW_SECONDS or REQUESTS.isEnabledFor(logging.DEBUG):
+        elif seconds >= SLOW_SECONDS or REQUESTS.isEnabledFor(logging.DEBUG):
             level, message = (
-                (logging.INFO, "request was slow") if seconds >= _SLOW_SECONDS else (logging.DEBUG, "request answered")
+                (logging.INFO, "request was slow") if seconds >= SLOW_SECONDS else (logging.DEBUG, "request answered")
             )
             REQUESTS.log(level, message, extra=self._fields(context) | {"code": code, "ms": round(seconds * 1000, 3)})
 

@@ -7,6 +7,7 @@ sends spans is even imported.
 import contextlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from healthrisk.serving.errors import RequestError
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # What each vendor writes is its own; the standard bounds it, and asks nobody to pass on more.
 _TRACESTATE = re.compile(r"[\t -~]{1,512}")
+# A request that takes longer misses the objective: the log has a line of it, and whoever keeps traces has one of it.
+SLOW_SECONDS = 0.2
 
 
 class Carrier(Protocol):
@@ -48,19 +51,26 @@ _NOTHING = contextlib.nullcontext()
 
 
 class OpenTelemetryTracer(Tracer):
-    """Makes one server span a request, and has the hop continue it."""
+    """Makes one server span a request, and has the hop continue it.
+
+    The environment's sampler decides which requests leave spans; a slow one leaves one from each server that was slow.
+    """
 
     def __init__(self, service: str) -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.trace import SpanKind, StatusCode
+        from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+        from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        provider = TracerProvider(resource=Resource.create({"service.name": service}))
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = provider.get_tracer("healthrisk")
+        resource, sent = Resource.create({"service.name": service}), BatchSpanProcessor(OTLPSpanExporter())
+        sampled, every = TracerProvider(resource=resource), TracerProvider(sampler=ALWAYS_ON, resource=resource)
+        for provider in (sampled, every):
+            provider.add_span_processor(sent)
+        self._tracer, self._late = sampled.get_tracer("healthrisk"), every.get_tracer("healthrisk")
+        self._within = set_span_in_context
         self._propagator = TraceContextTextMapPropagator()
         self._kind, self._error = SpanKind.SERVER, StatusCode.ERROR
 
@@ -71,8 +81,9 @@ class OpenTelemetryTracer(Tracer):
         Of a failure only the kind is exported: its message may quote a value of a patient.
         """
         parent = self._propagator.extract({"traceparent": carrier.traceparent, "tracestate": carrier.tracestate})
+        began, name = time.time_ns(), f"infer {carrier.protocol}"
         with self._tracer.start_as_current_span(
-            f"infer {carrier.protocol}",
+            name,
             context=parent,
             kind=self._kind,
             record_exception=False,
@@ -88,6 +99,10 @@ class OpenTelemetryTracer(Tracer):
                 if error.status >= 500:
                     span.set_status(self._error)
                 raise
+            finally:
+                if not span.is_recording() and time.time_ns() - began >= SLOW_SECONDS * 1e9:
+                    # Under the trace's id that the log has.
+                    self._late.start_span(name, self._within(span), kind=self._kind, start_time=began).end()
 
 
 def tracer(service: str) -> Tracer:
