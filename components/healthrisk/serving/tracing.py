@@ -82,27 +82,23 @@ class OpenTelemetryTracer(Tracer):
         """
         parent = self._propagator.extract({"traceparent": carrier.traceparent, "tracestate": carrier.tracestate})
         began, name = time.time_ns(), f"infer {carrier.protocol}"
-        with self._tracer.start_as_current_span(
-            name,
-            context=parent,
-            kind=self._kind,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            headers: dict[str, str] = {}
-            self._propagator.inject(headers)
-            carrier.traceparent, carrier.tracestate = headers["traceparent"], headers.get("tracestate", "")
-            try:
-                yield
-            except RequestError as error:
-                span.set_attribute("error.type", error.reason)
-                if error.status >= 500:
-                    span.set_status(self._error)
-                raise
-            finally:
-                if not span.is_recording() and time.time_ns() - began >= SLOW_SECONDS * 1e9:
-                    # Under the trace's id that the log has.
-                    self._late.start_span(name, self._within(span), kind=self._kind, start_time=began).end()
+        # Nobody asks for the current span, and to make it the current one takes half as long again.
+        span = self._tracer.start_span(name, parent, kind=self._kind, start_time=began)
+        headers: dict[str, str] = {}
+        self._propagator.inject(headers, self._within(span))
+        carrier.traceparent, carrier.tracestate = headers["traceparent"], headers.get("tracestate", "")
+        try:
+            yield
+        except RequestError as error:
+            span.set_attribute("error.type", error.reason)
+            if error.status >= 500:
+                span.set_status(self._error)
+            raise
+        finally:
+            if not span.is_recording() and time.time_ns() - began >= SLOW_SECONDS * 1e9:
+                # Under the trace's id that the log has.
+                span = self._late.start_span(name, self._within(span), kind=self._kind, start_time=began)
+            span.end()
 
 
 def tracer(service: str) -> Tracer:
