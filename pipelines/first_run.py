@@ -8,18 +8,20 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from healthrisk import processes
 from healthrisk import spec as specs
-from healthrisk.bundle import Bundle
+from healthrisk.bundle import Bundle, store
 from healthrisk.config import settings
 from healthrisk.deployment import local
 from healthrisk.errors import HealthriskError
 from healthrisk.processes import command
 from healthrisk.registry.lookup import find_bundle
+from healthrisk.registry.registration import Registration
 
 SCRIPTS = Path(__file__).parents[1] / "kserve"
 
@@ -42,12 +44,24 @@ def main() -> int:
 
     folder = local_runner.run(spec.to_json(), "", 0, settings().evidence)
     print("serving the champion", flush=True)
-    bundle = find_bundle(None, spec.name, settings().home / "cache")
-    with _served(bundle, port) as url:
-        exchange = forked.call(_ask, bundle, url, folder / "preprocess" / "test")
-    print(forked.call(summary.of_run, spec, folder))
+    bundle = _champion(folder)
+    with ThreadPoolExecutor(1) as beside:
+        # While the servers start.
+        text = beside.submit(forked.call, summary.of_run, spec, folder)
+        with _served(bundle, port) as url:
+            exchange = forked.call(_ask, bundle, url, folder / "preprocess" / "test")
+    print(text.result())
     print(exchange)
     return 0
+
+
+def _champion(folder: Path) -> Bundle:
+    """Return the champion's bundle after a run: the run's own, unless the one before stays."""
+    registration, cache = Registration.read(folder / "register" / "registration"), settings().home / "cache"
+    if registration.alias != "champion":
+        return find_bundle(None, registration.name, cache)
+    # The registry need not be asked, for which MLflow would be imported.
+    return store.fetch(registration.bundle, registration.digest, cache)
 
 
 @contextmanager
