@@ -1,6 +1,7 @@
 """Threads of BLAS and OpenMP: one on small tables, and on large ones those that the machine has to spare."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import psutil
@@ -38,3 +39,13 @@ def test_a_large_table_has_no_more_than_the_idle_cores(api: str) -> None:
     assert threads.idle_cores(everybodys) == threads.idle_cores(20 * everybodys) == 1
     with threads.for_rows(threads.ROWS_WORTH_A_THREAD):
         assert threads_of(api) <= set(range(1, cores + 1))
+
+
+def test_a_thread_beside_others_has_one_of_openmp() -> None:
+    def fitting() -> set[int]:
+        with threads.for_one_of_many():
+            return threads_of("openmp")
+
+    assert fitting() - {1}
+    with ThreadPoolExecutor(1) as beside:
+        assert beside.submit(fitting).result() == {1}

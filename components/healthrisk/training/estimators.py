@@ -42,8 +42,15 @@ class Model(Pipeline):  # type: ignore[misc]
     def fit(self, matrix: NDArray[np.float64], y: NDArray[np.int64], together: Groups | None = None) -> Self:
         """Fit on an encoded matrix [rows, features]; rows that belong `together` share a fold of a recalibration."""
         arguments = fit_arguments(self["classifier"], together)
-        super().fit(matrix, y, **{f"classifier__{name}": value for name, value in arguments.items()})
+        with threads.for_one_of_many():
+            super().fit(matrix, y, **{f"classifier__{name}": value for name, value in arguments.items()})
         return self
+
+    def predict_proba(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities [rows, classes] of an encoded matrix [rows, features]."""
+        with threads.for_one_of_many():
+            result: NDArray[np.float64] = super().predict_proba(matrix)
+        return result
 
 
 def fit_arguments(classifier: ClassifierMixin, together: Groups | None) -> dict[str, Groups | None]:
@@ -88,10 +95,14 @@ def _draws_are_limited(spec: DatasetSpec, family: Family) -> bool:
 def parallel(family: Family, matrix: NDArray[np.floating[Any]]) -> Iterator[None]:
     """Fit one family's models of a matrix [rows, features] side by side within this context.
 
-    Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree; boosting
-    does not, and brings threads of its own for large tables. A cluster fits each model by one thread.
+    Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree. Boosting
+    holds it for part of the time: of a small table, whose steps run side by side, its models are fitted one after the
+    other. A cluster fits each model by one thread.
     """
-    alone = family == "gradient_boosting" or (family == "random_forest" and matrix.size < _VALUES_WORTH_A_THREAD)
-    jobs = 1 if alone else joblib.cpu_count()
+    small = {
+        "gradient_boosting": len(matrix) < threads.ROWS_WORTH_A_THREAD,
+        "random_forest": matrix.size < _VALUES_WORTH_A_THREAD,
+    }
+    jobs = 1 if small.get(family, False) else joblib.cpu_count()
     with threads.for_rows(len(matrix)), engine.parallel_config("threading", n_jobs=jobs):
         yield

@@ -1,6 +1,7 @@
 """How many threads of BLAS and OpenMP a computation gets."""
 
-from contextlib import AbstractContextManager
+import threading
+from contextlib import AbstractContextManager, nullcontext
 
 import joblib
 import psutil
@@ -17,6 +18,16 @@ def for_rows(rows: int) -> AbstractContextManager[object]:
     limits: AbstractContextManager[object] = threadpool_limits(
         1 if rows < ROWS_WORTH_A_THREAD else idle_cores(_busy_cores())
     )
+    return limits
+
+
+def for_one_of_many() -> AbstractContextManager[object]:
+    """Return a context that keeps OpenMP to one thread in a thread that fits beside others; the main thread is free.
+
+    Such a thread would bring as many as there are cores: OpenMP's limit holds for the thread that set it.
+    """
+    alone = threading.current_thread() is threading.main_thread()
+    limits: AbstractContextManager[object] = nullcontext() if alone else threadpool_limits(1, "openmp")
     return limits
 
 
