@@ -41,11 +41,14 @@ def test_a_large_table_has_no_more_than_the_idle_cores(api: str) -> None:
         assert threads_of(api) <= set(range(1, cores + 1))
 
 
-def test_a_thread_beside_others_has_one_of_openmp() -> None:
-    def fitting() -> set[int]:
-        with threads.for_one_of_many():
-            return threads_of("openmp")
+def test_a_thread_beside_others_has_one_of_openmp_while_it_fits() -> None:
+    def fit_and_after() -> tuple[set[int], set[int]]:
+        # OpenMP's limit is each thread's own: a new one has the environment's.
+        with threadpool_limits(4, "openmp"):
+            with threads.for_one_of_many():
+                while_fitting = threads_of("openmp")
+            return while_fitting, threads_of("openmp")
 
-    assert fitting() - {1}
     with ThreadPoolExecutor(1) as beside:
-        assert beside.submit(fitting).result() == {1}
+        assert beside.submit(fit_and_after).result() == ({1}, {4})
+    assert fit_and_after() == ({4}, {4}), "the main thread fits alone"

@@ -2,10 +2,11 @@
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import joblib
 import psutil
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 # Such threads wait for one another by spinning. On a few thousand rows a second one gains nothing: with it a logistic
 # regression took 2.7 times the CPU, and on a busy machine a boosted model fitted 35 times slower.
@@ -27,8 +28,14 @@ def for_one_of_many() -> AbstractContextManager[object]:
     Such a thread would bring as many as there are cores: OpenMP's limit holds for the thread that set it.
     """
     alone = threading.current_thread() is threading.main_thread()
-    limits: AbstractContextManager[object] = nullcontext() if alone else threadpool_limits(1, "openmp")
+    limits: AbstractContextManager[object] = nullcontext() if alone else _openmp().limit(limits=1)
     return limits
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """Find the OpenMP of scikit-learn once: to look through all loaded libraries takes milliseconds, a limit 15 us."""
+    return ThreadpoolController().select(user_api="openmp")
 
 
 def _busy_cores() -> float:
