@@ -70,8 +70,7 @@ def _served(bundle: Bundle, port: int) -> Iterator[str]:
     where = local.Address("127.0.0.1", port)
     with tempfile.TemporaryFile("w+") as output:
         try:
-            # Nobody else asks them, so they need not wait for callers to learn of their end.
-            with local.served(bundle, where, SCRIPTS, ["--drain_seconds=0"], output):
+            with local.served(bundle, where, SCRIPTS, output=output, alone=True):
                 yield f"{where.url()}/v2/models/{bundle.spec.name}/infer"
         except local.LocalServingError as error:
             output.seek(0)

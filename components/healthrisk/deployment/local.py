@@ -53,6 +53,7 @@ def served(
     explain: bool = False,
     outcomes: bool = False,
     challenger: Bundle | None = None,
+    alone: bool = False,
 ) -> Iterator[list[Server]]:
     """Serve a bundle; yield its processes once all are ready, and end them afterwards.
 
@@ -65,12 +66,14 @@ def served(
         explain: Whether an explainer is started, too.
         outcomes: Whether the service that takes outcomes is started, too.
         challenger: A version to try in silence: its own predictor is asked what the served one has answered.
+        alone: Whether nobody but the caller asks: then the servers end at once, and side by side.
 
     Raises:
         LocalServingError: a server ended, or is not ready in time.
     """
     servers: list[Server] = []
     urls: list[str] = []
+    arguments = [*arguments, "--drain_seconds=0"] if alone else arguments
     try:
         for url, command in _commands(bundle, where, scripts, arguments, explain, outcomes, challenger):
             servers.append(_start(command, output))
@@ -78,7 +81,9 @@ def served(
         _wait_until_ready(servers, urls)
         yield servers
     finally:
-        _stop(servers)
+        # The transformer depends on the predictor, the last.
+        for group in (servers,) if alone else (servers[:-1], servers[-1:]):
+            _stop(group)
 
 
 def _commands(
@@ -188,16 +193,10 @@ def _name(server: Server) -> str:
     return str(command[3]) if command[1] == "-m" else Path(str(command[1])).name
 
 
-def _stop(servers: list[Server]) -> None:
-    """End all but the predictor side by side, then the predictor, on which the transformer depends."""
-    for group in (servers[:-1], servers[-1:]):
-        for server in group:
-            server.terminate()
-        _await_end(group)
-
-
-def _await_end(group: list[Server]) -> None:
-    """Wait until servers that were told to end have ended; whoever cannot wait interrupts again."""
+def _stop(group: list[Server]) -> None:
+    """End servers side by side; whoever cannot wait interrupts again."""
+    for server in group:
+        server.terminate()
     deadline = time.monotonic() + STOP_SECONDS
     while any(server.poll() is None for server in group):
         try:
