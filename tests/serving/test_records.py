@@ -2,49 +2,30 @@
 
 import csv
 import json
-import random
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
 import numpy as np
 import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from healthrisk.receipts.token import number_of
-from healthrisk.records.lines import Entry, parse
 from healthrisk.records.places import open_place
-from healthrisk.records.stored import segments
 from healthrisk.records.verify import Rules, verify
 from tests.support import http
 from tests.support.commands import healthrisk
 from tests.support.patience import ANSWER, run, until
+from tests.support.records import RECORD_KEY, entries_in, record_variables
 from tests.support.servers import PATIENT, Pair, Server
 
-KEY = "the record's key, of 32 letters or more".replace(" ", "-")
 CALLER = "ward-7"
-KILLS = 10
 
 pytestmark = pytest.mark.slow
 Rows = Callable[..., list[dict[str, Any]]]
-
-
-def keys(folder: Path) -> dict[str, str]:
-    return {"HEALTHRISK_RECORDS": str(folder), "HEALTHRISK_RECORD_KEY": KEY, "HEALTHRISK_RECEIPT_KEY": KEY}
-
-
-def entries(folder: Path) -> list[Entry]:
-    """Return the entries of a record that is whole, chain by chain."""
-    place = open_place(str(folder))
-    assert (verdict := verify(place, Rules())).whole, verdict
-    chains = segments(place.names(), place).values()
-    lines = (line for chain in chains for own in chain for line in own.data().split(b"\n")[:-1])
-    return [one for one in map(parse, lines) if isinstance(one, Entry)]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pair(folder: Path, make_bundle: Callable[..., Path], start_pair: Callable[..., Pair]) -> Iterator[Pair]:
     """A served model that writes a record. Its predictor has the same variables, and writes none."""
     bundle = make_bundle("heart-disease", "logistic_regression")
-    started = start_pair(bundle, *PATIENT, "--max_rows=2000", environment=keys(folder))
+    started = start_pair(bundle, *PATIENT, "--max_rows=2000", environment=record_variables(folder))
     yield started
     started.end()
 
@@ -65,7 +46,7 @@ def pair(folder: Path, make_bundle: Callable[..., Path], start_pair: Callable[..
 def explainer(folder: Path, pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = ("--predictor_host=127.0.0.1:1", "--enable_grpc=false", *PATIENT)
     log = tmp_path_factory.mktemp("explainer") / "log"
-    server = Server("explainer.py", pair.bundle.path, log, options, keys(folder)).start().wait()
+    server = Server("explainer.py", pair.bundle.path, log, options, record_variables(folder)).start().wait()
     yield server
     server.end()
 
@@ -81,7 +62,7 @@ def start(bundle: Path, start_pair: Callable[..., Pair]) -> Iterator[Callable[..
     pairs: list[Pair] = []
 
     def begin(folder: Path, **environment: str) -> Pair:
-        pairs.append(start_pair(bundle, *PATIENT, environment=keys(folder) | environment))
+        pairs.append(start_pair(bundle, *PATIENT, environment=record_variables(folder) | environment))
         return pairs[-1]
 
     yield begin
@@ -115,7 +96,7 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
 def test_the_same_patients_are_found_whatever_protocol_they_were_asked_about_in(
     pair: Pair, explainer: Server, folder: Path, rows: list[dict[str, Any]], as_tensors: Any, tmp_path: Path
 ) -> None:
-    before, caller, tensors = len(entries(folder)), {"x-caller": CALLER}, as_tensors(pair.bundle, rows)
+    before, caller, tensors = len(entries_in(folder)), {"x-caller": CALLER}, as_tensors(pair.bundle, rows)
     v1 = http.post(pair.predict_url, json={"instances": rows}, headers=caller).json()["predictions"]
     v2 = http.post(pair.infer_url, json={"inputs": tensors}, headers=caller).json()
     receipts = [
@@ -125,7 +106,7 @@ def test_the_same_patients_are_found_whatever_protocol_they_were_asked_about_in(
     ]
     explain = f"{explainer.url}/v1/models/{pair.bundle.spec.name}:explain"
     assert http.post(explain, json={"instances": rows}).status_code == 200
-    new = sorted(entries(folder), key=lambda one: one.time)[before:]
+    new = sorted(entries_in(folder), key=lambda one: one.time)[before:]
     model, version = pair.bundle.spec.name, pair.bundle.digest
     assert [(one.asked, one.protocol, one.caller) for one in new] == [
         *(("predict", protocol, CALLER) for protocol in ("v1", "v2", "grpc")),
@@ -150,13 +131,13 @@ def test_the_same_patients_are_found_whatever_protocol_they_were_asked_about_in(
 
 def found(folder: Path, *what: object) -> list[dict[str, Any]]:
     """Return what `records find` finds, by the time of the requests."""
-    done = healthrisk("records", "find", folder, *what, HEALTHRISK_RECORD_KEY=f"{'newer' * 8} {KEY}")
+    done = healthrisk("records", "find", folder, *what, HEALTHRISK_RECORD_KEY=f"{'newer' * 8} {RECORD_KEY}")
     assert done.returncode == 0, done.stderr
     return sorted((one["entry"] for one in json.loads(done.stdout)["found"]), key=lambda one: one["time"])
 
 
 def test_what_is_refused_is_written_down_too(pair: Pair, folder: Path, rows: list[dict[str, Any]]) -> None:
-    before = len(entries(folder))
+    before = len(entries_in(folder))
     wrong = {**rows[0], "age": 1234.5}
     assert http.post(pair.predict_url, json={"instances": [wrong]}).status_code == 400
     assert http.post(pair.infer_url, content=b"{").status_code == 400
@@ -165,8 +146,8 @@ def test_what_is_refused_is_written_down_too(pair: Pair, folder: Path, rows: lis
     # Who asks for anything else asks for no inference.
     assert http.get(f"{pair.transformer.url}/v2").status_code == 200
     assert http.post(f"{pair.transformer.url}/v2/models/other/infer", json={}).status_code == 404
-    new = entries(folder)[-3:]
-    assert len(entries(folder)) == before + 3
+    new = entries_in(folder)[-3:]
+    assert len(entries_in(folder)) == before + 3
     assert [(one.protocol, one.status, one.reason, one.rows, one.inputs) for one in new] == [
         ("v1", 400, "range", 0, ()),
         ("v2", 400, "json", 0, ()),
@@ -179,7 +160,7 @@ def test_what_is_refused_is_written_down_too(pair: Pair, folder: Path, rows: lis
 def test_a_large_request_has_the_digest_of_each_row(pair: Pair, folder: Path, raw_rows: Rows) -> None:
     rows = (raw_rows(pair.bundle.path) * 8)[:2000]
     answer = http.post(pair.predict_url, json={"instances": rows}).json()["predictions"]
-    one = entries(folder)[-1]
+    one = entries_in(folder)[-1]
     assert (one.rows, len(one.inputs), len(one.receipts)) == (2000, 2000, 2000)
     assert list(one.receipts) == [number_of(row["receipt"]).hex() for row in answer]
 
@@ -188,7 +169,7 @@ def test_a_large_request_has_the_digest_of_each_row(pair: Pair, folder: Path, ra
 def test_what_is_no_name_is_no_caller(pair: Pair, folder: Path, rows: list[dict[str, Any]], given: str) -> None:
     headers = {"x-caller": given.encode()}
     assert http.post(pair.predict_url, json={"instances": rows[:1]}, headers=headers).status_code == 200
-    assert entries(folder)[-1].caller is None
+    assert entries_in(folder)[-1].caller is None
 
 
 def test_the_record_counts_and_is_sealed_when_the_server_stops(
@@ -202,52 +183,6 @@ def test_the_record_counts_and_is_sealed_when_the_server_stops(
     (verdict,) = verify(open_place(str(tmp_path)), Rules()).chains
     # The opening, three entries, the seal.
     assert (verdict.fault, verdict.entries, verdict.line) == (None, 3, 5)
-
-
-class Clients:
-    """Clients that ask about two patients over and over until the server is gone; `receipts` are what they got."""
-
-    def __init__(self, pair: Pair, body: bytes, count: int) -> None:
-        self.receipts: list[str] = []
-        self._url, self._body = pair.predict_url, body
-        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    def _ask(self) -> None:
-        with http.client() as client:
-            while True:
-                try:
-                    answer = client.post(self._url, content=self._body)
-                except httpx.TransportError:
-                    return
-                assert answer.status_code == 200, answer.text
-                self.receipts += [one["receipt"] for one in answer.json()["predictions"]]
-
-    def end(self) -> None:
-        for thread in self._threads:
-            thread.join(ANSWER)
-
-
-def test_no_acknowledged_prediction_is_missing_after_ten_kills_of_the_transformer_under_load(
-    tmp_path: Path, bundle: Path, start: Callable[..., Pair], raw_rows: Rows
-) -> None:
-    draw, pair = random.Random(7), start(tmp_path)
-    body = json.dumps({"instances": raw_rows(bundle)[:2]}).encode()
-    acknowledged: list[str] = []
-    for kill in range(KILLS):
-        clients, enough = Clients(pair, body, 6), draw.randrange(20, 200)
-        until(lambda clients=clients, enough=enough: len(clients.receipts) >= enough, pair.logs)  # type: ignore[misc]
-        assert pair.transformer.end(signal.SIGKILL) == -signal.SIGKILL
-        clients.end()
-        acknowledged += clients.receipts
-        if kill + 1 < KILLS:
-            pair.transformer.start().wait()
-    assert len(set(acknowledged)) == len(acknowledged)
-    written = [receipt for one in entries(tmp_path) for receipt in one.receipts]
-    assert {number_of(receipt).hex() for receipt in acknowledged} <= set(written)
-    (verdict,) = verify(open_place(str(tmp_path)), Rules()).chains
-    assert verdict.segments == KILLS
 
 
 def fill(disk: Path) -> Path:
@@ -287,7 +222,7 @@ def test_a_full_disk_stops_answers_or_is_counted_and_the_record_goes_on_when_the
     assert "No space left on device" in until(lambda: complaint(pair))
     filler.unlink()
     receipts += [http.post(pair.predict_url, json=body).json()["predictions"][0]["receipt"] for _ in range(3)]
-    written = {receipt for one in entries(small_disk) for receipt in one.receipts}
+    written = {receipt for one in entries_in(small_disk) for receipt in one.receipts}
     assert {number_of(receipt).hex() for receipt in receipts} <= written
 
 
@@ -320,7 +255,7 @@ def test_a_record_that_cannot_be_kept_stops_the_server_at_its_start(
     given: dict[str, str], said: str, bundle: Path, tmp_path: Path
 ) -> None:
     server = Server("transformer.py", bundle, tmp_path / "log", ("--predictor_host=127.0.0.1:1",))
-    done = run(server.command(), env={"PATH": "", **keys(tmp_path), **given})
+    done = run(server.command(), env={"PATH": "", **record_variables(tmp_path), **given})
     assert done.returncode == 1
     assert said in done.stderr
     assert "short-but-mine" not in done.stdout + done.stderr

@@ -9,11 +9,32 @@ from healthrisk.records import actor
 from healthrisk.records.chain import Chain, now
 from healthrisk.records.disk import DiskThread
 from healthrisk.records.keyed_digest import KeyedDigest
-from healthrisk.records.lines import Action
+from healthrisk.records.lines import Action, Entry, parse
 from healthrisk.records.places import open_place
 from healthrisk.records.search import find_actions
+from healthrisk.records.stored import segments
+from healthrisk.records.verify import Rules, verify
 
-KEY = KeyedDigest(b"the record's key, of 32 letters or more")
+RECORD_KEY = "the-record's-key,-of-32-letters-or-more"
+KEY = KeyedDigest(RECORD_KEY.encode())
+
+
+def record_variables(folder: Path) -> dict[str, str]:
+    """Return the environment of a server that writes a record below a folder, and receipts."""
+    return {
+        "HEALTHRISK_RECORDS": str(folder),
+        "HEALTHRISK_RECORD_KEY": RECORD_KEY,
+        "HEALTHRISK_RECEIPT_KEY": RECORD_KEY,
+    }
+
+
+def entries_in(folder: Path) -> list[Entry]:
+    """Return the entries of a record that is whole, chain by chain."""
+    place = open_place(str(folder))
+    assert (verdict := verify(place, Rules())).whole, verdict
+    chains = segments(place.names(), place).values()
+    lines = (line for chain in chains for own in chain for line in own.data().split(b"\n")[:-1])
+    return [one for one in map(parse, lines) if isinstance(one, Entry)]
 
 
 def entry(number: int, receipts: tuple[str, ...] = ()) -> bytes:
