@@ -3,7 +3,8 @@
 python -m tests.benchmarks.scale [--rows 1000 10000 ...] [--classes 2 3] [--json FILE] [--plot FILE]
 
 Every step is a process of its own, as in the pipeline, so that its time holds what it imports, and its memory is its
-own. The table is invented: 40 columns, ten of them codes, two outcomes or three of which one stands in 2 % of rows.
+own. The same run by train_pipeline.py, whose steps share imports and stand side by side where they are small, comes
+last. The table is invented: 40 columns, ten of them codes, two outcomes or three of which one stands in 2 % of rows.
 """
 
 import argparse
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import scale_plot, scale_table
+from tests.benchmarks.scale_table import SPEC, TABLE
 
 STEPS = (
     "ingest", "validate", "preprocess", "logistic_regression", "random_forest", "gradient_boosting",
     "evaluate", "evidence", "register",
 )  # fmt: skip
 BARE = "scikit-learn"
+PIPELINE = Path(__file__).parents[2] / "pipelines" / "train_pipeline.py"
 
 
 def measure(step: str, folder: Path) -> dict[str, float]:
@@ -43,8 +46,17 @@ def measure(step: str, folder: Path) -> dict[str, float]:
     }
 
 
+def measure_pipeline(folder: Path) -> float:
+    """Run the pipeline as a user does, in a home of its own; return its wall seconds."""
+    command = [sys.executable, str(PIPELINE), f"--dataset={folder / SPEC}", f"--data={folder / TABLE}"]
+    environment = {**os.environ, "HEALTHRISK_HOME": str(folder / "pipeline")}
+    began = time.perf_counter()
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return round(time.perf_counter() - began, 2)
+
+
 def run(rows: int, classes: int, *, bare: bool) -> dict[str, Any]:
-    """Measure every step of one run over an invented table, and the whole."""
+    """Measure every step of one run over an invented table, the whole, and the pipeline."""
     with tempfile.TemporaryDirectory(prefix="healthrisk-scale-") as name:
         folder = Path(name)
         scale_table.write(folder, rows, classes)
@@ -53,11 +65,13 @@ def run(rows: int, classes: int, *, bare: bool) -> dict[str, Any]:
             steps[step] = measure(step, folder)
             show_step(rows, classes, step, steps[step])
         said = json.loads((folder / "said.json").read_text())
+        pipeline = measure_pipeline(folder)
     own = [steps[step] for step in STEPS]
     whole = {key: round(sum(step[key] for step in own), 2) for key in ("wall", "cpu")}
     whole["peak_mb"] = max(step["peak_mb"] for step in own)
     show_step(rows, classes, "all steps", whole)
-    return {"rows": rows, "classes": classes, "steps": steps, "whole": whole, "model": said}
+    print(f"{rows:>12,}{classes:>9}  {PIPELINE.name:<22}{pipeline:>10.1f}", flush=True)
+    return {"rows": rows, "classes": classes, "steps": steps, "whole": whole, "pipeline": pipeline, "model": said}
 
 
 def show_step(rows: int, classes: int, step: str, used: dict[str, float]) -> None:
