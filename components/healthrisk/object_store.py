@@ -9,12 +9,15 @@ import certifi
 import urllib3
 from minio import Minio
 from minio.credentials.providers import EnvAWSProvider
+from minio.error import MinioException, S3Error
+from urllib3.exceptions import HTTPError
 
 from healthrisk.config import Settings
 from healthrisk.errors import StoreError
 from healthrisk.retry import http_retries
 
 _CONNECT_SECONDS, _READ_SECONDS = 10, 300
+_NO_LOCKS = {"ObjectLockConfigurationNotFoundError", "NotImplemented"}
 
 
 def path_of(uri: str) -> Path:
@@ -44,3 +47,21 @@ def s3_pool() -> urllib3.PoolManager:
         retries=http_retries(),
         ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
     )
+
+
+def has_locks(client: Minio, bucket: str) -> bool:
+    """Return whether a bucket keeps locked objects from being removed (S3's object lock).
+
+    Raises:
+        StoreError: the store does not answer, or does not let one ask.
+    """
+    try:
+        client.get_object_lock_config(bucket_name=bucket)
+    except (MinioException, HTTPError) as error:
+        if isinstance(error, S3Error) and error.code in _NO_LOCKS:
+            return False
+        raise StoreError(f"object store: bucket {bucket} cannot be asked for its locks: {error}") from error
+    except ValueError:
+        # It has them, and no time of its own for what is put into it: that the client cannot read.
+        return True
+    return True

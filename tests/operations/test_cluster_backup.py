@@ -1,6 +1,8 @@
 """The drill: a database in a real PostgreSQL and bundles in a real S3 server are lost, and come back."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from minio import Minio
+from minio.error import S3Error
+from minio.retention import Retention
 
 from healthrisk.bundle import Bundle, store
 from healthrisk.config import settings
@@ -16,14 +20,22 @@ from healthrisk.inference.scorer import Scorer, golden_matrix
 from healthrisk.object_store import s3_client
 from healthrisk.operations import backup, cluster_backup, home_backup
 from healthrisk.operations.backup import BackupError
+from healthrisk.operations.cluster_backup import Lock, Locks, Restored
+from healthrisk.records.carrier import carry
+from healthrisk.records.places import open_place
+from healthrisk.records.signature import signing_key
+from healthrisk.records.verify import Rules, verify
 from healthrisk.registry import placement, versions
 from tests.support import sample_bundle
+from tests.support.commands import healthrisk
 from tests.support.manifest_rules import ROOT, Document, containers
 from tests.support.patience import run
 from tests.support.postgres import program
+from tests.support.records import write_chain
+from tests.support.s3 import served
 from tests.support.servers import free_ports
 
-NAME = "backup-drill"
+NAME, LOCKED = "backup-drill", "backup-drill-locked"
 
 
 @pytest.fixture
@@ -107,7 +119,7 @@ def test_what_was_lost_comes_back(
     (tmp_path / "restored").mkdir()
     # A pod may write into its volume's folder, which is another's.
     (tmp_path / "restored").chmod(0o777)
-    assert cluster_backup.restore(saved, tmp_path / "restored") == len(made.manifest.files) + 1
+    assert cluster_backup.restore(saved, tmp_path / "restored") == Restored(len(made.manifest.files) + 1, unlocked=0)
     assert (tmp_path / "restored").stat().st_mode & 0o777 == 0o777
     on(database, words(restore, "database"), tmp_path / "restored")
     champion = versions.champion("heart-disease")
@@ -145,6 +157,62 @@ def test_an_altered_backup_is_refused_before_anything_is_written(
         cluster_backup.restore(saved, tmp_path / "restored")
     assert not (tmp_path / "restored").exists()
     assert list(client.list_objects(bucket_name=NAME, recursive=True)) == []
+
+
+def test_what_was_locked_is_locked_again(
+    client: Minio, dumped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record in a bucket with locks, restored to a store that has nothing but empty buckets."""
+    client.make_bucket(bucket_name=LOCKED, object_lock=True)
+    write_chain(tmp_path / "spool" / "chain", range(7))
+    carry(tmp_path / "spool", open_place(f"s3://{LOCKED}/records"), signing_key("1" * 64), timedelta(days=184))
+    client.put_object(bucket_name=LOCKED, object_name="free", data=BytesIO(b"x"), length=1)
+    names = [str(item.object_name) for item in client.list_objects(bucket_name=LOCKED, recursive=True)]
+    locks = {name: client.get_object_retention(bucket_name=LOCKED, object_name=name) for name in set(names) - {"free"}}
+    saved = cluster_backup.save(tmp_path / "backups", dumped, [LOCKED])
+    (tmp_path / "restored").mkdir()
+    for place, has_locks in (("locks", True), ("none", False)):
+        (tmp_path / place).mkdir()
+        with served(tmp_path / place) as address, monkeypatch.context() as patched:
+            patched.setenv("AWS_ENDPOINT_URL", address)
+            other = s3_client(settings())
+            other.make_bucket(bucket_name=LOCKED, object_lock=has_locks)
+            restored = cluster_backup.restore(saved, tmp_path / "restored")
+            assert restored == Restored(len(names), unlocked=0 if has_locks else len(locks))
+            assert verify(open_place(f"s3://{LOCKED}/records"), Rules()).whole
+            if has_locks:
+                check_locked(other, {**locks, "free": None})
+            else:
+                said = healthrisk("restore", saved, "--dumps", tmp_path / "restored").stdout
+                assert f"unlocked  {len(locks)} of them were locked" in said
+
+
+def check_locked(client: Minio, locks: dict[str, Retention | None]) -> None:
+    """Every object of LOCKED has its lock, which ends no earlier, and the store removes none that has one."""
+    for name, lock in locks.items():
+        there = client.stat_object(bucket_name=LOCKED, object_name=name)
+        if lock is None:
+            client.remove_object(bucket_name=LOCKED, object_name=name, version_id=there.version_id)
+            continue
+        now = client.get_object_retention(bucket_name=LOCKED, object_name=name)
+        assert now is not None
+        assert now.mode == lock.mode
+        assert timedelta() <= now.retain_until_date - lock.retain_until_date <= timedelta(seconds=1)
+        with pytest.raises(S3Error):
+            client.remove_object(bucket_name=LOCKED, object_name=name, version_id=there.version_id)
+
+
+def test_a_lock_that_has_ended_is_none(client: Minio, tmp_path: Path) -> None:
+    """No store takes a lock until a time that is over."""
+    lock = Lock(mode="COMPLIANCE", until=datetime.now(UTC) - timedelta(seconds=1))
+
+    def fill(folder: Path) -> None:
+        (folder / "buckets" / NAME).mkdir(parents=True)
+        (folder / "buckets" / NAME / "old").write_text("x")
+        Locks(objects={f"{NAME}/old": lock}).write(folder / "locks.json")
+
+    saved = backup.make(tmp_path / "backups", fill)
+    assert cluster_backup.restore(saved, tmp_path) == Restored(1, unlocked=0)
 
 
 def test_what_has_not_changed_takes_no_room_twice_and_damage_is_not_passed_on(

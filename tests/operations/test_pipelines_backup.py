@@ -140,7 +140,7 @@ def test_runs_that_were_lost_come_back_as_they_were_at_one_moment(
     written, content = runs(), kubeflow.ask(CONTENT).stdout
     lose(kubeflow)
     (tmp_path / "restored").mkdir()
-    assert cluster_backup.restore(backup, tmp_path / "restored") == 0
+    assert cluster_backup.restore(backup, tmp_path / "restored").objects == 0
     # Whoever puts it back a second time, as a job does that was ended midway, makes it no other.
     for _ in range(2):
         assert work("pipelines", tmp_path / "restored", kubeflow, passwords["restore"]) == (0, "")

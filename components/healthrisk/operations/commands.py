@@ -89,6 +89,10 @@ def _restore(args: argparse.Namespace) -> str:
 
     saved = (backup.listed(args.backup) or [args.backup])[-1]
     if args.dumps:
-        return f"restored  {cluster_backup.restore(saved, args.dumps)} objects of {saved}, and dumps into {args.dumps}"
+        done = cluster_backup.restore(saved, args.dumps)
+        said = f"restored  {done.objects} objects of {saved}, and dumps into {args.dumps}"
+        if done.unlocked:
+            said += f"\nunlocked  {done.unlocked} of them were locked, and the buckets they are in now have no locks"
+        return said
     home_backup.restore(saved, settings().home)
     return f"restored  {saved} to {settings().home}"

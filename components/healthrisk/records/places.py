@@ -13,13 +13,13 @@ from typing import Protocol
 
 from minio import Minio
 from minio.commonconfig import COMPLIANCE
-from minio.error import MinioException, S3Error
+from minio.error import MinioException
 from minio.retention import Retention
 from urllib3.exceptions import HTTPError
 
 from healthrisk.config import settings
 from healthrisk.errors import StoreError
-from healthrisk.object_store import path_of, s3_client, s3_pool
+from healthrisk.object_store import has_locks, path_of, s3_client, s3_pool
 
 _OTHERS_WERE_FASTER = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT)
 
@@ -121,16 +121,7 @@ class _Bucket:
     @cached_property
     def _locks(self) -> bool:
         # Who only acts or reads need not be allowed to ask.
-        try:
-            self._client.get_object_lock_config(bucket_name=self._bucket)
-        except S3Error as error:
-            if error.code in {"ObjectLockConfigurationNotFoundError", "NotImplemented"}:
-                return False
-            raise
-        except ValueError:
-            # It has them, and no time of its own for what is put into it: that the client cannot read.
-            return True
-        return True
+        return has_locks(self._client, self._bucket)
 
     def names(self, prefix: str = "") -> list[str]:
         begin = self._prefix + prefix
