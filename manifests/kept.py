@@ -56,10 +56,19 @@ def stores(documents: list[Document]) -> Stores:
     for name in named:
         # A bucket is told of by its parts, where it has some.
         if not any(other.startswith(f"{name}/") for other in named):
-            found["buckets", name] = {}
+            found["buckets", name] = {"encryption": _asked_encryption(name, documents)}
     for host, name in re.findall(r"postgresql[+\w]*://[^@\"]*@([\w.-]+?)(?::\d+)?/(\w+)", text):
         found["databases", f"{host}/{name}"] = {}
     return {**found, **_own_databases(documents)}
+
+
+def _asked_encryption(bucket: str, documents: list[Document]) -> str:
+    """Return how whoever puts into a bucket asks the store to encrypt: MLflow's server by an option of its own."""
+    config = next(one["data"] for one in documents if (one["kind"], one["metadata"]["name"]) == _CONFIG)
+    if bucket != "mlflow":
+        return str(config.get("HEALTHRISK_S3_ENCRYPTION", ""))
+    given = json.loads(config.get("MLFLOW_S3_UPLOAD_EXTRA_ARGS") or "{}")
+    return ":".join(given[name] for name in ("ServerSideEncryption", "SSEKMSKeyId") if name in given)
 
 
 def _own_databases(documents: list[Document]) -> Stores:
@@ -113,6 +122,7 @@ def table(by_overlay: dict[str, list[Document]], said: dict[str, dict[str, dict[
     return "\n".join(rows) + "\n"
 
 
+_CONFIG = ("ConfigMap", "healthrisk")
 _DEFAULT = "as the cluster's default storage class does"
 
 
@@ -121,6 +131,8 @@ def _at_rest(kind: str, name: str, found: Stores) -> str:
         return _at_rest("claims", f"data-{name.partition('/')[0]}", found)
     if kind == "buckets":
         own = ("claims", "data-object-store") in found
+        if asked := found[kind, name]["encryption"]:
+            return f"by the store (SSE), which every upload asks for `{asked}`"
         return _at_rest("claims", "data-object-store", found) if own else "as the site's S3 encrypts the bucket (SSE)"
     given = found[kind, name].get("storageClassName")
     return f"as storage class `{given}` does" if given else _DEFAULT

@@ -19,8 +19,9 @@ _SETTINGS = (
     "HEALTHRISK_RETRY_SECONDS",
     "MLFLOW_TRACKING_URI",
 )
-# Who is told where a step fails, where it is on record who did what, and who does the work; a cluster may be without.
-_OPTIONAL = ("HEALTHRISK_ALERTS", "HEALTHRISK_ACTIONS", "HEALTHRISK_DASK")
+# Who is told where a step fails, where it is on record who did what, who does the work, and how the store is asked to
+# encrypt; a cluster may be without.
+_OPTIONAL = ("HEALTHRISK_ALERTS", "HEALTHRISK_ACTIONS", "HEALTHRISK_DASK", "HEALTHRISK_S3_ENCRYPTION")
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # Who is believed to have signed a bundle, for every step, and what signs it, for the one that makes it.
 _BELIEVED, _SIGNING = "bundle-keys", "bundle-signing"

@@ -20,6 +20,8 @@ WHEN_UNRECORDED: tuple[WhenUnrecorded, ...] = ("refuse", "answer")
 _DAY = 86400
 # Of hexadecimal digits 128 bits.
 LEAST_KEY = 32
+# What comes before the name of a key of the store's key management.
+KMS = "aws:kms:"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Settings:
     bundles: str
     s3_endpoint: str
     s3_region: str
+    # How the store is asked to encrypt what is put into it; empty: as the bucket says by itself.
+    s3_encryption: str
     # The git revision that an image was built from.
     revision: str
     # How much of it a run gathers.
@@ -81,7 +85,7 @@ def settings() -> Settings:
 
     Raises:
         ConfigError: EVIDENCE is no level, HEALTHRISK_RETRY_SECONDS or HEALTHRISK_KEEP_DAYS no time, HEALTHRISK_DASK no
-            address, a key too short, or HEALTHRISK_UNRECORDED none of its words.
+            address, a key too short, or HEALTHRISK_UNRECORDED or HEALTHRISK_S3_ENCRYPTION none of its words.
     """
     home = Path(os.environ.get("HEALTHRISK_HOME") or ".healthrisk").absolute()
     records = Path(folder).absolute() if (folder := os.environ.get("HEALTHRISK_RECORDS")) else None
@@ -92,6 +96,7 @@ def settings() -> Settings:
         bundles=os.environ.get("HEALTHRISK_BUNDLES") or (home / "bundles").as_uri(),
         s3_endpoint=os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com",
         s3_region=os.environ.get("AWS_REGION") or "us-east-1",
+        s3_encryption=_s3_encryption(os.environ.get("HEALTHRISK_S3_ENCRYPTION", "")),
         revision=os.environ.get("HEALTHRISK_REVISION", ""),
         evidence=level(os.environ.get("EVIDENCE") or LEVELS[0]),
         retry_seconds=_number("HEALTHRISK_RETRY_SECONDS", "5", _DAY, "seconds"),
@@ -115,6 +120,12 @@ def settings() -> Settings:
 def _when_unrecorded(text: str) -> WhenUnrecorded:
     if text not in WHEN_UNRECORDED:
         raise ConfigError(f"HEALTHRISK_UNRECORDED {text!r}: expected {' or '.join(WHEN_UNRECORDED)}")
+    return text
+
+
+def _s3_encryption(text: str) -> str:
+    if text and not re.fullmatch(rf"AES256|{KMS}\S+", text):
+        raise ConfigError(f"HEALTHRISK_S3_ENCRYPTION {text!r}: expected AES256 or {KMS}KEY")
     return text
 
 

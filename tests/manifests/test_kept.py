@@ -106,3 +106,32 @@ def test_with_the_component_every_claim_has_a_class_that_encrypts(
     claims = {name: claim for (kind, name), claim in stores.items() if kind == "claims"}
     assert {claim["storageClassName"] for claim in claims.values()} == {"encrypted"}
     assert set(claims) == {name for kind, name in kept.stores(render("production")) if kind == "claims"}
+
+
+MLFLOW_ASKS = '{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "theirs"}'
+
+
+@pytest.mark.parametrize(
+    ("variable", "given", "shown", "buckets"),
+    [
+        ("HEALTHRISK_S3_ENCRYPTION", "aws:kms:ours", "aws:kms:ours", {"healthrisk/bundles", "healthrisk/records"}),
+        ("MLFLOW_S3_UPLOAD_EXTRA_ARGS", MLFLOW_ASKS, "aws:kms:theirs", {"mlflow"}),
+    ],
+)
+def test_encryption_that_uploads_ask_for_is_shown(
+    variable: str, given: str, shown: str, buckets: set[str], overlays: dict[str, list[Document]], said: dict[str, Any]
+) -> None:
+    asking = json.loads(json.dumps(overlays))
+    for one in asking["production"]:
+        if (one["kind"], one["metadata"]["name"]) == ("ConfigMap", "healthrisk"):
+            one["data"][variable] = given
+    rows = [row for row in kept.table(asking, said).splitlines() if f"every upload asks for `{shown}` |" in row]
+    assert {row.split("`")[1] for row in rows} == buckets
+
+
+def test_the_registry_s_server_is_told_how_to_ask(overlays: dict[str, list[Document]]) -> None:
+    name = "MLFLOW_S3_UPLOAD_EXTRA_ARGS"
+    for documents in overlays.values():
+        (server,) = (one for one in documents if (one["kind"], one["metadata"]["name"]) == ("Deployment", "mlflow"))
+        given = {one["name"]: one for one in server["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert given[name]["valueFrom"]["configMapKeyRef"] == {"name": "healthrisk", "key": name, "optional": True}

@@ -18,6 +18,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.respond()
 
+    def do_PUT(self) -> None:
+        self.respond()
+
     def do_DELETE(self) -> None:
         self.respond()
 

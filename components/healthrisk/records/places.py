@@ -5,13 +5,11 @@ import os
 import tempfile
 import urllib.parse
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
-from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
 
-from minio import Minio
 from minio.commonconfig import COMPLIANCE
 from minio.error import MinioException
 from minio.retention import Retention
@@ -19,9 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from healthrisk.config import settings
 from healthrisk.errors import StoreError
-from healthrisk.object_store import has_locks, path_of, s3_client, s3_pool
-
-_OTHERS_WERE_FASTER = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT)
+from healthrisk.object_store import has_locks, path_of, s3_client
 
 
 class Place(Protocol):
@@ -110,7 +106,7 @@ class _Folder:
 
 class _Bucket:
     def __init__(self, bucket: str, prefix: str) -> None:
-        self._client: Minio = s3_client(settings())
+        self._client = s3_client(settings())
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
         try:
             if not self._client.bucket_exists(bucket_name=bucket):
@@ -156,19 +152,10 @@ class _Bucket:
             raise StoreError(f"record: {self._prefix}{name} cannot be written: {error}") from error
 
     def create(self, name: str, data: bytes) -> bool:
-        # The client's own call knows no condition; what is signed here is the address alone.
         try:
-            address = self._client.presigned_put_object(
-                bucket_name=self._bucket, object_name=self._prefix + name, expires=timedelta(minutes=5)
-            )
-            answer = s3_pool().request("PUT", address, body=data, headers={"If-None-Match": "*"})
+            return self._client.create_object(self._bucket, self._prefix + name, data)
         except (MinioException, HTTPError, ValueError) as error:
             raise StoreError(f"record: {self._prefix}{name} cannot be written: {error}") from error
-        if answer.status in _OTHERS_WERE_FASTER:
-            return False
-        if answer.status != HTTPStatus.OK:
-            raise StoreError(f"record: {self._prefix}{name} cannot be written: the store answers {answer.status}")
-        return True
 
     def remove(self, name: str) -> bool:
         path = self._prefix + name
