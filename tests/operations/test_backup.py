@@ -16,6 +16,7 @@ from healthrisk.operations.backup import BackupError
 from healthrisk.registry import placement, versions
 from tests.support import sample_bundle
 from tests.support.commands import healthrisk
+from tests.support.damage import damaged
 from tests.support.patience import run
 from tests.support.runs import make
 
@@ -24,6 +25,7 @@ FILES = {
     "bundles/m/d/model.json": "1",
     "artifacts/1/plot.png": "p",
     "reports/r.html": "h",
+    "records/actions/00000001.jsonl": '{"time": ""}\n',
 }
 
 
@@ -77,6 +79,9 @@ def home_of(folder: Path) -> Path:
         connection.execute("INSERT INTO versions VALUES (?, 1)", [f"{folder.as_uri()}/bundles/m/d"])
         connection.execute("INSERT INTO versions VALUES (?, 2)", [f"{folder.as_uri()}-other/bundles/m/d"])
     connection.close()
+    with sqlite3.connect(folder / "outcomes.db") as connection:
+        connection.execute("CREATE TABLE outcome_counts (bin INTEGER, events INTEGER)")
+    connection.close()
     return folder
 
 
@@ -115,6 +120,17 @@ def lose(saved: Path) -> str:
 def add(saved: Path) -> str:
     (saved / "bundles/extra").write_text("x")
     return "bundles/extra is not of this backup"
+
+
+@pytest.mark.parametrize("name", [*FILES, "mlflow.db", "outcomes.db"])
+def test_whatever_is_damaged_is_refused_by_its_name(name: str, small: Path, tmp_path: Path) -> None:
+    saved = home_backup.save(small, tmp_path / "backups")
+    for says in damaged(saved / name):
+        with pytest.raises(BackupError) as refused:
+            home_backup.restore(saved, tmp_path / "new")
+        assert str(refused.value) == f"backup {saved}: {name} is {says}"
+        assert not (tmp_path / "new").exists()
+    home_backup.restore(saved, tmp_path / "new")
 
 
 def half(saved: Path) -> str:

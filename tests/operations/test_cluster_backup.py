@@ -28,6 +28,7 @@ from healthrisk.records.verify import Rules, verify
 from healthrisk.registry import placement, versions
 from tests.support import sample_bundle
 from tests.support.commands import healthrisk
+from tests.support.damage import damaged
 from tests.support.manifest_rules import ROOT, Document, containers
 from tests.support.patience import run
 from tests.support.postgres import program
@@ -145,18 +146,43 @@ def dumped(tmp_path: Path) -> Path:
     return tmp_path / "dumps"
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        # With the counts of outcomes in it.
+        "dumps/mlflow.dump",
+        f"buckets/{NAME}/bundles/heart-disease/*/linear.json",
+        f"buckets/{NAME}/bundles/heart-disease/*/MANIFEST.json",
+        f"buckets/{NAME}/records/chain/00000001.jsonl.gz",
+        f"buckets/{NAME}/records/chain/00000001.json",
+    ],
+)
 def test_an_altered_backup_is_refused_before_anything_is_written(
-    client: Minio, made: Bundle, dumped: Path, tmp_path: Path
+    kind: str, client: Minio, made: Bundle, dumped: Path, tmp_path: Path
 ) -> None:
     store.put(made, f"s3://{NAME}/bundles")
+    write_chain(tmp_path / "spool" / "chain", range(3))
+    carry(tmp_path / "spool", open_place(f"s3://{NAME}/records"), signing_key("1" * 64), timedelta(days=184))
     saved = cluster_backup.save(tmp_path / "backups", dumped, [NAME])
     empty(client)
-    (damaged,) = saved.glob("buckets/*/bundles/heart-disease/*/linear.json")
-    damaged.write_text("another model")
-    with pytest.raises(BackupError, match=r"linear\.json is altered"):
-        cluster_backup.restore(saved, tmp_path / "restored")
+    (path,) = saved.glob(kind)
+    for says in damaged(path):
+        with pytest.raises(BackupError) as refused:
+            cluster_backup.restore(saved, tmp_path / "restored")
+        assert str(refused.value) == f"backup {saved}: {path.relative_to(saved)} is {says}"
+        assert not (tmp_path / "restored").exists()
+        assert list(client.list_objects(bucket_name=NAME, recursive=True)) == []
+
+
+def test_a_backup_of_a_cluster_that_was_not_written_to_its_end_is_none(
+    client: Minio, dumped: Path, tmp_path: Path
+) -> None:
+    whole, half = (cluster_backup.save(tmp_path / "backups", dumped, [NAME]) for _ in range(2))
+    (half / "MANIFEST.json").unlink()
+    assert backup.listed(tmp_path / "backups") == [whole]
+    with pytest.raises(BackupError, match=rf"{half}: .*not written to its end; whole ones beside it: {whole.name}$"):
+        cluster_backup.restore(half, tmp_path / "restored")
     assert not (tmp_path / "restored").exists()
-    assert list(client.list_objects(bucket_name=NAME, recursive=True)) == []
 
 
 def test_what_was_locked_is_locked_again(
