@@ -25,6 +25,11 @@ def main() -> int:
     if arguments.override_gate is not None:
         arguments.override_gate = read_reason(arguments.override_gate)
     if arguments.compile:
+        if arguments.override_gate:
+            raise ConfigError(
+                "--override-gate is for one run that somebody has looked at, and --compile writes what any number "
+                "start from: give it with --submit, or to that run as its input override_gate"
+            )
         from kfp import compiler
 
         from cluster_pipeline import training

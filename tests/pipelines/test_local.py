@@ -142,6 +142,14 @@ def test_an_override_that_says_no_reason_is_refused_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_pipeline_that_many_runs_start_from_takes_no_override(tmp_path: Path, pipeline: Pipeline) -> None:
+    done = pipeline(tmp_path, "--compile", str(tmp_path / "new.yaml"), "--override-gate", "the committee asked for it")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --override-gate is for one run that somebody has looked at, and --compile ")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
