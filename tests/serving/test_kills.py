@@ -195,10 +195,14 @@ def test_no_acknowledged_request_is_missing_after_kills_of_any_server_under_load
         receipts = [number_of(answer.receipt).hex()] if answer.receipt else []
         one = written[name]
         assert (one.status, list(one.inputs), list(one.receipts)) == (answer.status, inputs, receipts)
+    receipts = [answer.receipt for _, answer in answers.values() if answer.receipt]
+    assert len(set(receipts)) == len(receipts)
     # While the predictor is gone, one is told 503.
     told = {200, 503} if "predictor" in killed else {200}
     assert {answer.status for _, answer in answers.values()} == told
     # Every process that was killed leaves a segment of its own; the predictor writes none.
     chains = verify(open_place(str(tmp_path / "records")), Rules()).chains
-    assert sum(one.segments for one in chains) == len(killed) - killed.count("predictor") + len(chains)
+    segments = {kind: one.segments for one in chains for kind in kinds if f"-{kind}-" in one.chain}
+    assert segments == {kind: killed.count(kind) + 1 for kind in ("transformer", "explainer")}
+    assert len(chains) == len(segments)
     print(f"{len(killed)} kills, {len(answers)} acknowledged requests, {len(written)} on record")
