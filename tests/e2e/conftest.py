@@ -28,11 +28,11 @@ from healthrisk.errors import SourceError
 from healthrisk.monitoring import traffic
 from healthrisk.registry import placement, versions
 from tests.support import patience, sample_bundle
+from tests.support.gateway import SELECTOR
 from tests.support.gateway_load import Load
 from tests.support.servers import free_ports
 
 NAMESPACE = "healthrisk"
-SELECTOR = "gateway.envoyproxy.io/owning-gateway-name=healthrisk"
 ROOT = Path(__file__).parents[2]
 SERVE = """
 from pathlib import Path

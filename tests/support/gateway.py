@@ -7,6 +7,8 @@ from pathlib import Path
 from tests.support.patience import ANSWER
 
 HOST = "healthrisk.localhost"
+# What Envoy Gateway makes for our gateway.
+SELECTOR = "gateway.envoyproxy.io/owning-gateway-name=healthrisk"
 
 
 def connect(address: str, trusted: Path) -> HTTPConnection:
