@@ -9,7 +9,8 @@ import pytest
 
 from healthrisk.bundle import Bundle
 from healthrisk.deployment.cluster import Deployed
-from tests.support.cluster_faults import kill
+from tests.support.cluster_faults import away, kill
+from tests.support.gateway import SELECTOR
 from tests.support.gateway_load import Load
 from tests.support.outcome_counts import counted, database, returned
 from tests.support.patience import until
@@ -25,17 +26,53 @@ BEHIND = (
     "deployment/prometheus",
     "deployment/kube-state-metrics",
     "deployment/push-gateway",
+    "deployment/collector",
+    "deployment/jaeger",
+    "deployment/victoria-logs",
+    "deployment/grafana",
     f"deployment/{NAME}-explainer",
 )
+ENVOY = "envoy-gateway-system"
 Kubectl = Callable[..., str]
 
 
 @pytest.mark.parametrize("workload", BEHIND)
 def test_no_prediction_depends_on_what_stands_behind(workload: str, kubectl: Kubectl, load: Load) -> None:
+    words = ("--namespace", "healthrisk", "get", workload, "--ignore-not-found", "--output=jsonpath={.spec.replicas}")
+    if kubectl(*words) in {"", "0"}:
+        pytest.skip("the cluster has none: make kind-up without PROFILE=small")
     kill(kubectl, workload)
     asked = load.statuses.total()
     until(lambda: load.statuses.total() > asked + 20)
     assert (set(load.statuses), load.wrong, load.broken) == ({200}, [], [])
+
+
+def test_no_prediction_depends_on_who_configures_the_gateway(kubectl: Kubectl, load: Load) -> None:
+    kill(kubectl, "deployment/envoy-gateway", ENVOY)
+    asked = load.statuses.total()
+    until(lambda: load.statuses.total() > asked + 20)
+    assert (set(load.statuses), load.wrong, load.broken) == ({200}, [], [])
+
+
+def test_a_killed_gateway_is_back_and_lets_the_same_in(kubectl: Kubectl, load: Load) -> None:
+    listed = ("--namespace", ENVOY, "get", "deployments", f"--selector={SELECTOR}", "--output=name")
+    kill(kubectl, kubectl(*listed).strip(), ENVOY)
+    right = load.statuses[200]
+    until(lambda: load.statuses[200] > right + 20)
+    # Connections break with the proxy; nobody is answered wrongly.
+    assert set(load.statuses) <= {200, 503, 504}
+    assert load.wrong == []
+
+
+def test_a_gateway_without_a_proxy_is_told_of(kubectl: Kubectl, load: Load, ask: Callable[[str], list[Any]]) -> None:
+    where = ("--namespace", ENVOY)
+    listed = (*where, "get", "deployments", f"--selector={SELECTOR}", "--output=name")
+    # Whoever would give it back is away first.
+    with away(kubectl, ENVOY, "deployment/envoy-gateway"), away(kubectl, ENVOY, kubectl(*listed).strip()):
+        until(lambda: ask('ALERTS{alertname="GatewayNotReady", alertstate="firing"}'))
+    right = load.statuses[200]
+    until(lambda: load.statuses[200] > right + 20)
+    assert load.wrong == []
 
 
 @pytest.mark.parametrize("component", ["predictor", "transformer"])

@@ -117,6 +117,8 @@ def test_a_model_that_is_removed_has_no_way_in(
     for kind, name in (("httproute", other), ("service", f"{other}-grpc"), ("inferenceservice", other)):
         listed = ("--namespace", "healthrisk", "get", kind, name, "--ignore-not-found")
         until(lambda listed=listed: not kubectl(*listed), lambda kind=kind: kind)
+    assert ask(f"/v2/models/{other}")[0] == 404
+    assert ask(f"/v2/models/{NAME}")[0] == 200
 
 
 @pytest.fixture

@@ -126,13 +126,16 @@ def test_everything_has_a_namespace_or_is_cluster_wide(part: str, render: Render
         ("RoleBinding", "trainer"),
         ("CronJob", "champions"),
     }
+    # What reads there which proxies are ready.
+    beside_the_gateway = {("Role", "kube-state-metrics"), ("RoleBinding", "kube-state-metrics")}
+    others = {"kubeflow": beside_runs, "envoy-gateway-system": beside_the_gateway}
     for document in render(part):
         namespace = document["metadata"].get("namespace")
         name = (document["kind"], document["metadata"]["name"])
         if document["kind"] in wide:
             assert namespace is None, name
         else:
-            assert namespace == "healthrisk" or (name in beside_runs and namespace == "kubeflow"), name
+            assert namespace == "healthrisk" or name in others[namespace], name
 
 
 def test_overlays_differ(render: Render) -> None:

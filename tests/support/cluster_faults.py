@@ -9,9 +9,9 @@ from tests.support.patience import until
 Kubectl = Callable[..., str]
 
 
-def kill(kubectl: Kubectl, workload: str) -> None:
+def kill(kubectl: Kubectl, workload: str, namespace: str = "healthrisk") -> None:
     """Kill a workload's pods without a word, and wait until others are ready."""
-    where = ("--namespace", "healthrisk")
+    where = ("--namespace", namespace)
     labels = json.loads(kubectl(*where, "get", workload, "--output=jsonpath={.spec.selector.matchLabels}"))
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     listed = (*where, "get", "pods", "--selector", selector)
