@@ -116,9 +116,10 @@ def test_a_secret_that_cannot_be_used_is_refused_by_its_key(secret: dict[str, st
     assert "not-in-the-configuration" not in str(refused.value)
 
 
-def test_a_fault_is_told_within_a_minute_of_its_time() -> None:
-    """What a rule has found waits for the next look of Prometheus, and then for others of its group."""
-    waits = routes.config(receivers.Receivers(), "http://127.0.0.1:9094")["route"]["group_wait"]
+@pytest.mark.parametrize("wait", ["group_wait", "group_interval"])
+def test_a_fault_is_told_within_a_minute_of_its_time(wait: str) -> None:
+    """What a rule has found waits for the next look of Prometheus, then for its group or its next message."""
+    waits = routes.config(receivers.Receivers(), "http://127.0.0.1:9094")["route"][wait]
     watched = yaml.safe_load((ROOT / "manifests/prometheus/prometheus.yaml").read_text())["global"]
     seconds = [int(re.fullmatch(r"(\d+)s", text)[1]) for text in (waits, *watched.values())]  # type: ignore[index]
     assert sum(seconds) <= 60

@@ -139,21 +139,28 @@ def test_nothing_that_was_sent_was_refused(told: Told) -> None:
     assert "level=ERROR" not in (told.log.parent / "alertmanager.log").read_text()
 
 
-def test_a_dead_cluster_is_one_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cause", "hidden"),
+    [
+        ("NothingServes", ("PodNotReady", "NoTraffic", "HighErrorRate")),
+        ("GatewayNotReady", ("NoTraffic",)),
+    ],
+)
+def test_a_dead_cluster_is_one_message(cause: str, hidden: tuple[str, ...], tmp_path: Path) -> None:
     with inbox() as received:
         config = write_config(tmp_path, {"chat-url": f"{received.url}/chat"})
         with alertmanager(tmp_path, config) as url:
-            send(alert("NothingServes"), url, LONG)
-            assert until(lambda: _states(url).get("NothingServes") == {"active"}, lambda: _states(url))
-            hidden = [alert("PodNotReady", model=model, pod=pod) for model in ("a", "b") for pod in ("1", "2", "3")]
-            for one in (*hidden, alert("NoTraffic", model="a"), alert("HighErrorRate", model="b")):
-                send(one, url, LONG)
+            send(alert(cause), url, LONG)
+            assert until(lambda: _states(url).get(cause) == {"active"}, lambda: _states(url))
+            for name in hidden:
+                for model, pod in ("a", "1"), ("a", "2"), ("b", "3"):
+                    send(alert(name, model=model, pod=pod), url, LONG)
             # It is told after them, and hidden by none.
             send(alert("LiveFiguresStale"), url, LONG)
             received.wait("/chat", "LiveFiguresStale")
             titles = [body["attachments"][0]["title"] for body in received.at("/chat")]
-            assert sorted(titles) == ["critical: LiveFiguresStale", "critical: NothingServes"]
-            assert _states(url)["PodNotReady"] == {"suppressed"}
+            assert sorted(titles) == sorted(["critical: LiveFiguresStale", f"critical: {cause}"])
+            assert {name: _states(url)[name] for name in hidden} == {name: {"suppressed"} for name in hidden}
 
 
 def test_pods_of_one_model_are_one_message(tmp_path: Path) -> None:

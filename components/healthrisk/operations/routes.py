@@ -37,6 +37,7 @@ def config(receivers: Receivers, log_url: str) -> Config:
         "route": _route(receivers),
         "inhibit_rules": [
             _hides("NothingServes", _OF_SERVERS),
+            _hides("GatewayNotReady", "NoTraffic"),
             {**_hides("HighErrorRate", "SlowPredictions"), "equal": ["model"]},
             # Of one fault the worse is said.
             {
@@ -72,9 +73,10 @@ def _route(receivers: Receivers) -> Config:
     return {
         "receiver": _WARNING,
         "group_by": ["alertname", "model"],
-        # What comes at once is one message. Prometheus looks every 15 s, so the first is out within half a minute.
+        # What comes at once is one message. Prometheus looks every 15 s, so the first is out within a minute, and so is
+        # another pod's of the same alert, which waits for its group's next message.
         "group_wait": "10s",
-        "group_interval": "2m",
+        "group_interval": "30s",
         "repeat_interval": "24h",
         "routes": [watchdog | always, *own, _critical("")],
     }
