@@ -1,17 +1,22 @@
 """Lines and spans by way of the manifests' collector: from real servers to real stores, found there by their ids."""
 
+import json
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
 from tests.support import http
+from tests.support.dashboard import DASHBOARD
 from tests.support.manifest_rules import ROOT, Document, containers
 from tests.support.patience import ANSWER, until
 from tests.support.servers import Pair, free_ports
@@ -100,6 +105,35 @@ def test_a_trace_is_found_by_its_id_with_both_servers(pair: Pair, stores: Stores
     name = pair.bundle.spec.name
     until(lambda: services() == {f"{name}-transformer", f"{name}-predictor"})
     assert "987654" not in http.get(f"{stores.traces}/api/traces/{TRACE}").text
+
+
+def test_the_dashboard_leads_from_a_slow_request_to_its_trace_and_its_lines(pair: Pair, stores: Stores) -> None:
+    if stores.traces is None:
+        pytest.skip("there is no jaeger here, which takes minutes to build: make test-tools TRACES=1")
+    slow, name = "5cf92f3577b34da6a3ce929d0e0e4736", pair.bundle.spec.name
+    pair.predictor.send(signal.SIGSTOP)
+    threading.Timer(0.5, pair.predictor.send, [signal.SIGCONT]).start()
+    headers = {"traceparent": f"00-{slow}-00f067aa0ba902b7-01"}
+    asked = http.post(pair.predict_url, json={"instances": [pair.bundle.golden.rows[0]]}, headers=headers)
+    assert asked.status_code == 200
+    (panel,) = (one for one in DASHBOARD["panels"] if one["datasource"]["uid"] == "jaeger")
+    (search,) = panel["targets"]
+    # In Grafana's words to Jaeger.
+    words = {key: search[key] for key in ("minDuration", "limit")}
+    words["service"] = search["service"].replace("$model", name)
+
+    def listed() -> set[str]:
+        return {one["traceID"] for one in http.get(f"{stores.traces}/api/traces", params=words).json()["data"]}
+
+    until(lambda: slow in listed())
+    assert TRACE not in listed()
+    (properties,) = (one["properties"] for one in panel["fieldConfig"]["overrides"])
+    addresses = [urlsplit(link["url"].replace("${__value.raw}", slow)) for link in properties[0]["value"]]
+    (query,) = json.loads(parse_qs(addresses[0].query)["panes"][0])["a"]["queries"]
+    (found,) = http.get(f"{stores.traces}/api/traces/{query['query']}").json()["data"]
+    assert {one["serviceName"] for one in found["processes"].values()} == {f"{name}-transformer", f"{name}-predictor"}
+    (of_lines,) = parse_qs(urlsplit(addresses[1].fragment).query)["query"]
+    assert until(lambda: [line["_msg"] for line in lines(stores.logs, of_lines)]) == ["request was slow"]
 
 
 def test_victoria_logs_takes_the_options_that_it_is_given(render: Render, tmp_path: Path) -> None:

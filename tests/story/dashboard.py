@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter
 
 from tests.support import http
-from tests.support.dashboard import DASHBOARD, quick
+from tests.support.dashboard import PANELS, quick
 
 _COLOURS = ("#1f6f8b", "#8a4f7d", "#c77f2b", "#4d7c4a", "#b3261e", "#6b7780")
 _GRID = "#e6eaed"
@@ -35,7 +35,7 @@ Series = dict[str, tuple[list[float], list[float]]]
 def ask(url: str, begun: float) -> dict[int, Series]:
     """Return each panel's series since a moment, by the panel's id; what is no number is left out."""
     now = time.time()
-    return {panel["id"]: _series(url, panel, begun, now) for panel in DASHBOARD["panels"]}
+    return {panel["id"]: _series(url, panel, begun, now) for panel in PANELS}
 
 
 def _series(url: str, panel: dict[str, Any], begun: float, now: float) -> Series:
@@ -68,9 +68,9 @@ def _with_gaps(pairs: list[tuple[float, float]], most: float) -> tuple[list[floa
 
 def draw(panels: dict[int, Series], path: Path) -> None:
     """Draw every panel at its place."""
-    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in DASHBOARD["panels"])
+    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in PANELS)
     figure = plt.figure(figsize=(14, rows * _ROW_INCHES))
-    for panel in DASHBOARD["panels"]:
+    for panel in PANELS:
         place = panel["gridPos"]
         # Bars have their names at their left.
         margin = _MARGIN_OF_NAMES if panel["type"] == "bargauge" else _MARGIN

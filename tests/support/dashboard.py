@@ -8,6 +8,8 @@ import yaml
 from tests.support.servers import ROOT
 
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "manifests" / "grafana" / "serving.json").read_text())
+# All but the requests that Jaeger lists.
+PANELS: list[dict[str, Any]] = [one for one in DASHBOARD["panels"] if one["datasource"]["uid"] == "prometheus"]
 _SECONDS = {
     "[1w] offset 1h": "[20s] offset 4s",
     "[1h]": "[6s]",
