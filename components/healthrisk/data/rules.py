@@ -1,5 +1,7 @@
 """A spec's rules on whole arrays: which values of an encoded table are not allowed."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +38,9 @@ class Rules:
         self._means_missing = np.array([i for i, _ in means_missing], dtype=np.intp)
         self._missing_values = np.array([[float(value)] for _, value in means_missing]).reshape(-1, 1)
         self._required = np.array([[not column.missing.allowed] for column in columns])
+        codes = [frozenset(column.code_values.values()) if column.kind == "code" else None for column in columns]
+        whole = [column.kind == "integer" for column in columns]
+        self._each = list(zip(self._low[:, 0].tolist(), self._high[:, 0].tolist(), whole, codes, strict=True))
 
     def allows(self, place: int, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which values [rows] of one feature are within its range, and whole or a code where they must be.
@@ -48,6 +53,18 @@ class Rules:
         if place in self._code_rows:
             fine &= np.isin(values, self._codes[:, np.flatnonzero(self._code_rows == place)[0]])
         return fine
+
+    def plainly_allow(self, row: Sequence[float | None]) -> bool:
+        """Say whether every value [features] of one row is there and allowed. No is no verdict: `violations` knows.
+
+        Of one row, numbers compared one by one take a tenth of the time that arrays take.
+        """
+        for value, (low, high, whole, codes) in zip(row, self._each, strict=True):
+            if value is None or not low <= value <= high:
+                return False
+            if value not in codes if codes is not None else whole and value % 1 != 0:
+                return False
+        return True
 
     def violations(self, table: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Turn values that mean missing into NaN, in place, and return where [features, rows] the spec is broken."""

@@ -35,6 +35,7 @@ class RowReader:
         self._position = {name: position for position, name in enumerate(spec.features)}
         self._rules = Rules(spec)
         self._texts = [_lookup(spec, column) if column.is_text else None for column in spec.columns]
+        self._plain = [_plain_types(column) for column in spec.columns]
 
     def read_tensors(self, tensors: Sequence[Tensor]) -> NDArray[np.float64]:
         """Return the encoded matrix [rows, features] of v2 inputs: one tensor a feature, or one matrix.
@@ -120,6 +121,10 @@ class RowReader:
 
     def _column(self, position: int, datatype: str, data: Any, rows: int, mixed: bool = False) -> Any:
         """Return a column's numbers as an array or list. In a `mixed` matrix of BYTES numbers may stand as texts."""
+        if type(data) is list and len(data) == rows:
+            plain = self._plain[position].get(datatype)
+            if plain is not None and plain.issuperset(map(type, data)):
+                return data
         column = self.spec.columns[position]
         if len(data) != rows:
             raise bad_request("shape", f"input {column.name!r}: {len(data)} values do not fill shape [{rows}]")
@@ -165,8 +170,10 @@ class RowReader:
 
     def _finish(self, columns: list[Any], rows: int) -> NDArray[np.float64]:
         try:
-            if all(type(column) is list for column in columns):
+            if set(map(type, columns)) == {list}:
                 table = np.array(columns, dtype=np.float64)
+                if rows == 1 and self._rules.plainly_allow([column[0] for column in columns]):
+                    return table.T
             else:
                 table = np.empty((len(columns), rows))
                 for position, column in enumerate(columns):
@@ -216,6 +223,15 @@ def _lookup(spec: DatasetSpec, column: Column) -> dict[Any, float | None]:
     """Return what each text of a column stands for. A BYTES tensor has no null, so the spec's tokens mean missing."""
     missing: dict[Any, float | None] = dict.fromkeys([None, *spec.missing_tokens, *column.missing.values])
     return missing | dict(column.code_values)
+
+
+def _plain_types(column: Column) -> dict[str, frozenset[type]]:
+    """Return, by datatype, the types of a column's JSON values that stand as they come in: of texts there are none."""
+    if column.is_text:
+        return {}
+    more = _BOOLEANS if column.boolean else frozenset[type]()
+    plain = {datatype: _NUMBERS | more for datatype in NUMPY_TYPES if datatype[0] in "FB"}
+    return plain | {"INT64": _INTEGERS | more} | ({"BOOL": _BOOLEANS} if column.boolean else {})
 
 
 def _number(value: Any) -> Any:
