@@ -10,8 +10,10 @@ import pytest
 from healthrisk import datasets
 from healthrisk import spec as specs
 from healthrisk.data.ingest import ingest
+from healthrisk.data.profile import ColumnSummary
 from healthrisk.data.validate import ValidationReport, validate
 from healthrisk.errors import ValidationError
+from healthrisk.reports.distributions import Numbers, distribution
 from healthrisk.reports.table_report import render
 from healthrisk.spec import DatasetSpec
 
@@ -141,9 +143,36 @@ def test_small_tables_raise_no_false_alarm_of_inversion(shuffled: bool, tmp_path
 def test_the_page_shows_every_check_and_column_and_needs_nothing_else(tmp_path: Path) -> None:
     report = results(pd.concat([FRAME, FRAME.head(20)]), tmp_path)
     page = render(HEART, report)
-    assert page.count('src="data:image/png;base64,') == 2 + len(HEART.columns)
+    assert page.count('src="data:image/png;base64,') == 2
+    assert re.findall(r'<svg .*aria-label="(.*)">', page) == [f"Distribution of {each.label}" for each in HEART.columns]
+    # What a reader counts on it: the men, and most patients in a bar of ages.
+    assert f">{(report.columns['sex'].counts[1])}</text>" in page
+    assert f"at most {max(report.columns['age'].counts)} in a bar" in page
     assert "the strongest with the outcome are" in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "20 of 323 rows repeat another one" in page
     assert all(column.label in page for column in HEART.columns)
     assert ValidationReport.model_validate_json(report.to_json()) == report
+
+
+def test_a_column_is_drawn_from_its_first_value_to_its_last_with_whole_ticks() -> None:
+    column = HEART.by_name["age"]
+    edges = tuple(float(edge) for edge in range(40, 61, 4))
+    counts = (0, 3, 6, 1, 0)
+    shown = distribution(column, ColumnSummary(label="Age", unit="", missing=0, counts=counts, edges=edges))
+    assert isinstance(shown, Numbers)
+    assert [(place, bar.rows, bar.share) for place, bar in shown.bars] == [
+        (0, 3, 0.5), (pytest.approx(1 / 3), 6, 1), (pytest.approx(2 / 3), 1, pytest.approx(1 / 6)),
+    ]  # fmt: skip
+    assert shown.width == pytest.approx(1 / 3)
+    assert all(0 <= place <= 1 for place, _ in shown.ticks)
+    # Between 44 and 56.
+    assert [float(text) for _, text in shown.ticks] == [pytest.approx(44 + 12 * place) for place, _ in shown.ticks]
+
+
+def test_a_column_without_a_value_is_drawn_empty(tmp_path: Path) -> None:
+    report = results(FRAME.assign(ca=None, thal=None), tmp_path)
+    for name in ("ca", "thal"):
+        shown = distribution(HEART.by_name[name], report.columns[name])
+        assert {bar.share for _, bar in shown.bars} == {0}
+    assert "at most 0 in a bar" in render(HEART, report)

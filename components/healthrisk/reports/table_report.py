@@ -4,20 +4,18 @@ import textwrap
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from healthrisk.data.association import Associations
-from healthrisk.data.profile import ColumnSummary
 from healthrisk.data.validate import ValidationReport
 from healthrisk.reports import pages, plots
-from healthrisk.spec import Column, DatasetSpec
+from healthrisk.reports.distributions import distribution
+from healthrisk.spec import DatasetSpec
 
 
 def render(spec: DatasetSpec, results: ValidationReport) -> str:
     """Return the page for what `validate` found."""
     columns = results.columns
     shares = {column.label: column.missing / results.rows for column in columns.values()}
-    drawn = {name: _distribution(spec.by_name[name], column) for name, column in columns.items()}
     return pages.render(
         "validation.html",
         spec=spec,
@@ -25,7 +23,7 @@ def render(spec: DatasetSpec, results: ValidationReport) -> str:
         missing=plots.data_uri(plots.to_png(_missing(shares))) if any(shares.values()) else None,
         associations=plots.data_uri(plots.to_png(_associations(results.associations))),
         strongest=_strongest(results.associations),
-        distributions={name: plots.data_uri(plots.to_png(figure)) for name, figure in drawn.items()},
+        distributions={name: distribution(spec.by_name[name], column) for name, column in columns.items()},
     )
 
 
@@ -61,24 +59,4 @@ def _associations(associations: Associations) -> Figure:
     axes.axhline(len(names) - 1.5, color="#444444", linewidth=0.8)
     axes.axvline(len(names) - 1.5, color="#444444", linewidth=0.8)
     figure.colorbar(shades, ax=axes, shrink=0.6, label="0 nothing in common, 1 one tells the other")
-    return figure
-
-
-def _distribution(column: Column, summary: ColumnSummary) -> Figure:
-    figure = Figure(figsize=(2.7, 1.9), layout="constrained")
-    axes = figure.add_subplot()
-    if column.kind == "code":
-        names = [textwrap.shorten(meaning, 24, placeholder="…") for meaning in column.meanings.values()]
-        # By position: two meanings may be shortened to the same words.
-        axes.barh(range(len(names)), summary.counts, tick_label=names, color=plots.COLOURS[0])
-        axes.invert_yaxis()
-    else:
-        edges, counts = np.asarray(summary.edges), np.asarray(summary.counts)
-        axes.stairs(counts, edges, fill=True, color=plots.COLOURS[0])
-        occupied = np.flatnonzero(counts)
-        if len(occupied):
-            axes.set_xlim(edges[occupied[0]], edges[occupied[-1] + 1])
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=column.kind == "integer"))
-    axes.tick_params(labelsize=7)
-    plots.hide_frame(axes)
     return figure
