@@ -1,7 +1,7 @@
 """Kubeflow Pipelines' database in a cluster's backup: lost in a real server, put back by the jobs' own words.
 
-The server is MariaDB. The jobs run MySQL's programs, of KFP's own version, and use options that both know; what is
-MySQL's alone (its collations, its way to sign accounts in) is not shown here.
+The server is MariaDB, or MySQL's own where MYSQLD names it. The jobs run MySQL's programs, of KFP's own version, and
+use options that both know; here they are MariaDB's.
 """
 
 import shutil

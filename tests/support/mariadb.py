@@ -1,4 +1,7 @@
-"""A real MariaDB on a free port: Debian's server of MySQL's protocol, whose programs bear MySQL's names."""
+"""A real MariaDB on a free port: Debian's server of MySQL's protocol, whose programs bear MySQL's names.
+
+Where MYSQLD names MySQL's own server, it is that one, asked by MariaDB's programs.
+"""
 
 import contextlib
 import os
@@ -41,7 +44,8 @@ def _owner() -> dict[str, str | int]:
 @pytest.fixture(scope="module")
 def mariadb() -> Iterator[MariaDB]:
     """A server that nobody else uses, with no database of its own and a root without a password, as KFP's."""
-    server = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
+    own = os.environ.get("MYSQLD", "")
+    server = own or shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
     programs = {name: shutil.which(own) for name, own in _NAMES.items()}
     if server is None or not all(programs.values()):
         pytest.skip("there is no MariaDB here: make test-tools")
@@ -53,7 +57,7 @@ def mariadb() -> Iterator[MariaDB]:
         settings = ["--no-defaults", f"--datadir={folder}/data", "--innodb-buffer-pool-size=16M"]
         settings += ["--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"]
         install = ["mariadb-install-db", *settings, "--auth-root-authentication-method=normal", "--skip-test-db"]
-        made = run(install, cwd="/", **_owner())
+        made = run([own, *settings, "--initialize-insecure"] if own else install, cwd="/", **_owner())
         assert made.returncode == 0, made.stdout + made.stderr
         listening = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={folder}/socket"]
         with (folder / "log").open("wb") as log:
