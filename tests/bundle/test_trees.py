@@ -43,6 +43,32 @@ def test_the_probabilities_are_scikit_learns(model: str, classes: int) -> None:
     assert np.abs(difference).max() <= 1e-12
 
 
+@pytest.mark.parametrize("model", FORESTS)
+def test_rows_are_probabilities(model: str) -> None:
+    inputs, target = table(4)
+    answers = TreeTables(to_trees(FORESTS[model].fit(inputs.astype(np.float64), target))).exact(inputs)
+    assert answers.min() >= 0
+    assert np.abs(answers.sum(axis=1) - 1).max() <= 1e-12
+
+
+def test_leaves_that_hold_no_shares_are_added_for_every_class() -> None:
+    inputs, target = table(4)
+    forest = RandomForestClassifier(5, max_depth=4, random_state=0).fit(inputs.astype(np.float64), target)
+    shares = to_trees(forest)
+    halves = tuple(tuple(tuple(value / 2 for value in values) for values in leaves) for leaves in shares.leaves)
+    assert shares.leaves_hold_shares()
+    assert not shares.model_copy(update={"leaves": halves}).leaves_hold_shares()
+    answers = TreeTables(shares.model_copy(update={"leaves": halves})).exact(inputs)
+    assert np.abs(answers - forest.predict_proba(inputs.astype(np.float64)) / 2).max() <= 1e-12
+
+
+def test_each_slice_of_rows_is_answered_for_itself() -> None:
+    inputs, target = table(4, rows=700)
+    tables = TreeTables(to_trees(FORESTS["boosting"].fit(inputs.astype(np.float64), target)))
+    one_by_one = np.concatenate([tables.exact(inputs[row : row + 1]) for row in range(len(inputs))])
+    assert np.array_equal(tables.exact(inputs), one_by_one)
+
+
 def test_a_tree_with_more_leaves_than_a_word_has_bits_does_not_fit() -> None:
     inputs, target = table(2)
     noisy = np.random.default_rng(1).permutation(target)

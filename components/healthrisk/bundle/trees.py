@@ -26,6 +26,9 @@ MOST_LEAVES = 64
 # What the look-ups of a row may read of each tree. Measured (python -m tests.benchmarks.forests): up to so much tables
 # answer 1,000 rows 1.1 to 3 times as fast as the graph; with 45 look-ups of 8 bytes they are slower.
 MOST_BYTES_READ = 128
+# From how many rows on tables answer sooner than the graph: with 12 look-ups from some 60 rows on, with 33 from 190.
+_LEAST_ROWS = 64
+_LEAST_ROWS_A_LOOKUP = 8
 # Above it the tables leave the processor's caches, and looking up costs more than walking.
 MOST_TABLE_BYTES = 32 * 2**20
 # Features are looked up together while their intervals have so few combinations: 12 one-hot columns make one look-up.
@@ -33,6 +36,8 @@ MOST_TABLE_BYTES = 32 * 2**20
 _COMBINATIONS = 256
 # A slice of rows whose masks stay in the first caches: 100 trees of 64 leaves take 200 KB.
 _ROWS_AT_ONCE = 256
+# By so much the shares of a leaf may miss a sum of 1.
+_ROUNDING = 1e-14
 
 
 class Trees(Document):
@@ -75,6 +80,13 @@ class Trees(Document):
         intervals = len(set(zip(self.feature, self.threshold, strict=True))) + len(set(self.feature))
         return self.most_leaves <= MOST_LEAVES and intervals * len(self.leaves) * 8 <= MOST_TABLE_BYTES
 
+    def leaves_hold_shares(self) -> bool:
+        """True if each leaf holds a share of every class, so that the last one's is what the others leave of 1."""
+        every = tuple(range(len(self.baseline)))
+        if self.link != "mean" or any(self.baseline) or any(targets != every for targets in self.targets):
+            return False
+        return all(abs(sum(values) - 1) <= _ROUNDING for leaves in self.leaves for values in leaves)
+
 
 class TreeTables:
     """The tables of an ensemble that fits them."""
@@ -84,8 +96,10 @@ class TreeTables:
         self._count = len(trees.leaves)
         bits = next(width for width in (8, 16, 32, 64) if trees.most_leaves <= width)
         self._word = np.dtype(f"uint{bits}")
-        self._lookups = self._merge([self._table(feature) for feature in sorted(set(trees.feature))])
-        self._outputs = [self._leaf_values(output) for output in range(len(trees.baseline))]
+        tested = [self._table(feature) for feature in sorted(set(trees.feature))]
+        self._lookups = self._merge(tested or [self._one_row()])
+        self._shares = trees.leaves_hold_shares()
+        self._outputs = [self._leaf_values(output) for output in range(len(trees.baseline) - self._shares)]
 
     @property
     def lookups(self) -> int:
@@ -96,6 +110,11 @@ class TreeTables:
     def word_bytes(self) -> int:
         """The bytes that a look-up reads for each tree."""
         return self._word.itemsize
+
+    @property
+    def least_rows(self) -> int:
+        """The number of rows from which on they answer sooner than the graph, where they pay."""
+        return max(_LEAST_ROWS, _LEAST_ROWS_A_LOOKUP * self.lookups)
 
     def pay(self) -> bool:
         """True if they answer sooner than the graph: what a row reads grows with both, walking trees with neither."""
@@ -111,25 +130,36 @@ class TreeTables:
 
     def exact(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return class probabilities as they are computed, in float64."""
-        values = np.empty((len(inputs), len(self._outputs)))
+        values = np.empty((len(inputs), len(self._trees.baseline)))
         keys = [_keys(features, inputs) for features, _ in self._lookups]
+        memory = _Memory(min(len(inputs), _ROWS_AT_ONCE), self._count, self._word)
         for begin in range(0, len(inputs), _ROWS_AT_ONCE):
             rows = slice(begin, begin + _ROWS_AT_ONCE)
-            leaf = self._exit_leaves([key[rows] for key in keys], len(inputs[rows]))
+            slots = self._exit_slots([key[rows] for key in keys], memory)
             for output, (members, places, flat) in enumerate(self._outputs):
-                values[rows, output] = flat.take(leaf[:, members] + places).sum(axis=1)
-        return self._link(values + self._trees.baseline)
+                _add_leaves(slots[:, members], places, flat, memory, values[rows, output])
+        return self._link(values)
 
-    def _exit_leaves(self, keys: Sequence[NDArray[np.intp]], rows: int) -> NDArray[np.uint8]:
-        """Return the leaf [rows, trees] that each row ends in."""
-        left: Masks = np.full((rows, self._count), np.iinfo(self._word).max, dtype=self._word)
-        for (_, table), key in zip(self._lookups, keys, strict=True):
-            left &= table.take(key, axis=0)
-        lowest = left & (~left + self._word.type(1))
-        places: NDArray[np.uint8] = np.bitwise_count(lowest - self._word.type(1))
-        return places
+    def _exit_slots(self, keys: Sequence[NDArray[np.intp]], memory: "_Memory") -> NDArray[np.uint8]:
+        """Return the leaf [rows, trees] that each row ends in, counted from one."""
+        rows = len(keys[0])
+        left, found, slots = memory.left[:rows], memory.found[:rows], memory.slots[:rows]
+        for number, ((_, table), key) in enumerate(zip(self._lookups, keys, strict=True)):
+            # No key lies outside its table; where another mode is asked, numpy fills `out` by way of a copy.
+            table.take(key, axis=0, out=found if number else left, mode="clip")
+            if number:
+                np.bitwise_and(left, found, out=left)
+        # Less one, the lowest bit and all below it are the other way round.
+        np.subtract(left, self._word.type(1), out=found)
+        np.bitwise_xor(left, found, out=found)
+        return np.bitwise_count(found, out=slots)
 
     def _link(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probabilities [rows, classes] of the sums [rows, outputs] of the leaves' values."""
+        if self._shares:
+            shares = values[:, :-1] / self._count
+            return np.column_stack([shares, np.maximum(1 - shares.sum(axis=1), 0)])
+        values = values + self._trees.baseline
         if self._trees.link == "mean":
             return values / self._count
         if self._trees.link == "logistic":
@@ -151,6 +181,10 @@ class TreeTables:
             table[int(thresholds.searchsorted(trees.threshold[node])) + 1 :, trees.tree[node]] &= possible
         return [(feature, thresholds, 1)], table
 
+    def _one_row(self) -> tuple[list[tuple[int, NDArray[np.float64], int]], Masks]:
+        """Return the table of an ensemble that tests nothing: every row ends in the first leaves."""
+        return [], np.ones((1, self._count), dtype=self._word)
+
     def _merge(
         self, tables: list[tuple[list[tuple[int, NDArray[np.float64], int]], Masks]]
     ) -> list[tuple[list[tuple[int, NDArray[np.float64], int]], Masks]]:
@@ -166,15 +200,51 @@ class TreeTables:
                 merged.append((features, table))
         return merged
 
-    def _leaf_values(self, output: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-        """Return the trees that add to an output, each one's place in a flat table of leaf values, and that table."""
+    def _leaf_values(self, output: int) -> tuple[slice | list[int], NDArray[np.intp], NDArray[np.float64]]:
+        """Return the trees that add to an output, each one's place in a flat table of leaf values, and that table.
+
+        A tree's place is one before its first leaf, for `_exit_slots` counts from one.
+        """
         trees = self._trees
         members = [tree for tree, targets in enumerate(trees.targets) if output in targets]
         padded = np.zeros((len(members), trees.most_leaves))
         for row, tree in enumerate(members):
             place = trees.targets[tree].index(output)
             padded[row, : len(trees.leaves[tree])] = [values[place] for values in trees.leaves[tree]]
-        return np.array(members, dtype=np.intp), np.arange(len(members)) * trees.most_leaves, padded.ravel()
+        return _slice_if_regular(members), np.arange(len(members)) * trees.most_leaves - 1, padded.ravel()
+
+
+class _Memory:
+    """What the slices of rows of one answer use in turn: memory that is new for each costs more than the work on it."""
+
+    def __init__(self, rows: int, trees: int, word: np.dtype[Any]) -> None:
+        self.left: Masks = np.empty((rows, trees), dtype=word)
+        self.found: Masks = np.empty((rows, trees), dtype=word)
+        self.slots = np.empty((rows, trees), dtype=np.uint8)
+        self.places = np.empty(rows * trees, dtype=np.intp)
+        self.values = np.empty(rows * trees)
+
+
+def _add_leaves(
+    slots: NDArray[np.uint8],
+    places: NDArray[np.intp],
+    flat: NDArray[np.float64],
+    memory: _Memory,
+    sums: NDArray[np.float64],
+) -> None:
+    """Put into `sums` [rows] what the leaves in `slots` [rows, trees] add up to."""
+    at = memory.places[: slots.size].reshape(slots.shape)
+    values = memory.values[: slots.size].reshape(slots.shape)
+    np.add(slots, places, out=at)
+    flat.take(at, out=values, mode="clip")
+    values.sum(axis=1, out=sums)
+
+
+def _slice_if_regular(places: list[int]) -> slice | list[int]:
+    """Return evenly spaced places as a slice: it copies nothing."""
+    step = places[1] - places[0] if len(places) > 1 else 1
+    regular = slice(places[0], places[-1] + 1, step)
+    return regular if places == list(range(regular.start, regular.stop, step)) else places
 
 
 def _keys(features: list[tuple[int, NDArray[np.float64], int]], inputs: NDArray[np.float32]) -> NDArray[np.intp]:
