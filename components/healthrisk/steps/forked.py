@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import forkserver, get_context, resource_tracker
+from multiprocessing import forkserver, get_context, resource_tracker, set_start_method
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -91,6 +91,8 @@ def _run_component(source: str, pipe: Connection, events: Path, log: Path) -> No
     """Do what a component's command does: write its source to a file and call KFP's executor with it."""
     from kfp.dsl.executor_main import executor_main
 
+    # A step starts processes as one in a pod does; what forked this one has told it to start them the same way.
+    set_start_method(None, force=True)
     os.environ["HEALTHRISK_EVENTS"] = str(events)
     with log.open("a") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())

@@ -1,5 +1,6 @@
 """The families of models: unfitted classifiers, alone and behind the serving preprocessor, and how many fit at once."""
 
+import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -20,7 +21,7 @@ from healthrisk.training.recalibration import RecalibratedClassifier
 from healthrisk.training.record import Parameters
 
 # Below it a tree is grown sooner than a thread gets the interpreter back: with two threads the forests of 242 patients
-# took 9.4 s, with one 6.8.
+# took 12.9 s, with one 10.8, in two processes 5.9.
 _VALUES_WORTH_A_THREAD = 20_000
 
 
@@ -95,14 +96,15 @@ def _draws_are_limited(spec: DatasetSpec, family: Family) -> bool:
 def parallel(family: Family, matrix: NDArray[np.floating[Any]]) -> Iterator[None]:
     """Fit one family's models of a matrix [rows, features] side by side within this context.
 
-    Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree. Boosting
-    holds it for part of the time: of a small table, whose steps run side by side, its models are fitted one after the
-    other. A cluster fits each model by one thread.
+    Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree; those of a
+    small table are fitted in forked processes. Boosting holds it for part of the time: of a small table, whose steps
+    run side by side, its models are fitted one after the other. A cluster fits each model by one thread.
     """
-    small = {
-        "gradient_boosting": len(matrix) < threads.ROWS_WORTH_A_THREAD,
-        "random_forest": matrix.size < _VALUES_WORTH_A_THREAD,
-    }
-    jobs = 1 if small.get(family, False) else joblib.cpu_count()
-    with threads.for_rows(len(matrix)), engine.parallel_config("threading", n_jobs=jobs):
+    backend, jobs = "threading", joblib.cpu_count()
+    if family == "gradient_boosting" and len(matrix) < threads.ROWS_WORTH_A_THREAD:
+        jobs = 1
+    if family == "random_forest" and matrix.size < _VALUES_WORTH_A_THREAD:
+        # Where processes are not forked, each would import for longer than it fits.
+        backend, jobs = ("multiprocessing", jobs) if multiprocessing.get_start_method() == "fork" else (backend, 1)
+    with threads.for_rows(len(matrix)), engine.parallel_config(backend, n_jobs=jobs):
         yield

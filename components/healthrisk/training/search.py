@@ -5,6 +5,7 @@ three times as many rows, and so on. What it can lose is a candidate that is goo
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedGroup
 from sklearn.pipeline import Pipeline
 
 from healthrisk.spec import DatasetSpec, Family
+from healthrisk.spec.metric import Metric
 from healthrisk.training import metrics, sampling, threads
 from healthrisk.training.estimators import limits, make_model, search_rows
 from healthrisk.training.grouping import Groups
@@ -83,15 +85,11 @@ class Search(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Rung:
         metric = self.spec.selection.metric
         together = None if groups is None else groups[sample]
-
-        def scorer(model: Pipeline, x: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-            return metric.sign * metrics.score(metric, truth, model.predict_proba(x))
-
         kind = StratifiedKFold if groups is None else StratifiedGroupKFold
         searched = GridSearchCV(
             self._make_model(len(sample)),
             [{name: [value] for name, value in candidate.items()} for candidate in candidates],
-            scoring=scorer,
+            scoring=partial(_score, metric),
             cv=kind(self.folds_, shuffle=True, random_state=self.seed),
             refit=False,
             error_score="raise",
@@ -107,6 +105,11 @@ class Search(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 for candidate, mean, sd in scored
             ),
         )
+
+
+def _score(metric: Metric, model: Pipeline, matrix: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """Return a metric as scikit-learn's search maximises it."""
+    return metric.sign * metrics.score(metric, truth, model.predict_proba(matrix))
 
 
 def _bare(parameters: Mapping[str, Any]) -> Parameters:
