@@ -1,6 +1,7 @@
 """The pipeline's work in one process: the same library calls, no components, no artifacts passed between processes."""
 
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -14,13 +15,16 @@ from healthrisk.data.validate import validate
 from healthrisk.evidence.gather import add_gates, gather
 from healthrisk.registry.provenance import code_origin
 from healthrisk.registry.register import register_winner
-from healthrisk.reports.model_report import model_plots, render, save_plots
+from healthrisk.reports.model_report import drawings, render, save_plots
+from healthrisk.reports.plots import to_png
 from healthrisk.reports.table_report import render as render_validation
 from healthrisk.spec import FAMILIES
 from healthrisk.training.evaluate import evaluate
 from healthrisk.training.split import read_split, write_split
 from healthrisk.training.train import train
 
+# Nothing is forked then, so that all of it is done by this process.
+multiprocessing.set_start_method("spawn")
 spec = specs.load(sys.argv[1])
 with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
@@ -38,9 +42,9 @@ with tempfile.TemporaryDirectory() as name:
     decision = evaluate(spec, models, *parts, 0)
     gathered = gather(spec, models, decision.winner, *parts, 0, "quick")
     decision = add_gates(spec, decision, gathered)
-    drawn = {model.family: model_plots(spec, decision, model.family) for model in models}
-    save_plots(drawn, folder / "plots")
-    page = render(spec, decision, gathered, record, code_origin(), drawn[decision.winner])
+    pictures = {name: to_png(draw()) for name, draw in drawings(spec, decision, gathered).items()}
+    save_plots(pictures, folder / "plots")
+    page = render(spec, decision, gathered, record, code_origin(), pictures)
     folders = [folder / family for family in FAMILIES]
     register_winner(
         spec, parts=paths, record=record, decision=decision, page=page, plots=folder / "plots", models=folders

@@ -227,7 +227,7 @@ def test_light(make_bundle: Callable[..., Path], tmp_path: Path, script: str, da
     options = ("--predictor_host=127.0.0.1:1",)
     server = Server(script, make_bundle(dataset), tmp_path / "log", options).start().wait()
     try:
-        assert server.rss() < 200
+        assert server.rss() < 150
     finally:
         assert server.end(signal.SIGTERM) == 0
 
@@ -243,7 +243,7 @@ def test_nothing_is_imported_that_no_server_needs(copy: Path, tmp_path: Path) ->
     """Nor what makes and sends traces, unless an endpoint for them is configured."""
     modules = imported(copy, tmp_path / "plain")
     assert "kserve.model_server" in modules
-    heavy = {"sklearn", "scipy", "matplotlib", "pyarrow.lib", "mlflow", "kfp", "joblib", "kubernetes"}
+    heavy = {"sklearn", "scipy", "pandas", "matplotlib", "pyarrow.lib", "mlflow", "kfp", "joblib", "kubernetes"}
     tracing = {"opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter"}
     assert not modules & (heavy | tracing)
     traced = imported(copy, tmp_path / "traced", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")

@@ -1,5 +1,6 @@
 """Steps in forked processes."""
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ def test_a_step_prepares_before_its_inputs_are_there_and_none_fails_by_it(
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     ready = tmp_path / "ready"
-    (tmp_path / "prepares.py").write_text(f"def prepare_step(): open({str(ready)!r}, 'w').close()")
+    prepares = f"def prepare_step(): open({str(ready)!r}, 'w').write(multiprocessing.get_start_method())"
+    (tmp_path / "prepares.py").write_text(f"import multiprocessing\n{prepares}")
     (tmp_path / "fails.py").write_text("def prepare_step(): raise RuntimeError('a full disk')")
     step = StepProcess("import fails, prepares", tmp_path / "events", tmp_path / "log")
     until(lambda: not step.is_importing())
-    assert ready.exists()
+    # As a step in a pod, and not as what forked it.
+    assert ready.read_text() == multiprocessing.get_start_method()
     assert step.process.is_alive()
     step.process.terminate()
     step.process.join(ANSWER)

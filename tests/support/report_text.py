@@ -17,7 +17,8 @@ def text_of(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord, rec
     with pytest.MonkeyPatch.context() as patched:
         # Plots are made, and not painted, which takes longer than all the rest; tests/reports looks at them.
         patched.setattr(plots, "to_png", lambda figure: b"")
-        drawn = model_report.model_plots(spec, decision, decision.winner)
+        drawings = model_report.drawings(spec, decision, evidence)
+        pictures = {name: plots.to_png(draw()) for name, draw in drawings.items()}
         origin = CodeOrigin(git_revision="0" * 40, versions={})
-        page = model_report.render(spec, decision, evidence, record, origin, drawn)
+        page = model_report.render(spec, decision, evidence, record, origin, pictures)
     return " ".join(re.sub("<[^>]+>", " ", re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)).split())

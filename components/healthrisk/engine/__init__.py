@@ -4,7 +4,7 @@ Imports the root alone.
 """
 
 from healthrisk.engine.merge import merge
-from healthrisk.engine.models import parallel_config
+from healthrisk.engine.models import parallel_config, side_by_side
 from healthrisk.engine.tasks import Tasks, connect
 
-__all__ = ["Tasks", "connect", "merge", "parallel_config"]
+__all__ = ["Tasks", "connect", "merge", "parallel_config", "side_by_side"]

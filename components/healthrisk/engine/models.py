@@ -1,10 +1,23 @@
 """Where joblib fits models side by side."""
 
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from healthrisk.config import settings
+
+
+def side_by_side() -> int:
+    """Return how many processes may share a work of seconds: one a core where they are forked, else one in all.
+
+    One that is not forked would import for as long as the work takes.
+    """
+    # What hands out fragments alone does not need it.
+    import joblib
+
+    cores: int = joblib.cpu_count()
+    return cores if multiprocessing.get_start_method() == "fork" else 1
 
 
 @contextmanager
@@ -15,7 +28,6 @@ def parallel_config(backend: str, **arguments: Any) -> Iterator[None]:
         ConfigError: HEALTHRISK_DASK is no address.
         EngineError: the cluster is not there, or has other versions than this process.
     """
-    # What hands out fragments alone does not need it.
     import joblib
 
     if not (address := settings().dask):

@@ -6,7 +6,8 @@ from healthrisk.data.ingest import IngestRecord
 from healthrisk.evidence.record import EvidenceRecord
 from healthrisk.registry.provenance import code_origin
 from healthrisk.reports.model_card import write_cards
-from healthrisk.reports.model_report import model_plots, render, save_plots
+from healthrisk.reports.model_report import drawings, render, save_plots
+from healthrisk.reports.plots import draw
 from healthrisk.spec import DatasetSpec
 from healthrisk.training.decision import Decision
 
@@ -21,7 +22,7 @@ def write_report(
     cards: Path,
 ) -> None:
     """Write the report to `page`, plots to `plots`/FAMILY/NAME.png, and the cards into the folder `cards`."""
-    drawn = {family: model_plots(spec, decision, family) for family in decision.models}
-    save_plots(drawn, plots)
-    page.write_text(render(spec, decision, evidence, data, code_origin(), drawn[decision.winner]))
+    pictures = draw(drawings(spec, decision, evidence))
+    save_plots(pictures, plots)
+    page.write_text(render(spec, decision, evidence, data, code_origin(), pictures))
     write_cards(spec, decision, evidence, code_origin(), cards)

@@ -1,5 +1,6 @@
 """The evaluation report: one self-contained page that a clinician can read and print."""
 
+from functools import partial
 from pathlib import Path
 
 from healthrisk.bundle.manifest import CodeOrigin
@@ -35,25 +36,33 @@ SECTIONS = (
 )
 
 
-def model_plots(spec: DatasetSpec, decision: Decision, family: Family) -> dict[str, bytes]:
-    """Return one model's plots as PNG, by name: ROC, calibration, confusion matrix and feature importance."""
-    model = decision.models[family]
+def drawings(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -> dict[str, plots.Drawing]:
+    """Return what draws every plot: of each model, by FAMILY/NAME, and of the page alone, by NAME."""
+    return _of_models(spec, decision) | _of_page(spec, decision, evidence)
+
+
+def _of_models(spec: DatasetSpec, decision: Decision) -> dict[str, plots.Drawing]:
+    """ROC, calibration, confusion matrix and feature importance of each model."""
     names = [cls.name for cls in spec.target.classes]
-    drawn = {
-        "roc": plots.roc(model.curves),
-        "calibration": plots.calibration(model.curves),
-        "confusion": plots.confusion(model.test.confusion, names),
-        "importance": plots.importance(model.importance, decision.metric.label_for(len(names))),
-    }
-    return {name: plots.to_png(figure) for name, figure in drawn.items()}
+    label = decision.metric.label_for(len(names))
+    drawn: dict[str, plots.Drawing] = {}
+    for family, model in decision.models.items():
+        drawn |= {
+            f"{family}/roc": partial(plots.roc, model.curves),
+            f"{family}/calibration": partial(plots.calibration, model.curves),
+            f"{family}/confusion": partial(plots.confusion, model.test.confusion, names),
+            f"{family}/importance": partial(plots.importance, model.importance, label),
+        }
+    return drawn
 
 
-def save_plots(drawn: dict[Family, dict[str, bytes]], folder: Path) -> None:
-    """Write the plots of each family to FOLDER/FAMILY/NAME.png."""
-    for family, pictures in drawn.items():
-        (folder / family).mkdir(parents=True)
-        for name, png in pictures.items():
-            (folder / family / f"{name}.png").write_bytes(png)
+def save_plots(pictures: dict[str, bytes], folder: Path) -> None:
+    """Write the models' plots to FOLDER/FAMILY/NAME.png."""
+    for name, png in pictures.items():
+        path = folder / f"{name}.png"
+        if path.parent != folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png)
 
 
 def render(
@@ -62,14 +71,13 @@ def render(
     evidence: EvidenceRecord,
     data: IngestRecord,
     provenance: CodeOrigin,
-    winner_plots: dict[str, bytes],
+    pictures: dict[str, bytes],
 ) -> str:
-    """Return the page for an evaluation, its evidence, the data's record, the code's provenance and the winner's plots.
+    """Return the page for an evaluation, its evidence, the data's record, the code's provenance and what was drawn.
 
-    `winner_plots` are those of `model_plots`, which MLflow keeps, too: each plot is drawn once.
+    `pictures` are PNG by the names of `drawings`.
     """
     models, winner = decision.models, decision.winning
-    pictures = winner_plots | _pictures(spec, decision, evidence)
     return pages.render(
         "report.html",
         sections=_sections(evidence),
@@ -86,31 +94,31 @@ def render(
         probast=probast.answers(spec, evidence, sum(data.missing.values())),
         described_sites=[site for site in (*evidence.sites, *evidence.left_out) if isinstance(site, Site)],
         weighted=family_name(decision.winner) if winner.parameters.get("class_weight") else "",
-        plots={name: plots.data_uri(png) for name, png in pictures.items()},
+        plots={name.removeprefix(f"{decision.winner}/"): plots.data_uri(png) for name, png in pictures.items()},
         data=data,
         provenance=provenance,
     )
 
 
-def _pictures(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -> dict[str, bytes]:
-    """The page's own plots as PNG, by name: all models side by side, and the evidence on the winner."""
+def _of_page(spec: DatasetSpec, decision: Decision, evidence: EvidenceRecord) -> dict[str, plots.Drawing]:
+    """All models side by side, and the evidence on the winner."""
     metric, models = decision.metric, decision.models
     measured = [
         (family_name(family), figures.cross_validation.intervals[metric.name]) for family, figures in models.items()
     ]
     title = f"Cross-validated {metric.label_for(len(spec.target.classes))}, 95 % interval"
-    drawn = {
-        "intervals": plots.intervals(measured, title),
-        "curves": plots.calibration(_by_model(models)),
-        "decision_curve": evidence_plots.decision_curve(evidence.net_benefit),
-        "learning_curve": evidence_plots.learning_curve(evidence.learning_curve),
-        "explanation": evidence_plots.explanation(evidence.explanation.overall),
-        "patient": evidence_plots.patient(evidence.explanation.example),
+    drawn: dict[str, plots.Drawing] = {
+        "intervals": partial(plots.intervals, measured, title),
+        "curves": partial(plots.calibration, _by_model(models)),
+        "decision_curve": partial(evidence_plots.decision_curve, evidence.net_benefit),
+        "learning_curve": partial(evidence_plots.learning_curve, evidence.learning_curve),
+        "explanation": partial(evidence_plots.explanation, evidence.explanation.overall),
+        "patient": partial(evidence_plots.patient, evidence.explanation.example),
     }
-    drawn |= {f"smooth {curve.name}": evidence_plots.smooth_calibration(curve) for curve in evidence.smooth}
+    drawn |= {f"smooth {curve.name}": partial(evidence_plots.smooth_calibration, curve) for curve in evidence.smooth}
     if areas := _areas(decision, evidence):
-        drawn["areas"] = plots.intervals(areas, "ROC AUC, 95 % interval")
-    return {name: plots.to_png(figure) for name, figure in drawn.items()}
+        drawn["areas"] = partial(plots.intervals, areas, "ROC AUC, 95 % interval")
+    return drawn
 
 
 def _study(spec: DatasetSpec) -> list[tuple[str, str]]:

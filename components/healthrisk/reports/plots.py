@@ -6,13 +6,16 @@ Colours are those of Okabe and Ito (2008); lines differ in style as well as in c
 import base64
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, TypedDict
 
+import joblib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from healthrisk import engine
 from healthrisk.training.decision import Curves, Importance
 from healthrisk.training.intervals import Estimate
 
@@ -21,6 +24,19 @@ DPI = 150
 # Narrow, so that letters stay legible where a phone shrinks a plot to its width.
 WIDTH = 4.8
 STYLES = ("-", "--", "-.", ":")
+# A function and what it draws: a process that draws beside others is sent these.
+Drawing = partial[Figure]
+
+
+def draw(drawings: Mapping[str, Drawing]) -> dict[str, bytes]:
+    """Return as PNG what each function draws, by name. It takes a tenth of a second each, so all cores do."""
+    beside = joblib.Parallel(n_jobs=engine.side_by_side(), backend="multiprocessing")
+    pictures = beside(joblib.delayed(_draw)(drawing) for drawing in drawings.values())
+    return dict(zip(drawings, pictures, strict=True))
+
+
+def _draw(drawing: Drawing) -> bytes:
+    return to_png(drawing())
 
 
 def to_png(figure: Figure) -> bytes:

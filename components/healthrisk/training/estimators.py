@@ -1,6 +1,5 @@
 """The families of models: unfitted classifiers, alone and behind the serving preprocessor, and how many fit at once."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -104,7 +103,6 @@ def parallel(family: Family, matrix: NDArray[np.floating[Any]]) -> Iterator[None
     if family == "gradient_boosting" and len(matrix) < threads.ROWS_WORTH_A_THREAD:
         jobs = 1
     if family == "random_forest" and matrix.size < _VALUES_WORTH_A_THREAD:
-        # Where processes are not forked, each would import for longer than it fits.
-        backend, jobs = ("multiprocessing", jobs) if multiprocessing.get_start_method() == "fork" else (backend, 1)
+        backend, jobs = "multiprocessing", engine.side_by_side()
     with threads.for_rows(len(matrix)), engine.parallel_config(backend, n_jobs=jobs):
         yield
