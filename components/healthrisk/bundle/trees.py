@@ -24,11 +24,11 @@ TREES = "trees.json"
 # One machine word holds a tree's leaves.
 MOST_LEAVES = 64
 # What the look-ups of a row may read of each tree. Measured (python -m tests.benchmarks.forests): up to so much tables
-# answer 1,000 rows 1.1 to 3 times as fast as the graph; with 45 look-ups of 8 bytes they are slower.
-MOST_BYTES_READ = 128
-# From how many rows on tables answer sooner than the graph: with 12 look-ups from some 60 rows on, with 33 from 190.
+# answer 1,000 rows 1.1 to 5 times as fast as the graph; with 45 look-ups of 8 bytes they gain nothing.
+MOST_BYTES_READ = 192
+# From how many rows on they answer sooner: with 12 look-ups before 50 rows, with 33 from some 150 on, with 45 from 250.
 _LEAST_ROWS = 64
-_LEAST_ROWS_A_LOOKUP = 8
+_LEAST_ROWS_A_LOOKUP = 5
 # Above it the tables leave the processor's caches, and looking up costs more than walking.
 MOST_TABLE_BYTES = 32 * 2**20
 # Features are looked up together while their intervals have so few combinations: 12 one-hot columns make one look-up.
