@@ -9,6 +9,7 @@ cleanlab implements it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Self
 
@@ -21,7 +22,7 @@ from sklearn.pipeline import Pipeline
 from healthrisk.evidence import calibration, event, fairness
 from healthrisk.evidence.documents import ConditionFigures, Detection, Effect, SuspectLabels
 from healthrisk.evidence.event import Event
-from healthrisk.spec import DatasetSpec, Family
+from healthrisk.spec import Column, DatasetSpec, Family
 from healthrisk.spec.metric import SUSPECT_LABELS
 from healthrisk.training import cross_validation, estimators
 from healthrisk.training.grouping import Groups
@@ -47,7 +48,12 @@ class Group:
     holds: Callable[[Matrix], NDArray[np.bool_]]
 
 
-EVERYBODY = Group("everybody", lambda matrix: np.ones(len(matrix), dtype=bool))
+def _everybody(matrix: Matrix) -> NDArray[np.bool_]:
+    return np.ones(len(matrix), dtype=bool)
+
+
+# Functions here and below are a module's own: what goes to another process is pickled.
+EVERYBODY = Group("everybody", _everybody)
 
 
 @dataclass(frozen=True)
@@ -203,25 +209,28 @@ def targets(spec: DatasetSpec, matrix: Matrix) -> list[Group]:
     names, member = fairness.groups(spec, column, matrix[:, place])
     present, sizes = np.unique(member[~np.isnan(matrix[:, place])], return_counts=True)
     smallest = present[sizes.argmin()]
+    return [EVERYBODY, Group(f"{column.label}: {names[smallest]}", partial(_belong, spec, column, place, smallest))]
 
-    def holds(rows: Matrix) -> NDArray[np.bool_]:
-        return np.asarray(fairness.groups(spec, column, rows[:, place])[1] == smallest)
 
-    return [EVERYBODY, Group(f"{column.label}: {names[smallest]}", holds)]
+def _belong(spec: DatasetSpec, column: Column, place: int, member: int, matrix: Matrix) -> NDArray[np.bool_]:
+    return np.asarray(fairness.groups(spec, column, matrix[:, place])[1] == member)
 
 
 def _conditions(spec: DatasetSpec, matrix: Matrix, groups: list[Group]) -> list[Condition]:
     classes = len(spec.target.classes)
     conditions = [
-        Condition("label flips", share, group.name, True, _flips(share, classes, group))
+        Condition("label flips", share, group.name, True, partial(_flip, share, classes, group))
         for group, share in product(groups, FLIPS)
     ]
     spread = np.nanstd(matrix, axis=0) * [column.kind != "code" for column in spec.columns]
     optional = np.array([column.missing.allowed for column in spec.columns])
-    conditions += [Condition("noise", share, "numbers", False, _noise(share * spread)) for share in NOISE]
+    conditions += [Condition("noise", share, "numbers", False, partial(_add_noise, share * spread)) for share in NOISE]
     if optional.any():
         allowed = "values that may be missing"
-        conditions += [Condition("missing at serving", share, allowed, False, _gaps(share, optional)) for share in GAPS]
+        conditions += [
+            Condition("missing at serving", share, allowed, False, partial(_leave_out, share, optional))
+            for share in GAPS
+        ]
     return conditions
 
 
@@ -229,13 +238,17 @@ def _keep(matrix: Matrix, y: Labels, rng: np.random.Generator) -> tuple[Matrix, 
     return matrix, y
 
 
-def _flips(share: float, classes: int, group: Group) -> Perturb:
-    return lambda matrix, y, rng: (matrix, flip(y, group.holds(matrix), share, classes, rng))
+def _flip(
+    share: float, classes: int, group: Group, matrix: Matrix, y: Labels, rng: np.random.Generator
+) -> tuple[Matrix, Labels]:
+    return matrix, flip(y, group.holds(matrix), share, classes, rng)
 
 
-def _noise(spread: Matrix) -> Perturb:
-    return lambda matrix, y, rng: (matrix + rng.normal(size=matrix.shape) * spread, y)
+def _add_noise(spread: Matrix, matrix: Matrix, y: Labels, rng: np.random.Generator) -> tuple[Matrix, Labels]:
+    return matrix + rng.normal(size=matrix.shape) * spread, y
 
 
-def _gaps(share: float, optional: NDArray[np.bool_]) -> Perturb:
-    return lambda matrix, y, rng: (np.where((rng.random(matrix.shape) < share) & optional, np.nan, matrix), y)
+def _leave_out(
+    share: float, optional: NDArray[np.bool_], matrix: Matrix, y: Labels, rng: np.random.Generator
+) -> tuple[Matrix, Labels]:
+    return np.where((rng.random(matrix.shape) < share) & optional, np.nan, matrix), y
