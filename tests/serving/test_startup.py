@@ -227,7 +227,7 @@ def test_light(make_bundle: Callable[..., Path], tmp_path: Path, script: str, da
     options = ("--predictor_host=127.0.0.1:1",)
     server = Server(script, make_bundle(dataset), tmp_path / "log", options).start().wait()
     try:
-        assert server.rss() < 150
+        assert server.rss() < 180
     finally:
         assert server.end(signal.SIGTERM) == 0
 

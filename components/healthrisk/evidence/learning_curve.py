@@ -98,7 +98,7 @@ def _sample_cost(spec: DatasetSpec, model: Trained, train: Part, test: Part, gro
     if len(train[1]) == model.record.rows:
         return None
     matrix, y = test
-    with estimators.parallel(model.family, train[0]):
+    with estimators.parallel(model.family, train[0], alone=True):
         fitted = _make(spec, model, len(train[1])).fit(*train, groups)
     return _mean(row_losses(y, fitted.predict_proba(matrix)) - row_losses(y, model.probabilities(spec, matrix)))
 

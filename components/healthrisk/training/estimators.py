@@ -92,8 +92,8 @@ def _draws_are_limited(spec: DatasetSpec, family: Family) -> bool:
 
 
 @contextmanager
-def parallel(family: Family, matrix: NDArray[np.floating[Any]]) -> Iterator[None]:
-    """Fit one family's models of a matrix [rows, features] side by side within this context.
+def parallel(family: Family, matrix: NDArray[np.floating[Any]], *, alone: bool = False) -> Iterator[None]:
+    """Fit one family's models of a matrix [rows, features] side by side within this context, or one model `alone`.
 
     Threads share the data and cost no start-up, and a forest releases the interpreter while it grows a tree; those of a
     small table are fitted in forked processes. Boosting holds it for part of the time: of a small table, whose steps
@@ -103,6 +103,7 @@ def parallel(family: Family, matrix: NDArray[np.floating[Any]]) -> Iterator[None
     if family == "gradient_boosting" and len(matrix) < threads.ROWS_WORTH_A_THREAD:
         jobs = 1
     if family == "random_forest" and matrix.size < _VALUES_WORTH_A_THREAD:
-        backend, jobs = "multiprocessing", engine.side_by_side()
+        # Trees that came back from processes would be the same ones, in other bytes.
+        backend, jobs = (backend, 1) if alone else ("multiprocessing", engine.side_by_side())
     with threads.for_rows(len(matrix)), engine.parallel_config(backend, n_jobs=jobs):
         yield

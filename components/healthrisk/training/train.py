@@ -111,7 +111,7 @@ def train(
     kind = np.float32 if family == "random_forest" else np.float64
     inputs = preprocessing.model_inputs(preprocessing.extract(spec, fitted), matrix, kind)
     del matrix
-    with parallel(family, inputs):
+    with parallel(family, inputs, alone=True):
         classifier = clone(best["classifier"])
         classifier.fit(inputs, y, **fit_arguments(classifier, groups))
     record = TrainingRecord(
