@@ -120,13 +120,14 @@ class Processes:
         return next(filter(self._is_small, ready), None)
 
     def _prepare(self) -> None:
-        """Let the steps to come import what they need while a core has nothing else to do.
+        """Let the steps to come import what they need: as many as cores are free, and one in any case.
 
-        Not before the first step has ended: most runs that fail do so there.
+        What is not imported by then is waited for later, when steps run one after the other. Not before the first step
+        has ended: most runs that fail do so there.
         """
         for task in self._waiting if self._ended else ():
             importing = sum(step.is_importing() for step in self._prepared.values())
-            if task.name not in self._prepared and self._free_cores() > importing:
+            if task.name not in self._prepared and importing < max(1, self._free_cores()):
                 self._prepared[task.name] = self._process(task)
 
     def _free_cores(self) -> int:
